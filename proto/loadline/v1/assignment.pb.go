@@ -1248,6 +1248,7 @@ type Assignment struct {
 	xxx_hidden_Revision      uint32                 `protobuf:"varint,9,opt,name=revision"`
 	xxx_hidden_PhaseArrivals []uint64               `protobuf:"varint,10,rep,packed,name=phase_arrivals,json=phaseArrivals"`
 	xxx_hidden_ExpiresTime   *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=expires_time,json=expiresTime"`
+	xxx_hidden_Addresses     map[string]string      `protobuf:"bytes,12,rep,name=addresses" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields            protoimpl.UnknownFields
 	sizeCache                protoimpl.SizeCache
 }
@@ -1360,6 +1361,13 @@ func (x *Assignment) GetExpiresTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Assignment) GetAddresses() map[string]string {
+	if x != nil {
+		return x.xxx_hidden_Addresses
+	}
+	return nil
+}
+
 func (x *Assignment) SetRunId(v string) {
 	x.xxx_hidden_RunId = v
 }
@@ -1405,6 +1413,10 @@ func (x *Assignment) SetPhaseArrivals(v []uint64) {
 
 func (x *Assignment) SetExpiresTime(v *timestamppb.Timestamp) {
 	x.xxx_hidden_ExpiresTime = v
+}
+
+func (x *Assignment) SetAddresses(v map[string]string) {
+	x.xxx_hidden_Addresses = v
 }
 
 func (x *Assignment) HasScenario() bool {
@@ -1454,6 +1466,8 @@ type Assignment_builder struct {
 	PhaseArrivals []uint64
 	// Coordinator time after which the assignment must not be accepted any more.
 	ExpiresTime *timestamppb.Timestamp
+	// Addresses that stand in for the url of a target in this run, by the target's name.
+	Addresses map[string]string
 }
 
 func (b0 Assignment_builder) Build() *Assignment {
@@ -1471,6 +1485,7 @@ func (b0 Assignment_builder) Build() *Assignment {
 	x.xxx_hidden_Revision = b.Revision
 	x.xxx_hidden_PhaseArrivals = b.PhaseArrivals
 	x.xxx_hidden_ExpiresTime = b.ExpiresTime
+	x.xxx_hidden_Addresses = b.Addresses
 	return m0
 }
 
@@ -2578,7 +2593,7 @@ const file_loadline_v1_assignment_proto_rawDesc = "" +
 	"\x05epoch\x18\x01 \x01(\rR\x05epoch\x12\x14\n" +
 	"\x05phase\x18\x02 \x01(\rR\x05phase\x12#\n" +
 	"\rfirst_arrival\x18\x03 \x01(\x04R\ffirstArrival\x12\x18\n" +
-	"\aweights\x18\x04 \x03(\rR\aweights\"\xb2\x03\n" +
+	"\aweights\x18\x04 \x03(\rR\aweights\"\xb6\x04\n" +
 	"\n" +
 	"Assignment\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x16\n" +
@@ -2592,7 +2607,11 @@ const file_loadline_v1_assignment_proto_rawDesc = "" +
 	"\brevision\x18\t \x01(\rR\brevision\x12%\n" +
 	"\x0ephase_arrivals\x18\n" +
 	" \x03(\x04R\rphaseArrivals\x12=\n" +
-	"\fexpires_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\vexpiresTime\"H\n" +
+	"\fexpires_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\vexpiresTime\x12D\n" +
+	"\taddresses\x18\f \x03(\v2&.loadline.v1.Assignment.AddressesEntryR\taddresses\x1a<\n" +
+	"\x0eAddressesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"H\n" +
 	"\rAssignRequest\x127\n" +
 	"\n" +
 	"assignment\x18\x01 \x01(\v2\x17.loadline.v1.AssignmentR\n" +
@@ -2654,7 +2673,7 @@ const file_loadline_v1_assignment_proto_rawDesc = "" +
 	"\x10AGENT_STATE_DONE\x10\x03BEZ9github.com/loadline/loadline/proto/loadline/v1;loadlinev1\x92\x03\a\xd2>\x02\x10\x03\b\x02b\beditionsp\xe8\a"
 
 var file_loadline_v1_assignment_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_loadline_v1_assignment_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_loadline_v1_assignment_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_loadline_v1_assignment_proto_goTypes = []any{
 	(StopMode)(0),                 // 0: loadline.v1.StopMode
 	(AgentState)(0),               // 1: loadline.v1.AgentState
@@ -2680,37 +2699,39 @@ var file_loadline_v1_assignment_proto_goTypes = []any{
 	(*Plan)(nil),                  // 21: loadline.v1.Plan
 	(*PlannedPhase)(nil),          // 22: loadline.v1.PlannedPhase
 	nil,                           // 23: loadline.v1.AgentInfo.LabelsEntry
-	(*durationpb.Duration)(nil),   // 24: google.protobuf.Duration
-	(*Scenario)(nil),              // 25: loadline.v1.Scenario
-	(*timestamppb.Timestamp)(nil), // 26: google.protobuf.Timestamp
+	nil,                           // 24: loadline.v1.Assignment.AddressesEntry
+	(*durationpb.Duration)(nil),   // 25: google.protobuf.Duration
+	(*Scenario)(nil),              // 26: loadline.v1.Scenario
+	(*timestamppb.Timestamp)(nil), // 27: google.protobuf.Timestamp
 }
 var file_loadline_v1_assignment_proto_depIdxs = []int32{
 	23, // 0: loadline.v1.AgentInfo.labels:type_name -> loadline.v1.AgentInfo.LabelsEntry
 	2,  // 1: loadline.v1.RegisterRequest.agent:type_name -> loadline.v1.AgentInfo
-	24, // 2: loadline.v1.RegisterResponse.renew_every:type_name -> google.protobuf.Duration
-	24, // 3: loadline.v1.RegisterResponse.lease:type_name -> google.protobuf.Duration
+	25, // 2: loadline.v1.RegisterResponse.renew_every:type_name -> google.protobuf.Duration
+	25, // 3: loadline.v1.RegisterResponse.lease:type_name -> google.protobuf.Duration
 	5,  // 4: loadline.v1.RegisterResponse.clock:type_name -> loadline.v1.ClockReply
 	6,  // 5: loadline.v1.RenewRequest.clock:type_name -> loadline.v1.ClockSample
 	5,  // 6: loadline.v1.RenewResponse.clock:type_name -> loadline.v1.ClockReply
-	25, // 7: loadline.v1.Assignment.scenario:type_name -> loadline.v1.Scenario
+	26, // 7: loadline.v1.Assignment.scenario:type_name -> loadline.v1.Scenario
 	9,  // 8: loadline.v1.Assignment.files:type_name -> loadline.v1.FileDigest
 	10, // 9: loadline.v1.Assignment.members:type_name -> loadline.v1.Member
 	11, // 10: loadline.v1.Assignment.shares:type_name -> loadline.v1.EpochShare
-	26, // 11: loadline.v1.Assignment.expires_time:type_name -> google.protobuf.Timestamp
-	12, // 12: loadline.v1.AssignRequest.assignment:type_name -> loadline.v1.Assignment
-	26, // 13: loadline.v1.StartRequest.started_time:type_name -> google.protobuf.Timestamp
-	0,  // 14: loadline.v1.StopRequest.mode:type_name -> loadline.v1.StopMode
-	1,  // 15: loadline.v1.ReportRequest.state:type_name -> loadline.v1.AgentState
-	22, // 16: loadline.v1.Plan.phases:type_name -> loadline.v1.PlannedPhase
-	10, // 17: loadline.v1.Plan.members:type_name -> loadline.v1.Member
-	24, // 18: loadline.v1.Plan.duration:type_name -> google.protobuf.Duration
-	24, // 19: loadline.v1.PlannedPhase.start:type_name -> google.protobuf.Duration
-	24, // 20: loadline.v1.PlannedPhase.duration:type_name -> google.protobuf.Duration
-	21, // [21:21] is the sub-list for method output_type
-	21, // [21:21] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	27, // 11: loadline.v1.Assignment.expires_time:type_name -> google.protobuf.Timestamp
+	24, // 12: loadline.v1.Assignment.addresses:type_name -> loadline.v1.Assignment.AddressesEntry
+	12, // 13: loadline.v1.AssignRequest.assignment:type_name -> loadline.v1.Assignment
+	27, // 14: loadline.v1.StartRequest.started_time:type_name -> google.protobuf.Timestamp
+	0,  // 15: loadline.v1.StopRequest.mode:type_name -> loadline.v1.StopMode
+	1,  // 16: loadline.v1.ReportRequest.state:type_name -> loadline.v1.AgentState
+	22, // 17: loadline.v1.Plan.phases:type_name -> loadline.v1.PlannedPhase
+	10, // 18: loadline.v1.Plan.members:type_name -> loadline.v1.Member
+	25, // 19: loadline.v1.Plan.duration:type_name -> google.protobuf.Duration
+	25, // 20: loadline.v1.PlannedPhase.start:type_name -> google.protobuf.Duration
+	25, // 21: loadline.v1.PlannedPhase.duration:type_name -> google.protobuf.Duration
+	22, // [22:22] is the sub-list for method output_type
+	22, // [22:22] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_loadline_v1_assignment_proto_init() }
@@ -2725,7 +2746,7 @@ func file_loadline_v1_assignment_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_loadline_v1_assignment_proto_rawDesc), len(file_loadline_v1_assignment_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   22,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -34,6 +34,8 @@ type StartRunRequest struct {
 	xxx_hidden_BaseDir   string                 `protobuf:"bytes,4,opt,name=base_dir,json=baseDir"`
 	xxx_hidden_Files     *[]*FileDigest         `protobuf:"bytes,5,rep,name=files"`
 	xxx_hidden_Agents    uint32                 `protobuf:"varint,6,opt,name=agents"`
+	xxx_hidden_Digest    string                 `protobuf:"bytes,7,opt,name=digest"`
+	xxx_hidden_Addresses map[string]string      `protobuf:"bytes,8,rep,name=addresses" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields        protoimpl.UnknownFields
 	sizeCache            protoimpl.SizeCache
 }
@@ -107,6 +109,20 @@ func (x *StartRunRequest) GetAgents() uint32 {
 	return 0
 }
 
+func (x *StartRunRequest) GetDigest() string {
+	if x != nil {
+		return x.xxx_hidden_Digest
+	}
+	return ""
+}
+
+func (x *StartRunRequest) GetAddresses() map[string]string {
+	if x != nil {
+		return x.xxx_hidden_Addresses
+	}
+	return nil
+}
+
 func (x *StartRunRequest) SetRequestId(v string) {
 	x.xxx_hidden_RequestId = v
 }
@@ -132,6 +148,14 @@ func (x *StartRunRequest) SetFiles(v []*FileDigest) {
 
 func (x *StartRunRequest) SetAgents(v uint32) {
 	x.xxx_hidden_Agents = v
+}
+
+func (x *StartRunRequest) SetDigest(v string) {
+	x.xxx_hidden_Digest = v
+}
+
+func (x *StartRunRequest) SetAddresses(v map[string]string) {
+	x.xxx_hidden_Addresses = v
 }
 
 func (x *StartRunRequest) HasScenario() bool {
@@ -160,6 +184,10 @@ type StartRunRequest_builder struct {
 	Files []*FileDigest
 	// Agents to wait for before planning; 0: those that are there.
 	Agents uint32
+	// Digest of the scenario and its files that the caller computed, in hexadecimal; empty: not compared. Refused when it differs.
+	Digest string
+	// Addresses that stand in for the url of a target in this run, by the target's name (sim:// targets of an embedded run).
+	Addresses map[string]string
 }
 
 func (b0 StartRunRequest_builder) Build() *StartRunRequest {
@@ -172,6 +200,8 @@ func (b0 StartRunRequest_builder) Build() *StartRunRequest {
 	x.xxx_hidden_BaseDir = b.BaseDir
 	x.xxx_hidden_Files = &b.Files
 	x.xxx_hidden_Agents = b.Agents
+	x.xxx_hidden_Digest = b.Digest
+	x.xxx_hidden_Addresses = b.Addresses
 	return m0
 }
 
@@ -1835,7 +1865,7 @@ var File_loadline_v1_control_proto protoreflect.FileDescriptor
 
 const file_loadline_v1_control_proto_rawDesc = "" +
 	"\n" +
-	"\x19loadline/v1/control.proto\x12\vloadline.v1\x1a\x1bbuf/validate/validate.proto\x1a!google/protobuf/go_features.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cloadline/v1/assignment.proto\x1a\x18loadline/v1/report.proto\x1a\x19loadline/v1/results.proto\x1a\x1aloadline/v1/scenario.proto\"\xfc\x01\n" +
+	"\x19loadline/v1/control.proto\x12\vloadline.v1\x1a\x1bbuf/validate/validate.proto\x1a!google/protobuf/go_features.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cloadline/v1/assignment.proto\x1a\x18loadline/v1/report.proto\x1a\x19loadline/v1/results.proto\x1a\x1aloadline/v1/scenario.proto\"\x9d\x03\n" +
 	"\x0fStartRunRequest\x12)\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tB\n" +
@@ -1844,7 +1874,12 @@ const file_loadline_v1_control_proto_rawDesc = "" +
 	"\x06source\x18\x03 \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80@R\x06source\x12\x19\n" +
 	"\bbase_dir\x18\x04 \x01(\tR\abaseDir\x12-\n" +
 	"\x05files\x18\x05 \x03(\v2\x17.loadline.v1.FileDigestR\x05files\x12\x16\n" +
-	"\x06agents\x18\x06 \x01(\rR\x06agents\"A\n" +
+	"\x06agents\x18\x06 \x01(\rR\x06agents\x12\x16\n" +
+	"\x06digest\x18\a \x01(\tR\x06digest\x12I\n" +
+	"\taddresses\x18\b \x03(\v2+.loadline.v1.StartRunRequest.AddressesEntryR\taddresses\x1a<\n" +
+	"\x0eAddressesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"A\n" +
 	"\x10StartRunResponse\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x16\n" +
 	"\x06folder\x18\x02 \x01(\tR\x06folder\"2\n" +
@@ -1932,7 +1967,7 @@ const file_loadline_v1_control_proto_rawDesc = "" +
 	"\tGetReport\x12\x1d.loadline.v1.GetReportRequest\x1a\x1e.loadline.v1.GetReportResponse\x12_\n" +
 	"\x10ValidateScenario\x12$.loadline.v1.ValidateScenarioRequest\x1a%.loadline.v1.ValidateScenarioResponseBEZ9github.com/loadline/loadline/proto/loadline/v1;loadlinev1\x92\x03\a\xd2>\x02\x10\x03\b\x02b\beditionsp\xe8\a"
 
-var file_loadline_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_loadline_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_loadline_v1_control_proto_goTypes = []any{
 	(*StartRunRequest)(nil),          // 0: loadline.v1.StartRunRequest
 	(*StartRunResponse)(nil),         // 1: loadline.v1.StartRunResponse
@@ -1951,54 +1986,56 @@ var file_loadline_v1_control_proto_goTypes = []any{
 	(*ValidateScenarioRequest)(nil),  // 14: loadline.v1.ValidateScenarioRequest
 	(*ValidateScenarioResponse)(nil), // 15: loadline.v1.ValidateScenarioResponse
 	(*Problem)(nil),                  // 16: loadline.v1.Problem
-	(*Scenario)(nil),                 // 17: loadline.v1.Scenario
-	(*FileDigest)(nil),               // 18: loadline.v1.FileDigest
-	(RunState)(0),                    // 19: loadline.v1.RunState
-	(*timestamppb.Timestamp)(nil),    // 20: google.protobuf.Timestamp
-	(*Plan)(nil),                     // 21: loadline.v1.Plan
-	(*ErrorSummary)(nil),             // 22: loadline.v1.ErrorSummary
-	(*Health)(nil),                   // 23: loadline.v1.Health
-	(*ObjectiveResult)(nil),          // 24: loadline.v1.ObjectiveResult
-	(*ArrivalLedger)(nil),            // 25: loadline.v1.ArrivalLedger
-	(StopMode)(0),                    // 26: loadline.v1.StopMode
-	(*Summary)(nil),                  // 27: loadline.v1.Summary
+	nil,                              // 17: loadline.v1.StartRunRequest.AddressesEntry
+	(*Scenario)(nil),                 // 18: loadline.v1.Scenario
+	(*FileDigest)(nil),               // 19: loadline.v1.FileDigest
+	(RunState)(0),                    // 20: loadline.v1.RunState
+	(*timestamppb.Timestamp)(nil),    // 21: google.protobuf.Timestamp
+	(*Plan)(nil),                     // 22: loadline.v1.Plan
+	(*ErrorSummary)(nil),             // 23: loadline.v1.ErrorSummary
+	(*Health)(nil),                   // 24: loadline.v1.Health
+	(*ObjectiveResult)(nil),          // 25: loadline.v1.ObjectiveResult
+	(*ArrivalLedger)(nil),            // 26: loadline.v1.ArrivalLedger
+	(StopMode)(0),                    // 27: loadline.v1.StopMode
+	(*Summary)(nil),                  // 28: loadline.v1.Summary
 }
 var file_loadline_v1_control_proto_depIdxs = []int32{
-	17, // 0: loadline.v1.StartRunRequest.scenario:type_name -> loadline.v1.Scenario
-	18, // 1: loadline.v1.StartRunRequest.files:type_name -> loadline.v1.FileDigest
-	4,  // 2: loadline.v1.GetRunResponse.status:type_name -> loadline.v1.RunStatus
-	19, // 3: loadline.v1.RunStatus.state:type_name -> loadline.v1.RunState
-	20, // 4: loadline.v1.RunStatus.started_time:type_name -> google.protobuf.Timestamp
-	4,  // 5: loadline.v1.WatchRunResponse.status:type_name -> loadline.v1.RunStatus
-	21, // 6: loadline.v1.WatchRunResponse.plan:type_name -> loadline.v1.Plan
-	7,  // 7: loadline.v1.WatchRunResponse.snapshot:type_name -> loadline.v1.Snapshot
-	8,  // 8: loadline.v1.Snapshot.series:type_name -> loadline.v1.LiveSeries
-	22, // 9: loadline.v1.Snapshot.errors:type_name -> loadline.v1.ErrorSummary
-	23, // 10: loadline.v1.Snapshot.health:type_name -> loadline.v1.Health
-	9,  // 11: loadline.v1.Snapshot.phases:type_name -> loadline.v1.LivePhase
-	24, // 12: loadline.v1.Snapshot.slo:type_name -> loadline.v1.ObjectiveResult
-	25, // 13: loadline.v1.Snapshot.arrivals:type_name -> loadline.v1.ArrivalLedger
-	26, // 14: loadline.v1.StopRunRequest.mode:type_name -> loadline.v1.StopMode
-	4,  // 15: loadline.v1.StopRunResponse.status:type_name -> loadline.v1.RunStatus
-	27, // 16: loadline.v1.GetReportResponse.summary:type_name -> loadline.v1.Summary
-	16, // 17: loadline.v1.ValidateScenarioResponse.problems:type_name -> loadline.v1.Problem
-	0,  // 18: loadline.v1.ControlService.StartRun:input_type -> loadline.v1.StartRunRequest
-	2,  // 19: loadline.v1.ControlService.GetRun:input_type -> loadline.v1.GetRunRequest
-	5,  // 20: loadline.v1.ControlService.WatchRun:input_type -> loadline.v1.WatchRunRequest
-	10, // 21: loadline.v1.ControlService.StopRun:input_type -> loadline.v1.StopRunRequest
-	12, // 22: loadline.v1.ControlService.GetReport:input_type -> loadline.v1.GetReportRequest
-	14, // 23: loadline.v1.ControlService.ValidateScenario:input_type -> loadline.v1.ValidateScenarioRequest
-	1,  // 24: loadline.v1.ControlService.StartRun:output_type -> loadline.v1.StartRunResponse
-	3,  // 25: loadline.v1.ControlService.GetRun:output_type -> loadline.v1.GetRunResponse
-	6,  // 26: loadline.v1.ControlService.WatchRun:output_type -> loadline.v1.WatchRunResponse
-	11, // 27: loadline.v1.ControlService.StopRun:output_type -> loadline.v1.StopRunResponse
-	13, // 28: loadline.v1.ControlService.GetReport:output_type -> loadline.v1.GetReportResponse
-	15, // 29: loadline.v1.ControlService.ValidateScenario:output_type -> loadline.v1.ValidateScenarioResponse
-	24, // [24:30] is the sub-list for method output_type
-	18, // [18:24] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	18, // 0: loadline.v1.StartRunRequest.scenario:type_name -> loadline.v1.Scenario
+	19, // 1: loadline.v1.StartRunRequest.files:type_name -> loadline.v1.FileDigest
+	17, // 2: loadline.v1.StartRunRequest.addresses:type_name -> loadline.v1.StartRunRequest.AddressesEntry
+	4,  // 3: loadline.v1.GetRunResponse.status:type_name -> loadline.v1.RunStatus
+	20, // 4: loadline.v1.RunStatus.state:type_name -> loadline.v1.RunState
+	21, // 5: loadline.v1.RunStatus.started_time:type_name -> google.protobuf.Timestamp
+	4,  // 6: loadline.v1.WatchRunResponse.status:type_name -> loadline.v1.RunStatus
+	22, // 7: loadline.v1.WatchRunResponse.plan:type_name -> loadline.v1.Plan
+	7,  // 8: loadline.v1.WatchRunResponse.snapshot:type_name -> loadline.v1.Snapshot
+	8,  // 9: loadline.v1.Snapshot.series:type_name -> loadline.v1.LiveSeries
+	23, // 10: loadline.v1.Snapshot.errors:type_name -> loadline.v1.ErrorSummary
+	24, // 11: loadline.v1.Snapshot.health:type_name -> loadline.v1.Health
+	9,  // 12: loadline.v1.Snapshot.phases:type_name -> loadline.v1.LivePhase
+	25, // 13: loadline.v1.Snapshot.slo:type_name -> loadline.v1.ObjectiveResult
+	26, // 14: loadline.v1.Snapshot.arrivals:type_name -> loadline.v1.ArrivalLedger
+	27, // 15: loadline.v1.StopRunRequest.mode:type_name -> loadline.v1.StopMode
+	4,  // 16: loadline.v1.StopRunResponse.status:type_name -> loadline.v1.RunStatus
+	28, // 17: loadline.v1.GetReportResponse.summary:type_name -> loadline.v1.Summary
+	16, // 18: loadline.v1.ValidateScenarioResponse.problems:type_name -> loadline.v1.Problem
+	0,  // 19: loadline.v1.ControlService.StartRun:input_type -> loadline.v1.StartRunRequest
+	2,  // 20: loadline.v1.ControlService.GetRun:input_type -> loadline.v1.GetRunRequest
+	5,  // 21: loadline.v1.ControlService.WatchRun:input_type -> loadline.v1.WatchRunRequest
+	10, // 22: loadline.v1.ControlService.StopRun:input_type -> loadline.v1.StopRunRequest
+	12, // 23: loadline.v1.ControlService.GetReport:input_type -> loadline.v1.GetReportRequest
+	14, // 24: loadline.v1.ControlService.ValidateScenario:input_type -> loadline.v1.ValidateScenarioRequest
+	1,  // 25: loadline.v1.ControlService.StartRun:output_type -> loadline.v1.StartRunResponse
+	3,  // 26: loadline.v1.ControlService.GetRun:output_type -> loadline.v1.GetRunResponse
+	6,  // 27: loadline.v1.ControlService.WatchRun:output_type -> loadline.v1.WatchRunResponse
+	11, // 28: loadline.v1.ControlService.StopRun:output_type -> loadline.v1.StopRunResponse
+	13, // 29: loadline.v1.ControlService.GetReport:output_type -> loadline.v1.GetReportResponse
+	15, // 30: loadline.v1.ControlService.ValidateScenario:output_type -> loadline.v1.ValidateScenarioResponse
+	25, // [25:31] is the sub-list for method output_type
+	19, // [19:25] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_loadline_v1_control_proto_init() }
@@ -2016,7 +2053,7 @@ func file_loadline_v1_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_loadline_v1_control_proto_rawDesc), len(file_loadline_v1_control_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   17,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -665,6 +665,7 @@ type Window struct {
 	xxx_hidden_Records        *[]*RequestRecord      `protobuf:"bytes,9,rep,name=records"`
 	xxx_hidden_RecordsLeftOut uint64                 `protobuf:"varint,10,opt,name=records_left_out,json=recordsLeftOut"`
 	xxx_hidden_Health         *Health                `protobuf:"bytes,11,opt,name=health"`
+	xxx_hidden_SeriesLeftOut  uint64                 `protobuf:"varint,12,opt,name=series_left_out,json=seriesLeftOut"`
 	unknownFields             protoimpl.UnknownFields
 	sizeCache                 protoimpl.SizeCache
 }
@@ -777,6 +778,13 @@ func (x *Window) GetHealth() *Health {
 	return nil
 }
 
+func (x *Window) GetSeriesLeftOut() uint64 {
+	if x != nil {
+		return x.xxx_hidden_SeriesLeftOut
+	}
+	return 0
+}
+
 func (x *Window) SetRunId(v string) {
 	x.xxx_hidden_RunId = v
 }
@@ -821,6 +829,10 @@ func (x *Window) SetHealth(v *Health) {
 	x.xxx_hidden_Health = v
 }
 
+func (x *Window) SetSeriesLeftOut(v uint64) {
+	x.xxx_hidden_SeriesLeftOut = v
+}
+
 func (x *Window) HasHealth() bool {
 	if x == nil {
 		return false
@@ -857,6 +869,8 @@ type Window_builder struct {
 	RecordsLeftOut uint64
 	// The generator's own health.
 	Health *Health
+	// Values not recorded because the limit of live series was met.
+	SeriesLeftOut uint64
 }
 
 func (b0 Window_builder) Build() *Window {
@@ -874,6 +888,7 @@ func (b0 Window_builder) Build() *Window {
 	x.xxx_hidden_Records = &b.Records
 	x.xxx_hidden_RecordsLeftOut = b.RecordsLeftOut
 	x.xxx_hidden_Health = b.Health
+	x.xxx_hidden_SeriesLeftOut = b.SeriesLeftOut
 	return m0
 }
 
@@ -3092,7 +3107,7 @@ const file_loadline_v1_results_proto_rawDesc = "" +
 	"\vincarnation\x18\x03 \x01(\x04R\vincarnation\"j\n" +
 	"\x13PushWindowsResponse\x12\"\n" +
 	"\facknowledged\x18\x01 \x01(\x04R\facknowledged\x12/\n" +
-	"\x13totals_acknowledged\x18\x02 \x01(\bR\x12totalsAcknowledged\"\x92\x03\n" +
+	"\x13totals_acknowledged\x18\x02 \x01(\bR\x12totalsAcknowledged\"\xba\x03\n" +
 	"\x06Window\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x14\n" +
 	"\x05agent\x18\x02 \x01(\tR\x05agent\x12 \n" +
@@ -3105,7 +3120,8 @@ const file_loadline_v1_results_proto_rawDesc = "" +
 	"\arecords\x18\t \x03(\v2\x1a.loadline.v1.RequestRecordR\arecords\x12(\n" +
 	"\x10records_left_out\x18\n" +
 	" \x01(\x04R\x0erecordsLeftOut\x12+\n" +
-	"\x06health\x18\v \x01(\v2\x13.loadline.v1.HealthR\x06health\"\xce\x01\n" +
+	"\x06health\x18\v \x01(\v2\x13.loadline.v1.HealthR\x06health\x12&\n" +
+	"\x0fseries_left_out\x18\f \x01(\x04R\rseriesLeftOut\"\xce\x01\n" +
 	"\x05Group\x12\x14\n" +
 	"\x05phase\x18\x01 \x01(\rR\x05phase\x12\x1a\n" +
 	"\bworkload\x18\x02 \x01(\rR\bworkload\x121\n" +

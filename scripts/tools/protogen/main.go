@@ -1,9 +1,9 @@
 // Command protogen compiles proto/ in process and writes the generated Go beside it.
 //
 // It needs no protoc and no vendored .proto files: imports outside proto/ are resolved
-// from descriptors that are linked into this program. Usage, from the repository root:
+// from descriptors that are linked into this program. Usage, from scripts/tools:
 //
-//	go tool -modfile=scripts/tools/go.mod protogen [-descriptors FILE] [-out DIR] proto
+//	go tool protogen [-descriptors FILE] [-out DIR] ../../proto
 package main
 
 import (
@@ -137,7 +137,7 @@ func generate(ctx context.Context, plugin string, names []string, all []*descrip
 	if err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(ctx, "go", "tool", "-modfile=scripts/tools/go.mod", plugin)
+	cmd := exec.CommandContext(ctx, "go", "tool", plugin)
 	cmd.Stdin, cmd.Stderr = bytes.NewReader(request), os.Stderr
 	answer, err := cmd.Output()
 	if err != nil {
