@@ -1,0 +1,88 @@
+// Package workload makes requests: what the arrival with a given number asks of its target.
+//
+// A request follows from the scenario, its seed and the arrival alone. So any agent makes the same
+// bytes for the same arrival, in whatever order it is asked, on any processor, and the number of
+// agents changes nothing. Random draws come from counter-based streams, never from shared state.
+//
+// The package is pure: it reads data sets through an io.ReaderAt and is given its secrets.
+package workload
+
+import (
+	"io"
+
+	"github.com/loadline/loadline/internal/measure"
+	pb "github.com/loadline/loadline/proto/loadline/v1"
+)
+
+// Header is one header line of a request. Name is written as the scenario has it; no two headers
+// of a request have names that differ in case alone.
+type Header struct{ Name, Value string }
+
+// Request is what a driver sends. A worker owns one and has it filled again and again: Fill
+// overwrites everything and keeps the buffers. Strings in it may be kept; Header and Body may not.
+type Request struct {
+	// Method is the HTTP method.
+	Method string
+	// Path is appended to the path of the target's URL; it begins with a slash and may hold a query.
+	Path string
+	// Header holds every header but Host and Content-Length: content type, credentials, the headers
+	// of target and workload, and the tags.
+	Header []Header
+	// Body is the body as sent; empty: none.
+	Body []byte
+	// Stream says that a streamed answer is asked for.
+	Stream bool
+	// KeepBody says that the answer's text is to be kept (capture.bodies).
+	KeepBody bool
+	// Rules say what makes the answer a success; shared by all requests of a workload.
+	Rules *Rules
+	// MaxTokens is the longest answer asked for, in tokens; 0: no limit was sent.
+	MaxTokens uint64
+
+	// vary holds the parts of headers and path that differ from request to request.
+	vary []byte
+	// marks holds the ends of those parts within vary.
+	marks []int
+	// line is the data set's row as read from the file, fields its members.
+	line   []byte
+	fields []field
+}
+
+// Reset empties the request and keeps its buffers.
+func (r *Request) Reset() {
+	*r = Request{
+		Header: r.Header[:0], Body: r.Body[:0],
+		vary: r.vary[:0], marks: r.marks[:0], line: r.line[:0], fields: r.fields[:0],
+	}
+}
+
+// Rules say what makes an answer a success.
+type Rules struct {
+	// Expect lists the statuses that count as success; empty: any 2xx.
+	Expect []uint32
+	// Checks are the workload's checks, in the order of the scenario.
+	Checks []*pb.Check
+	// NeedContent says that an answer without content is a failure (model protocols).
+	NeedContent bool
+}
+
+// Key names the arrival, and the request within its session, that a request is made for.
+type Key struct {
+	// RunID is the run's id, as sent in X-Loadline-Run.
+	RunID string
+	// Phase is the name of the arrival's phase.
+	Phase string
+	// ID is the arrival's number within its phase.
+	ID measure.ID
+	// Turn is the number of the request within its session, from 0.
+	Turn uint32
+	// Ordinal is the arrival's number within its workload over the whole run, from 0.
+	Ordinal uint64
+}
+
+// Files opens a file that the scenario names and gives its size in bytes. The package never closes
+// what it returns: who opened the files closes them after the last Fill.
+type Files func(path string) (io.ReaderAt, int64, error)
+
+// Secrets looks a secret up. Its error names the variable or file, never a value.
+type Secrets func(ref *pb.SecretRef) (string, error)
