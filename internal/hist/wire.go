@@ -1,0 +1,237 @@
+package hist
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"math/bits"
+)
+
+// The sparse form: one version byte, then varints: count, sum, minimum, maximum, and for every
+// bucket that holds values, in order, its distance from the bucket before (the first: its index)
+// and its count. There is one form for every histogram, so equal histograms have equal bytes.
+const (
+	wireVersion = 1
+	// MaxWireSize bounds one encoded histogram, in bytes. A full one stays below it.
+	MaxWireSize = 256 << 10
+	// MaxCount bounds the values of one histogram that crosses the wire, so that no sum of
+	// the 1,000 series of a run can overflow.
+	MaxCount = 1 << 53
+)
+
+// AppendBinary appends the sparse form to b.
+func (h *Histogram) AppendBinary(b []byte) []byte {
+	b = append(b, wireVersion)
+	for _, v := range [...]uint64{h.count, h.sum, h.min, h.max} {
+		b = binary.AppendUvarint(b, v)
+	}
+	last := 0
+	for i, c := range h.counts {
+		b = binary.AppendUvarint(b, uint64(i-last))
+		b = binary.AppendUvarint(b, c)
+		last = i
+	}
+	return b
+}
+
+// MergeBinary adds the values of a histogram in the sparse form. It trusts nothing: the counts
+// must add up, the buckets ascend, and minimum, maximum and sum agree with them. On an error,
+// which says what is wrong and where, h is unchanged. It allocates nothing but pages of h.
+func (h *Histogram) MergeBinary(data []byte) error {
+	r := reader{data: data}
+	head, err := r.check()
+	if err != nil {
+		return fmt.Errorf("histogram of %d bytes, at byte %d: %w", len(data), r.at, err)
+	}
+	if head.count > MaxCount-min(h.count, MaxCount) {
+		return fmt.Errorf("histogram holds %d values, which with %d before is more than %d", head.count, h.count, uint64(MaxCount))
+	}
+	if head.count == 0 {
+		return nil
+	}
+	r.at = head.body
+	for index := 0; r.at < len(data); {
+		delta, n, _ := r.run() // check has read it without error
+		index += int(delta)
+		h.add(index, n)
+	}
+	h.note(head.count, head.sum, head.min, head.max)
+	return nil
+}
+
+// header is what stands before the runs.
+type header struct {
+	count, sum, min, max uint64
+	body                 int // where the runs begin
+}
+
+// reader reads the sparse form from front to back.
+type reader struct {
+	data []byte
+	at   int
+}
+
+var (
+	errCut    = errors.New("the data is cut off")
+	errVarint = errors.New("not a varint in its shortest form")
+)
+
+func (r *reader) uvarint() (uint64, error) {
+	v, n := binary.Uvarint(r.data[r.at:])
+	switch {
+	case n == 0:
+		return 0, errCut
+	case n < 0, n > 1 && r.data[r.at+n-1] == 0:
+		return 0, errVarint
+	}
+	r.at += n
+	return v, nil
+}
+
+func (r *reader) run() (delta, n uint64, err error) {
+	if delta, err = r.uvarint(); err != nil {
+		return 0, 0, err
+	}
+	n, err = r.uvarint()
+	return delta, n, err
+}
+
+// check reads everything and returns the header of a histogram that can be trusted.
+func (r *reader) check() (header, error) {
+	head, err := r.header()
+	if err != nil {
+		return head, err
+	}
+	var seen uint64
+	var bounds bounds
+	for index, first := 0, true; r.at < len(r.data); first = false {
+		delta, n, err := r.run()
+		switch {
+		case err != nil:
+			return head, err
+		case delta == 0 && !first:
+			return head, errors.New("the buckets do not ascend")
+		case delta > uint64(topIndex-index):
+			return head, fmt.Errorf("bucket beyond the last, %d", topIndex)
+		case n == 0:
+			return head, errors.New("a bucket without values")
+		case n > head.count-seen:
+			return head, fmt.Errorf("the buckets hold more than the %d values of the header", head.count)
+		}
+		index += int(delta)
+		seen += n
+		bounds.add(bucketAt(index), n)
+	}
+	if seen != head.count {
+		return head, fmt.Errorf("the buckets hold %d values, the header says %d", seen, head.count)
+	}
+	return head, bounds.check(head)
+}
+
+func (r *reader) header() (header, error) {
+	var head header
+	if len(r.data) > MaxWireSize {
+		return head, fmt.Errorf("more than %d bytes", MaxWireSize)
+	}
+	if len(r.data) == 0 {
+		return head, errCut
+	}
+	if r.data[0] != wireVersion {
+		return head, fmt.Errorf("version %d, this build reads version %d", r.data[0], wireVersion)
+	}
+	r.at = 1
+	for _, to := range [...]*uint64{&head.count, &head.sum, &head.min, &head.max} {
+		v, err := r.uvarint()
+		if err != nil {
+			return head, err
+		}
+		*to = v
+	}
+	head.body = r.at
+	if head.count > MaxCount {
+		return head, fmt.Errorf("%d values are more than %d", head.count, uint64(MaxCount))
+	}
+	return head, nil
+}
+
+// bounds gathers what the buckets allow for minimum, maximum and sum.
+type bounds struct {
+	any         bool
+	first, last Bucket
+	low, high   wide // sums if every value stood at the lower, or upper, edge of its bucket
+	firstCount  uint64
+	lastCount   uint64
+}
+
+func (b *bounds) add(k Bucket, n uint64) {
+	if !b.any {
+		b.any, b.first, b.firstCount = true, k, n
+	}
+	b.last, b.lastCount = k, n
+	b.low.addProduct(k.Low, n)
+	b.high.addProduct(k.High, n)
+}
+
+func (b *bounds) check(head header) error {
+	if !b.any {
+		if head.sum != 0 || head.min != 0 || head.max != 0 {
+			return errors.New("sum, minimum or maximum without values")
+		}
+		return nil
+	}
+	if head.min < b.first.Low || head.min > b.first.High {
+		return fmt.Errorf("the minimum %d is not in the first bucket, %d to %d", head.min, b.first.Low, b.first.High)
+	}
+	if head.max < b.last.Low || head.max > b.last.High || head.max > MaxValue {
+		return fmt.Errorf("the maximum %d is not in the last bucket, %d to %d", head.max, b.last.Low, b.last.High)
+	}
+	if head.min > head.max || head.count == 1 && head.min != head.max {
+		return fmt.Errorf("minimum %d and maximum %d contradict each other", head.min, head.max)
+	}
+	b.narrow(head)
+	sum := wide{low: head.sum}
+	saturated := head.sum == math.MaxUint64 && sum.less(b.high)
+	if sum.less(b.low) && !saturated || b.high.less(sum) {
+		return fmt.Errorf("the sum %d does not fit the buckets", head.sum)
+	}
+	return nil
+}
+
+// narrow moves the bounds of the sum in by what the exact minimum and maximum tell: all values
+// of the first bucket are at least the minimum, all of the last at most the maximum, one value
+// is the minimum and another the maximum.
+func (b *bounds) narrow(head header) {
+	b.low.addProduct(head.min-b.first.Low, b.firstCount)
+	b.high.subProduct(b.last.High-head.max, b.lastCount)
+	if head.count == 1 {
+		return
+	}
+	floor, ceiling := b.last.Low, b.first.High
+	if b.first.Index == b.last.Index {
+		floor, ceiling = head.min, head.max
+	}
+	b.low.addProduct(head.max-floor, 1)
+	b.high.subProduct(ceiling-head.min, 1)
+}
+
+// wide is an unsigned number of 128 bits; 2^53 values of at most 2^32 each stay far below that.
+type wide struct{ high, low uint64 }
+
+func (w *wide) addProduct(a, b uint64) {
+	high, low := bits.Mul64(a, b)
+	var carry uint64
+	w.low, carry = bits.Add64(w.low, low, 0)
+	w.high, _ = bits.Add64(w.high, high, carry)
+}
+
+func (w *wide) subProduct(a, b uint64) {
+	high, low := bits.Mul64(a, b)
+	var borrow uint64
+	w.low, borrow = bits.Sub64(w.low, low, 0)
+	w.high, _ = bits.Sub64(w.high, high, borrow)
+}
+
+func (w wide) less(o wide) bool {
+	return w.high < o.high || w.high == o.high && w.low < o.low
+}
