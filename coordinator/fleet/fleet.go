@@ -1,0 +1,174 @@
+// Package fleet knows which agents are alive: registrations, leases and clock offsets. It is a
+// state machine without I/O; now is coordinator time in nanoseconds and never runs backwards.
+//
+// Invariant: an agent counts its lease from the moment it sent the renewal, the fleet from the
+// moment it granted it plus a margin; so an agent has stopped before it is declared lost.
+package fleet
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	pb "github.com/loadline/loadline/proto/loadline/v1"
+)
+
+// Limits of the fleet.
+const (
+	// Protocol is the version of the protocol between coordinator and agent.
+	Protocol = 1
+	// MaxAgents bounds the registered agents.
+	MaxAgents = 1000
+	// maxLabels bounds the labels of one agent, maxLabel the length of a label's key or value.
+	maxLabels = 32
+	maxLabel  = 128
+	// margin and slack are added to a lease before its agent counts as lost: a tick of the other
+	// clock's rate (1 %) and time for a message under way.
+	margin = time.Second
+	slack  = 100 // 1/100 of the lease
+)
+
+// names are those that fit a subject, a file name and a label.
+var names = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
+
+// Config sets the pace of the leases.
+type Config struct {
+	// Lease is the length of a lease as the agent counts it; design §4: 5 s.
+	Lease time.Duration
+}
+
+// Agent is one registered agent.
+type Agent struct {
+	// Info is what the agent said of itself.
+	Info *pb.AgentInfo
+	// Incarnation numbers its registration, rising over the whole fleet.
+	Incarnation uint64
+	nonce       uint64
+	granted     int64
+	clock       clock
+}
+
+// Weight is the agent's share of the load relative to the others: its declared capacity, else its cores.
+func (a *Agent) Weight() uint32 {
+	if capacity := a.Info.GetCapacity(); capacity > 0 {
+		return capacity
+	}
+	return max(1, a.Info.GetCores())
+}
+
+// Fleet holds the agents. It is not safe for concurrent use.
+type Fleet struct {
+	config Config
+	agents map[string]*Agent
+	last   uint64
+}
+
+// New makes an empty fleet.
+func New(config Config) *Fleet {
+	return &Fleet{config: config, agents: map[string]*Agent{}}
+}
+
+// Register admits an agent and grants its first lease, or says why not. Repeating a registration
+// (same name, same nonce) gives the same incarnation. A second agent of a living one's name is refused.
+func (f *Fleet) Register(info *pb.AgentInfo, nonce uint64, now int64) (incarnation uint64, refusal string) {
+	if refusal := f.refuse(info, nonce, now); refusal != "" {
+		return 0, refusal
+	}
+	if known := f.agents[info.GetName()]; known != nil && known.nonce == nonce {
+		known.granted = now
+		return known.Incarnation, ""
+	}
+	f.last++
+	f.agents[info.GetName()] = &Agent{Info: info, Incarnation: f.last, nonce: nonce, granted: now}
+	return f.last, ""
+}
+
+func (f *Fleet) refuse(info *pb.AgentInfo, nonce uint64, now int64) string {
+	name := info.GetName()
+	switch known := f.agents[name]; {
+	case !names.MatchString(name):
+		return fmt.Sprintf("agent name %q: use 1 to 64 letters, digits, dots, hyphens or underscores", strings.ToValidUTF8(name, "?"))
+	case info.GetProtocol() != Protocol:
+		return fmt.Sprintf("agent %s speaks protocol %d, this coordinator %d: use builds of one version", name, info.GetProtocol(), Protocol)
+	case known != nil && known.nonce != nonce && !f.lapsed(known, now):
+		return fmt.Sprintf("an agent named %s is alive: give each agent a name of its own (--name)", name)
+	case known == nil && len(f.agents) >= MaxAgents:
+		return fmt.Sprintf("there are %d agents, the limit", MaxAgents)
+	}
+	return refuseLabels(info)
+}
+
+func refuseLabels(info *pb.AgentInfo) string {
+	if len(info.GetLabels()) > maxLabels {
+		return fmt.Sprintf("agent %s has %d labels, more than the limit of %d", info.GetName(), len(info.GetLabels()), maxLabels)
+	}
+	for key, value := range info.GetLabels() {
+		if len(key) > maxLabel || len(value) > maxLabel {
+			return fmt.Sprintf("agent %s: a label is longer than %d bytes", info.GetName(), maxLabel)
+		}
+	}
+	return ""
+}
+
+// Renew grants another lease, or says why not: the agent must then stop and register again.
+// sample may be nil.
+func (f *Fleet) Renew(name string, incarnation uint64, sample *pb.ClockSample, now int64) (refusal string) {
+	agent := f.agents[name]
+	switch {
+	case agent == nil:
+		return fmt.Sprintf("no agent %q is registered", strings.ToValidUTF8(name, "?"))
+	case agent.Incarnation != incarnation:
+		return fmt.Sprintf("incarnation %d of agent %s has been replaced by %d", incarnation, name, agent.Incarnation)
+	case f.lapsed(agent, now):
+		return fmt.Sprintf("the lease of agent %s has lapsed", name)
+	}
+	agent.granted = now
+	if sample != nil {
+		agent.clock.add(sample)
+	}
+	return ""
+}
+
+// lapsed reports whether the agent has provably stopped.
+func (f *Fleet) lapsed(a *Agent, now int64) bool {
+	return now-a.granted > int64(f.config.Lease+f.config.Lease/slack+margin)
+}
+
+// Expire removes the agents whose lease has provably lapsed and returns them, sorted by name.
+func (f *Fleet) Expire(now int64) []*Agent {
+	var lost []*Agent
+	for name, agent := range f.agents {
+		if f.lapsed(agent, now) {
+			lost = append(lost, agent)
+			delete(f.agents, name)
+		}
+	}
+	sortByName(lost)
+	return lost
+}
+
+// Agents lists the registered agents, sorted by name: the roster of a run.
+func (f *Fleet) Agents() []*Agent {
+	agents := make([]*Agent, 0, len(f.agents))
+	for _, agent := range f.agents {
+		agents = append(agents, agent)
+	}
+	sortByName(agents)
+	return agents
+}
+
+// Clock is the offset of an agent's clock: coordinator time − agent time in nanoseconds, with the
+// bound of its error at now (M17). ok is false while no exchange is known.
+func (f *Fleet) Clock(name string, now int64) (offset, bound int64, ok bool) {
+	agent := f.agents[name]
+	if agent == nil {
+		return 0, 0, false
+	}
+	return agent.clock.offset(now)
+}
+
+func sortByName(agents []*Agent) {
+	slices.SortFunc(agents, func(a, b *Agent) int { return strings.Compare(a.Info.GetName(), b.Info.GetName()) })
+}

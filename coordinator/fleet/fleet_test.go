@@ -1,0 +1,175 @@
+package fleet_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/loadline/loadline/coordinator/fleet"
+	pb "github.com/loadline/loadline/proto/loadline/v1"
+	"pgregory.net/rapid"
+)
+
+const lease = 5 * time.Second
+
+func agent(name string) *pb.AgentInfo {
+	return pb.AgentInfo_builder{Name: name, Protocol: fleet.Protocol, Cores: 2}.Build()
+}
+
+func at(d time.Duration) int64 { return int64(d) }
+
+func TestRegistrationIsRepeatable(t *testing.T) {
+	f := fleet.New(fleet.Config{Lease: lease})
+	first, refusal := f.Register(agent("a1"), 7, at(0))
+	if refusal != "" || first == 0 {
+		t.Fatalf("refused: %s", refusal)
+	}
+	if again, _ := f.Register(agent("a1"), 7, at(time.Second)); again != first {
+		t.Errorf("repeated registration got incarnation %d, want %d", again, first)
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	tooMany := map[string]string{}
+	for i := range 33 {
+		tooMany[strings.Repeat("k", i+1)] = "v"
+	}
+	for name, test := range map[string]struct {
+		info *pb.AgentInfo
+		want string
+	}{
+		"a living agent's name": {agent("a1"), "--name"},
+		"a name with a space":   {agent("a b"), "letters"},
+		"no name":               {agent(""), "letters"},
+		"another protocol":      {pb.AgentInfo_builder{Name: "a2", Protocol: 99}.Build(), "protocol 99"},
+		"too many labels":       {pb.AgentInfo_builder{Name: "a2", Protocol: fleet.Protocol, Labels: tooMany}.Build(), "33 labels"},
+		"a long label":          {pb.AgentInfo_builder{Name: "a2", Protocol: fleet.Protocol, Labels: map[string]string{"k": strings.Repeat("v", 200)}}.Build(), "label"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := fleet.New(fleet.Config{Lease: lease})
+			f.Register(agent("a1"), 1, at(0))
+			incarnation, refusal := f.Register(test.info, 2, at(time.Second))
+			if incarnation != 0 || !strings.Contains(refusal, test.want) {
+				t.Errorf("got incarnation %d, refusal %q, want one with %q", incarnation, refusal, test.want)
+			}
+		})
+	}
+}
+
+func TestTheFleetIsBounded(t *testing.T) {
+	f := fleet.New(fleet.Config{Lease: lease})
+	for i := range fleet.MaxAgents {
+		if _, refusal := f.Register(agent(fmt.Sprintf("a%d", i)), uint64(i), 0); refusal != "" {
+			t.Fatal(refusal)
+		}
+	}
+	if _, refusal := f.Register(agent("one-more"), 1, 0); !strings.Contains(refusal, "limit") {
+		t.Errorf("refusal = %q, want one that names the limit", refusal)
+	}
+}
+
+func TestALeaseLapsesAndTheNameIsFreeAgain(t *testing.T) {
+	f := fleet.New(fleet.Config{Lease: lease})
+	first, _ := f.Register(agent("a1"), 1, at(0))
+	if refusal := f.Renew("a1", first, nil, at(4*time.Second)); refusal != "" {
+		t.Fatal(refusal)
+	}
+	if lost := f.Expire(at(10 * time.Second)); len(lost) != 0 {
+		t.Errorf("lost at 10 s, before lease, rate and margin are over: %v", lost)
+	}
+	lost := f.Expire(at(10*time.Second + 60*time.Millisecond))
+	if len(lost) != 1 || lost[0].Incarnation != first {
+		t.Fatalf("lost = %v, want the one agent", lost)
+	}
+	second, refusal := f.Register(agent("a1"), 2, at(11*time.Second))
+	if refusal != "" || second <= first {
+		t.Errorf("second incarnation = %d (%s), want one above %d", second, refusal, first)
+	}
+	if refusal := f.Renew("a1", first, nil, at(12*time.Second)); !strings.Contains(refusal, "replaced") {
+		t.Errorf("the old incarnation's renewal: %q, want a refusal", refusal)
+	}
+}
+
+func TestARenewalAfterTheLapseIsRefused(t *testing.T) {
+	f := fleet.New(fleet.Config{Lease: lease})
+	incarnation, _ := f.Register(agent("a1"), 1, at(0))
+	if refusal := f.Renew("a1", incarnation, nil, at(time.Minute)); !strings.Contains(refusal, "lapsed") {
+		t.Errorf("refusal = %q", refusal)
+	}
+}
+
+// An agent that counts its lease from before it asked has stopped before it is declared lost,
+// whatever the delays, even if its clock runs 1 % slow.
+func TestAnAgentStopsBeforeItIsDeclaredLost(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		f := fleet.New(fleet.Config{Lease: lease})
+		now := int64(0)
+		incarnation, _ := f.Register(agent("a1"), 1, now)
+		stops := int64(0)
+		for range rapid.IntRange(1, 30).Draw(t, "renewals") {
+			asked := now + rapid.Int64Range(0, int64(2*time.Second)).Draw(t, "pause")
+			arrived := asked + rapid.Int64Range(0, int64(3*time.Second)).Draw(t, "delay")
+			now = arrived
+			if f.Renew("a1", incarnation, nil, arrived) == "" {
+				stops = asked + int64(float64(lease)*1.01)
+			}
+		}
+		for probe := now; probe < now+int64(20*time.Second); probe += int64(50 * time.Millisecond) {
+			if len(f.Expire(probe)) > 0 {
+				if probe <= stops {
+					t.Fatalf("declared lost at %d, the agent stops at %d", probe, stops)
+				}
+				return
+			}
+		}
+		t.Fatal("never declared lost")
+	})
+}
+
+// The true offset always lies within the bound.
+func TestClockOffsetLiesWithinItsBound(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		f := fleet.New(fleet.Config{Lease: time.Hour})
+		incarnation, _ := f.Register(agent("a1"), 1, 0)
+		truth := rapid.Int64Range(-int64(5*time.Second), int64(5*time.Second)).Draw(t, "offset")
+		now := int64(0)
+		for range rapid.IntRange(1, 20).Draw(t, "exchanges") {
+			sent := now + rapid.Int64Range(0, int64(time.Second)).Draw(t, "pause")
+			received := sent + rapid.Int64Range(0, int64(5*time.Millisecond)).Draw(t, "forth")
+			replied := received + rapid.Int64Range(0, int64(time.Millisecond)).Draw(t, "work")
+			returned := replied + rapid.Int64Range(0, int64(5*time.Millisecond)).Draw(t, "back")
+			now = returned
+			f.Renew("a1", incarnation, pb.ClockSample_builder{
+				SentNs: sent - truth, ReceivedNs: received, RepliedNs: replied, ReturnedNs: returned - truth,
+			}.Build(), now)
+		}
+		offset, bound, ok := f.Clock("a1", now)
+		if !ok || offset-truth > bound+1 || truth-offset > bound+1 {
+			t.Fatalf("offset %d ± %d, truth %d", offset, bound, truth)
+		}
+	})
+}
+
+func TestContradictingClockSampleIsLeftOut(t *testing.T) {
+	f := fleet.New(fleet.Config{Lease: lease})
+	incarnation, _ := f.Register(agent("a1"), 1, 0)
+	f.Renew("a1", incarnation, pb.ClockSample_builder{SentNs: 10, ReceivedNs: 5, RepliedNs: 100, ReturnedNs: 11}.Build(), 1)
+	if _, _, ok := f.Clock("a1", 1); ok {
+		t.Error("an impossible exchange gave an offset")
+	}
+}
+
+func TestWeightIsCapacityElseCores(t *testing.T) {
+	f := fleet.New(fleet.Config{Lease: lease})
+	f.Register(pb.AgentInfo_builder{Name: "a", Protocol: 1, Cores: 4}.Build(), 1, 0)
+	f.Register(pb.AgentInfo_builder{Name: "b", Protocol: 1, Cores: 4, Capacity: 9}.Build(), 2, 0)
+	f.Register(pb.AgentInfo_builder{Name: "c", Protocol: 1}.Build(), 3, 0)
+	var weights []uint32
+	for _, a := range f.Agents() {
+		weights = append(weights, a.Weight())
+	}
+	if len(weights) != 3 || weights[0] != 4 || weights[1] != 9 || weights[2] != 1 {
+		t.Errorf("weights = %v", weights)
+	}
+}
