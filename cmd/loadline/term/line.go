@@ -1,0 +1,88 @@
+package term
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Line is the run in one line of plain text, for logs and pipes; rates are means over the last 5 seconds.
+func (s *State) Line() string {
+	if s.last == nil {
+		line := s.stateWord()
+		if d := s.status.GetDetail(); d != "" {
+			line += ": " + Clean(d)
+		}
+		return line
+	}
+	p := s.Progress()
+	parts := []string{Clock(s.last.GetElapsedUs())}
+	if len(p.Phases) > 0 {
+		parts[0] += " " + strings.Join(p.Phases, "+")
+	} else {
+		parts[0] += " " + p.State
+	}
+	parts = append(parts, fmt.Sprintf("offered %s/s", Rate(p.OfferedRate)), fmt.Sprintf("started %s/s", Rate(p.AchievedRate)),
+		fmt.Sprintf("in flight %s", Count(p.InFlight)))
+	for _, name := range shownSeries() {
+		if l := s.series(name); l != nil {
+			parts = append(parts, fmt.Sprintf("%s p50 %s p99 %s", name, Micros(l.GetP50()), Micros(l.GetP99())))
+		}
+	}
+	if p.OutputTokensPerSecond > 0 {
+		parts = append(parts, fmt.Sprintf("%s tokens/s", Rate(p.OutputTokensPerSecond)))
+	}
+	parts = append(parts, fmt.Sprintf("failed %s", Count(p.Failed)))
+	if n := p.Missed + p.Shed; n > 0 {
+		parts = append(parts, fmt.Sprintf("missed %s shed %s", Count(p.Missed), Count(p.Shed)))
+	}
+	return strings.Join(parts, " · ")
+}
+
+// Progress is the run at one moment, for programs. Rates are means over the last 5 seconds, counts are since the start.
+type Progress struct {
+	RunID                 string         `json:"run_id"`
+	State                 string         `json:"state"`
+	ElapsedSeconds        float64        `json:"elapsed_seconds"`
+	Phases                []string       `json:"phases"`
+	OfferedRate           float64        `json:"offered_rate"`
+	AchievedRate          float64        `json:"achieved_rate"`
+	OutputTokensPerSecond float64        `json:"output_tokens_per_second"`
+	InFlight              uint64         `json:"in_flight"`
+	Due                   uint64         `json:"due"`
+	Started               uint64         `json:"started"`
+	Missed                uint64         `json:"missed"`
+	Shed                  uint64         `json:"shed"`
+	Failed                uint64         `json:"failed"`
+	LatenessP99           uint64         `json:"lateness_p99_us"`
+	Series                []LiveQuantile `json:"series"`
+}
+
+// LiveQuantile is one distribution of the last seconds, in its own unit.
+type LiveQuantile struct {
+	Name  string `json:"name"`
+	Count uint64 `json:"count"`
+	P50   uint64 `json:"p50"`
+	P99   uint64 `json:"p99"`
+}
+
+// Progress returns the state for a program that watches.
+func (s *State) Progress() Progress {
+	failed, _ := s.failures()
+	a := s.last.GetArrivals()
+	p := Progress{
+		RunID: s.status.GetRunId(), State: s.stateWord(),
+		ElapsedSeconds: float64(s.last.GetElapsedUs()) / 1e6, Phases: []string{},
+		OfferedRate: s.chart(chartOffered).mean(lineSeconds), AchievedRate: s.chart(chartAchieved).mean(lineSeconds),
+		OutputTokensPerSecond: s.chart(chartTokens).mean(lineSeconds),
+		InFlight:              s.last.GetInFlight(),
+		Due:                   a.GetDue(), Started: a.GetStarted(), Missed: a.GetMissed(), Shed: a.GetShed(), Failed: failed,
+		LatenessP99: s.last.GetLatenessP99Us(), Series: []LiveQuantile{},
+	}
+	for _, l := range s.last.GetPhases() {
+		p.Phases = append(p.Phases, Clean(l.GetName()))
+	}
+	for _, l := range s.last.GetSeries() {
+		p.Series = append(p.Series, LiveQuantile{Name: l.GetName(), Count: l.GetCount(), P50: l.GetP50(), P99: l.GetP99()})
+	}
+	return p
+}
