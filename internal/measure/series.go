@@ -26,3 +26,93 @@ const (
 	// NumSeries is one more than the highest series: the length of an array indexed by series.
 	NumSeries
 )
+
+// Units of series and rates, as they stand in summary.json.
+const (
+	UnitMicros         = "us"
+	UnitTokens         = "tokens"
+	UnitTokensPerEvent = "tokens_per_1000_events"
+	UnitPerSecond      = "per_second"
+	UnitShare          = "share"
+	UnitCount          = "count"
+)
+
+// Definition says what a metric's name means.
+type Definition struct {
+	// Name as it stands in objectives, reports and files.
+	Name string `json:"name"`
+	// Unit of its values.
+	Unit string `json:"unit"`
+	// Per says what yields one value; empty where the metric is one number.
+	Per string `json:"per,omitempty"`
+	// Formula in the instants and counts of metrics.md.
+	Formula string `json:"formula"`
+	// Notes for people; may be empty.
+	Notes string `json:"notes,omitempty"`
+}
+
+// definitions is indexed by series; it is never changed.
+var definitions = [NumSeries]Definition{
+	Lateness:       {"lateness", UnitMicros, "session start", "dispatched − due", "The generator's own delay; large values make a run invalid."},
+	Connect:        {"connect", UnitMicros, "new connection", "connected − dispatched", "Name lookup, TCP and TLS together."},
+	Send:           {"send", UnitMicros, "request", "sent − connected", ""},
+	Wait:           {"wait", UnitMicros, "request", "first byte − sent", ""},
+	TTFT:           {"ttft", UnitMicros, "streamed request", "first token − due", "The headline: holds every wait a user would feel."},
+	TTFTService:    {"ttft_service", UnitMicros, "streamed request", "first token − dispatched", "What most other tools call TTFT."},
+	TTFO:           {"ttfo", UnitMicros, "streamed request", "first non-reasoning content − due", "Equals ttft where there is no reasoning."},
+	ITL:            {"itl", UnitMicros, "gap", "instant of content event i − instant of event i−1", "All gaps pooled, none averaged away. Events that come out of one read are 0 apart."},
+	MaxITL:         {"max_itl", UnitMicros, "streamed request with a gap", "largest gap of the stream", "Shows stalls."},
+	TPOT:           {"tpot", UnitMicros, "streamed request with 2 or more output tokens", "(last token − first token) / (output tokens − 1)", ""},
+	E2E:            {"e2e", UnitMicros, "succeeded request", "end − due", ""},
+	E2EService:     {"e2e_service", UnitMicros, "succeeded request", "end − dispatched", ""},
+	E2EFailed:      {"e2e_failed", UnitMicros, "failed request", "end − due", "Failures stay out of every other latency series but lateness and connect."},
+	Session:        {"session", UnitMicros, "session", "end of the last request − due of the session", "Sessions that ended well."},
+	InputTokens:    {"input_tokens", UnitTokens, "request", "tokens of the prompt", "Where their number is known."},
+	OutputTokens:   {"output_tokens", UnitTokens, "request", "tokens of the answer", "From the server's usage block, else the number of content events."},
+	TokensPerEvent: {"tokens_per_event", UnitTokensPerEvent, "streamed request", "output tokens / content events × 1000", "Above 1000, events hold several tokens and itl must be read so."},
+}
+
+// All returns the series in the order of their numbers.
+func All() []Series {
+	all := make([]Series, 0, NumSeries-1)
+	for s := Lateness; s < NumSeries; s++ {
+		all = append(all, s)
+	}
+	return all
+}
+
+// SeriesByName returns the series of that name, and whether there is one.
+func SeriesByName(name string) (Series, bool) {
+	for s := Lateness; s < NumSeries; s++ {
+		if definitions[s].Name == name {
+			return s, true
+		}
+	}
+	return 0, false
+}
+
+// Definition returns everything that is to be said about s; empty for a number that is no series.
+func (s Series) Definition() Definition {
+	if s >= NumSeries {
+		return Definition{}
+	}
+	return definitions[s]
+}
+
+// Name is the name in objectives, reports and files.
+func (s Series) Name() string { return s.Definition().Name }
+
+// String is Name.
+func (s Series) String() string { return s.Name() }
+
+// Unit is "us", "tokens" or "tokens_per_1000_events".
+func (s Series) Unit() string { return s.Definition().Unit }
+
+// Per says what yields one value of the series.
+func (s Series) Per() string { return s.Definition().Per }
+
+// Formula says how a value comes about.
+func (s Series) Formula() string { return s.Definition().Formula }
+
+// Notes adds what a reader should know; may be empty.
+func (s Series) Notes() string { return s.Definition().Notes }

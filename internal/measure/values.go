@@ -1,0 +1,89 @@
+package measure
+
+// Micros converts a duration in nanoseconds to whole microseconds, rounded down; a negative one
+// counts as 0.
+func Micros(ns int64) uint64 {
+	if ns <= 0 {
+		return 0
+	}
+	return uint64(ns) / 1000
+}
+
+// Succeeded reports whether the request was answered well.
+func (o *Outcome) Succeeded() bool { return o.Class == "" }
+
+// Canceled reports whether the scenario or a person ended the request: neither success nor failure.
+func (o *Outcome) Canceled() bool { return o.Class == ClassCanceled }
+
+// Failed reports whether the request failed; a canceled one did not.
+func (o *Outcome) Failed() bool { return o.Class != "" && o.Class != ClassCanceled }
+
+// Values yields every value that the request adds to a series, by the formulas of metrics.md.
+// The gaps of ITL come in order, one call each. Session is not among them: it is a matter of
+// the whole session. A failed request yields Lateness, Connect and E2EFailed alone, a canceled
+// one Lateness and Connect. Values allocates nothing.
+func (o *Outcome) Values(yield func(Series, uint64)) {
+	if o.Turn == 0 {
+		between(yield, Lateness, o.Due, o.Dispatched)
+	}
+	if o.NewConnection {
+		between(yield, Connect, o.Dispatched, o.Connected)
+	}
+	switch {
+	case o.Failed():
+		between(yield, E2EFailed, o.Due, o.End)
+	case o.Succeeded():
+		o.success(yield)
+	}
+}
+
+func (o *Outcome) success(yield func(Series, uint64)) {
+	between(yield, Send, o.Connected, o.Sent)
+	between(yield, Wait, o.Sent, o.FirstByte)
+	between(yield, E2E, o.Due, o.End)
+	between(yield, E2EService, o.Dispatched, o.End)
+	if o.InputTokens > 0 {
+		yield(InputTokens, o.InputTokens)
+	}
+	if o.OutputTokens > 0 {
+		yield(OutputTokens, o.OutputTokens)
+	}
+	if o.Streamed && len(o.Events) > 0 {
+		o.stream(yield)
+	}
+}
+
+func (o *Outcome) stream(yield func(Series, uint64)) {
+	first, last := o.Events[0], o.Events[len(o.Events)-1]
+	between(yield, TTFT, o.Due, first)
+	between(yield, TTFTService, o.Dispatched, first)
+	between(yield, TTFO, o.Due, o.FirstAnswer)
+	if len(o.Events) > 1 {
+		o.gaps(yield)
+	}
+	if o.OutputTokens > 1 {
+		yield(TPOT, Micros(max(int64(last-first), 0))/(o.OutputTokens-1))
+	}
+	if o.OutputTokens > 0 {
+		yield(TokensPerEvent, o.OutputTokens*1000/uint64(len(o.Events)))
+	}
+}
+
+func (o *Outcome) gaps(yield func(Series, uint64)) {
+	var largest uint64
+	before := o.Events[0]
+	for _, at := range o.Events[1:] {
+		gap := Micros(int64(at - before))
+		largest = max(largest, gap)
+		yield(ITL, gap)
+		before = at
+	}
+	yield(MaxITL, largest)
+}
+
+// between yields to − from in microseconds if both were reached.
+func between(yield func(Series, uint64), s Series, from, to Instant) {
+	if from.Reached() && to.Reached() {
+		yield(s, Micros(int64(to-from)))
+	}
+}
