@@ -1,0 +1,104 @@
+package wire
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"time"
+
+	"github.com/loadline/loadline/internal/measure"
+)
+
+// open dials a connection, TLS included, within ex.lim.
+func (c *Client) open(ctx context.Context, ex *Exchange) (*conn, error) {
+	nc, err := c.dial(ctx, ex.lim)
+	if err != nil {
+		return nil, err
+	}
+	raw := newRaw(nc, c.cfg.Local.Now)
+	raw.lim = &ex.lim
+	cn := newConn(raw, raw)
+	if c.secure {
+		if err := c.handshake(ctx, ex, cn); err != nil {
+			cn.close()
+			return nil, err
+		}
+	}
+	ex.NewConnection, ex.Connected = true, c.cfg.Local.Now()
+	return cn, nil
+}
+
+// dial opens the socket by the given limit.
+func (c *Client) dial(ctx context.Context, lim limit) (net.Conn, error) {
+	var nc net.Conn
+	var err error
+	by := c.deadline(lim)
+	if c.cfg.Local.Dial != nil {
+		dctx, cancel := ctx, func() {}
+		if !by.IsZero() {
+			dctx, cancel = context.WithDeadline(ctx, by)
+		}
+		defer cancel()
+		nc, err = c.cfg.Local.Dial(dctx, "tcp", c.addr)
+	} else {
+		d := c.dialer
+		d.Deadline = by
+		nc, err = d.DialContext(ctx, "tcp", c.addr)
+	}
+	if err != nil {
+		late := c.cfg.Local.Now() >= lim.at || isTimeout(err)
+		return nil, classifyDial(ctx, err, late, lim.class)
+	}
+	return nc, nil
+}
+
+// deadline is a limit as a moment of the wall clock; never is the zero time.
+func (c *Client) deadline(lim limit) time.Time {
+	if lim == never {
+		return time.Time{}
+	}
+	return time.Now().Add(time.Duration(lim.at - c.cfg.Local.Now()))
+}
+
+// handshake puts TLS on a new connection and, where the peer chose it, HTTP/2.
+func (c *Client) handshake(ctx context.Context, ex *Exchange, cn *conn) error {
+	stop := cn.raw.watch(ctx)
+	tc := tls.Client(cn.raw, c.tls)
+	err := tc.Handshake()
+	if !stop() {
+		return canceled(ctx)
+	}
+	if err != nil {
+		return classify(ctx, err, stageTLS, ex.lim, true)
+	}
+	cn.rw, cn.head.c = tc, tc
+	if tc.ConnectionState().NegotiatedProtocol != "h2" {
+		return nil
+	}
+	cn.raw.share()
+	if cn.h2, err = c.h2.adopt(ctx, tc, c.addr); err != nil {
+		return &Error{measure.ClassMalformed, plain(err)}
+	}
+	return nil
+}
+
+// tlsFor is the TLS configuration of a client: what was given, the name of the host, and the
+// protocols offered.
+func tlsFor(cfg Config, host string) *tls.Config {
+	t := cfg.TLS
+	if t == nil {
+		t = &tls.Config{MinVersion: tls.VersionTLS12}
+	}
+	t = t.Clone()
+	if t.ServerName == "" {
+		t.ServerName = host
+	}
+	t.NextProtos = []string{"h2", "http/1.1"}
+	if cfg.HTTP1 {
+		t.NextProtos = t.NextProtos[1:]
+	}
+	if t.ClientSessionCache == nil {
+		t.ClientSessionCache = tls.NewLRUClientSessionCache(0)
+	}
+	return t
+}

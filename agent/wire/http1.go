@@ -1,0 +1,149 @@
+package wire
+
+import (
+	"context"
+	"errors"
+	"io"
+	"math"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/loadline/loadline/internal/measure"
+)
+
+// answerGrace is how long an answer is awaited after the request could not be written in full.
+const answerGrace = 100 * time.Millisecond
+
+// exchange1 plays an exchange over HTTP/1.1 and reports whether the connection may be used again.
+func (c *Client) exchange1(ctx context.Context, cn *conn, req *Request, ex *Exchange, sink Sink) (bool, error) {
+	raw := cn.raw
+	raw.lim = &ex.lim
+	in, out := raw.in, raw.out
+	reusable, at, err := c.play1(cn, req, ex, sink)
+	ex.BytesIn, ex.BytesOut = raw.in-in, raw.out-out
+	if err == nil {
+		ex.End = raw.last
+		return reusable, nil
+	}
+	var own *fromSink
+	if errors.As(err, &own) {
+		return false, own.err
+	}
+	return false, classify(ctx, err, at, ex.lim, ex.NewConnection)
+}
+
+// fromSink marks an error of the sink, which is handed back as it is.
+type fromSink struct{ err error }
+
+func (e *fromSink) Error() string { return e.err.Error() }
+
+// play1 sends, then reads. On failure it tells the stage.
+func (c *Client) play1(cn *conn, req *Request, ex *Exchange, sink Sink) (reusable bool, at stage, err error) {
+	sendErr := c.send1(cn, req)
+	if sendErr == nil {
+		ex.Sent = c.cfg.Local.Now()
+	} else if !cn.answered() {
+		return false, stageSend, sendErr
+	}
+	resp, err := cn.readHead(req.Method, ex)
+	if err != nil {
+		if sendErr != nil {
+			return false, stageSend, sendErr
+		}
+		return false, stageHead, err
+	}
+	ex.Status, ex.Header = resp.StatusCode, resp.Header
+	if err := c.head(ex, sink); err != nil {
+		return false, stageHead, err
+	}
+	if err := c.readBody(cn, resp.Body, ex, sink); err != nil {
+		return false, stageBody, err
+	}
+	reusable = sendErr == nil && !resp.Close && !req.closes() && cn.br.Buffered() == 0 &&
+		resp.StatusCode != http.StatusSwitchingProtocols
+	return reusable, stageBody, nil
+}
+
+// send1 writes the request: small ones in one write.
+func (c *Client) send1(cn *conn, req *Request) error {
+	cn.out = c.appendHead(cn.out[:0], req)
+	if len(req.Body) <= inlineBody {
+		cn.out = append(cn.out, req.Body...)
+		_, err := cn.rw.Write(cn.out)
+		return err
+	}
+	if _, err := cn.rw.Write(cn.out); err != nil {
+		return err
+	}
+	_, err := cn.rw.Write(req.Body)
+	return err
+}
+
+// answered reports whether an answer is there although the request could not be written: servers
+// refuse large bodies so.
+func (cn *conn) answered() bool {
+	cn.head.left = MaxHead
+	cn.raw.shared = true // no limit of ours but this one
+	defer func() { cn.raw.shared = false }()
+	if cn.raw.stopped.Load() || cn.raw.Conn.SetReadDeadline(time.Now().Add(answerGrace)) != nil {
+		return false
+	}
+	_, err := cn.br.Peek(1)
+	cn.raw.last, cn.raw.reads = cn.raw.now(), math.MaxInt64 // so that the next read sets its own
+	return err == nil
+}
+
+// readHead reads the head of the final response; interim ones are passed over.
+func (cn *conn) readHead(method string, ex *Exchange) (*http.Response, error) {
+	cn.head.left = MaxHead
+	cn.req.Method = method
+	for range maxInterim {
+		if _, err := cn.br.Peek(1); err != nil {
+			return nil, err
+		}
+		ex.FirstByte = cn.raw.last
+		resp, err := http.ReadResponse(cn.br, &cn.req)
+		if err != nil {
+			return nil, err
+		}
+		if resp.StatusCode >= 200 || resp.StatusCode == http.StatusSwitchingProtocols {
+			cn.head.left = -1
+			return resp, nil
+		}
+	}
+	return nil, fail(measure.ClassMalformed, "more than 16 interim responses")
+}
+
+// head hands the head on.
+func (c *Client) head(ex *Exchange, sink Sink) error {
+	w, err := sink.Head(ex)
+	if err != nil {
+		return &fromSink{err}
+	}
+	return c.note(ex, w, ex.FirstByte)
+}
+
+// readBody reads the body to its end and hands every piece on.
+func (c *Client) readBody(cn *conn, body io.Reader, ex *Exchange, sink Sink) error {
+	buf := ex.buffer()
+	for {
+		n, err := body.Read(buf)
+		if n > 0 {
+			if err := c.deliver(ex, sink, buf[:n], cn.raw.last); err != nil {
+				return err
+			}
+		}
+		switch {
+		case err == io.EOF:
+			return nil
+		case err != nil:
+			return err
+		}
+	}
+}
+
+// isTimeout reports whether a deadline fired.
+func isTimeout(err error) bool {
+	return errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded)
+}

@@ -1,0 +1,361 @@
+// Package wire plays one HTTP exchange and reports an instant for every step of it and for every
+// read of the body. It knows nothing of models: drivers build on it.
+//
+// An exchange goes like this:
+//
+//  1. dispatched: a connection is looked for. The idle one used last is taken, after a look
+//     whether the peer has closed it meanwhile; else one is dialled.
+//  2. connected: a connection is ready. Equal to dispatched when it is a reused one.
+//  3. sent: the last byte of the request has been handed to the system.
+//  4. first byte: the read that brought the first byte of the response returned.
+//  5. Sink.Head, then Sink.Body for every piece of the body with the instant of the read that
+//     brought it.
+//  6. end: the message is complete, or the failure is known.
+//
+// A request is sent once. Nothing is retried, no redirect is followed, no proxy is used and no
+// compression is offered. The way it fails is told by [Error.Class].
+//
+// HTTP/1.1 runs on the caller's goroutine over connections of our own, so that instants are taken
+// beside the system call and time limits are deadlines of the socket. HTTP/2, where the peer
+// chooses it in the TLS handshake, runs over net/http, one client connection at a time, which does
+// not retry either.
+package wire
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"math"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/loadline/loadline/internal/measure"
+)
+
+// Limits on what is taken from a target and kept for it.
+const (
+	// MaxHead bounds the status line and headers of a response, interim ones included, in bytes.
+	MaxHead = 64 << 10
+	// MaxBody bounds the body of a response, in bytes.
+	MaxBody = 64 << 20
+	// MaxIdle bounds the idle connections that a client keeps.
+	MaxIdle = 16 << 10
+	// DefaultIdle is how long an unused connection is kept. It is below what servers commonly
+	// allow, so that they seldom close a connection just as it is used again.
+	DefaultIdle = 15 * time.Second
+
+	maxInterim = 16       // 1xx responses before the final one
+	readBuffer = 16 << 10 // most bytes of body handed on at once
+	connBuffer = 8 << 10  // read buffer of a connection
+	maxErrText = 512      // bytes of an error's text
+)
+
+// Local is what a client needs of the machine that it runs on.
+type Local struct {
+	// Now reads the clock of all instants; needed.
+	Now func() measure.Instant
+	// Control sees every address before it is connected to, as [net.Dialer] calls it; an error
+	// makes the class refused. Nil: every address is allowed.
+	Control func(network, address string, c syscall.RawConn) error
+	// Resolver looks names up; nil: the system's.
+	Resolver *net.Resolver
+	// Dial replaces the dialler, Control and Resolver with it; for tests. Nil: TCP.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+}
+
+// Timeouts bound one exchange, each with a class of its own; 0: no bound.
+type Timeouts struct {
+	// Connect runs from dispatched until a connection is ready.
+	Connect time.Duration
+	// First runs from dispatched until the sink reports [Progress] for the first time.
+	First time.Duration
+	// Stall runs from each read for which the sink reported [Progress].
+	Stall time.Duration
+	// Total runs from dispatched until the end.
+	Total time.Duration
+}
+
+// Config says what a client talks to.
+type Config struct {
+	// URL is the target's address, http or https, without credentials and fragment. Paths of
+	// requests are appended to its path.
+	URL string
+	// TLS is used for https; nil: the defaults of [TLS].
+	TLS *tls.Config
+	// HTTP1 keeps HTTP/2 from being offered.
+	HTTP1 bool
+	// Timeouts bound every exchange.
+	Timeouts Timeouts
+	// Idle is how long an unused connection is kept; 0: [DefaultIdle].
+	Idle time.Duration
+	// Local is the machine's side.
+	Local Local
+}
+
+// Header is one header line of a request.
+type Header struct{ Name, Value string }
+
+// Request is what is sent. Host, User-Agent and Content-Length are added.
+type Request struct {
+	Method string
+	// Path is appended to the path of the client's URL and may hold a query.
+	Path   string
+	Header []Header
+	// Body is not kept after Do; empty: none.
+	Body []byte
+}
+
+// Wait is what a sink says about what it was given.
+type Wait uint8
+
+const (
+	// Keep: nothing came that counts; the time limit in force runs on.
+	Keep Wait = iota
+	// Progress: what was awaited came. From now on, Timeouts.Stall bounds the silence.
+	Progress
+)
+
+// Sink takes the response of one exchange. Calls do not overlap and come from the goroutine of
+// Do. An error ends the exchange: the connection is closed and Do returns that error as it is.
+type Sink interface {
+	// Head is called once, when Status, Header and FirstByte of the exchange are set.
+	Head(ex *Exchange) (Wait, error)
+	// Body is called for every piece of the body, with the instant at which the read that brought
+	// it returned; pieces of one read share their instant. p is valid only during the call.
+	Body(p []byte, at measure.Instant) (Wait, error)
+}
+
+// Exchange is what happened. A worker owns one and uses it again and again.
+type Exchange struct {
+	// The instants of metrics.md; measure.None where not reached. End is always set by Do.
+	Dispatched, Connected, Sent, FirstByte, End measure.Instant
+	// NewConnection says that a connection was opened for this exchange.
+	NewConnection bool
+	// Stale counts idle connections that were found closed by the peer before anything was written
+	// to them, and passed over.
+	Stale uint32
+	// Status is the final status; 0: none came.
+	Status int
+	// Header holds the headers of the final response; it is not kept for the next exchange.
+	Header http.Header
+	// BytesIn and BytesOut count what crossed the socket between connected and end. For HTTP/2,
+	// whose connections are shared, they are the sizes of body and uncompressed header fields.
+	BytesIn, BytesOut uint64
+
+	body uint64 // bytes of body so far
+	buf  []byte // what the body is read into
+	lim  limit  // time limit in force
+	all  limit  // limit of the whole exchange
+}
+
+// Fill copies what happened into an outcome.
+func (ex *Exchange) Fill(o *measure.Outcome) {
+	o.Dispatched, o.Connected, o.Sent, o.FirstByte = ex.Dispatched, ex.Connected, ex.Sent, ex.FirstByte
+	o.NewConnection, o.Status = ex.NewConnection, uint32(ex.Status)
+	o.BytesIn, o.BytesOut = ex.BytesIn, ex.BytesOut
+}
+
+func (ex *Exchange) reset(now measure.Instant) {
+	*ex = Exchange{
+		Dispatched: now, Connected: measure.None, Sent: measure.None, FirstByte: measure.None,
+		End: measure.None, buf: ex.buf,
+	}
+}
+
+// limit is a moment and the class of missing it.
+type limit struct {
+	at    measure.Instant
+	class string
+}
+
+var never = limit{at: math.MaxInt64}
+
+// after is the limit d from t on; d = 0: never.
+func after(t measure.Instant, d time.Duration, class string) limit {
+	if d <= 0 || int64(t) > math.MaxInt64-int64(d) {
+		return never
+	}
+	return limit{t + measure.Instant(d), class}
+}
+
+func (l limit) earlier(m limit) limit {
+	if m.at < l.at {
+		return m
+	}
+	return l
+}
+
+// Client talks to one target over connections that it keeps. It may be used by many goroutines.
+type Client struct {
+	cfg    Config
+	secure bool
+	addr   string // host:port to dial
+	host   string // Host header
+	base   string // path of the URL, without a slash at the end
+	tls    *tls.Config
+	dialer net.Dialer
+	pool   pool
+	h2     h2pool
+}
+
+// New makes a client. It opens no connection.
+func New(cfg Config) (*Client, error) {
+	if cfg.Local.Now == nil {
+		return nil, errors.New("wire: Config.Local.Now is needed")
+	}
+	u, err := parseURL(cfg.URL)
+	if err != nil {
+		return nil, err
+	}
+	if cfg.Idle <= 0 {
+		cfg.Idle = DefaultIdle
+	}
+	c := &Client{cfg: cfg, secure: u.Scheme == "https", host: u.Host, base: strings.TrimRight(u.EscapedPath(), "/")}
+	port := "80"
+	if c.secure {
+		port = "443"
+		c.tls = tlsFor(cfg, u.Hostname())
+	}
+	if u.Port() != "" {
+		port = u.Port()
+	}
+	c.addr = net.JoinHostPort(u.Hostname(), port)
+	c.dialer = net.Dialer{Resolver: cfg.Local.Resolver}
+	if cfg.Local.Control != nil {
+		c.dialer.Control = guarded(cfg.Local.Control)
+	}
+	c.pool.idleFor = cfg.Idle
+	c.h2.init(cfg.Idle)
+	return c, nil
+}
+
+// parseURL reads a target's address. Its errors never quote it: it may hold a password.
+func parseURL(s string) (*url.URL, error) {
+	u, err := url.Parse(s)
+	switch {
+	case err != nil:
+		return nil, errors.New("url is not valid; write it as http://host:port/path")
+	case u.User != nil:
+		return nil, errors.New("url holds credentials; name them under auth instead")
+	case u.Scheme != "http" && u.Scheme != "https":
+		return nil, fmt.Errorf("url has the scheme %q; http and https are possible", u.Scheme)
+	case u.Hostname() == "":
+		return nil, errors.New("url names no host; write it as http://host:port/path")
+	case u.RawQuery != "" || u.Fragment != "":
+		return nil, errors.New("url has a query or a fragment; a query belongs to the path of the request")
+	}
+	return u, nil
+}
+
+// Close closes the idle connections; those in use are closed when their exchange ends.
+func (c *Client) Close() error {
+	c.pool.close()
+	c.h2.close()
+	return nil
+}
+
+// Do plays one exchange and returns when it has ended: nil, the sink's error, or an [*Error] with
+// the class of failure. When ctx ends, so does the exchange, with the class canceled.
+func (c *Client) Do(ctx context.Context, req *Request, ex *Exchange, sink Sink) error {
+	ex.reset(c.cfg.Local.Now())
+	t := &c.cfg.Timeouts
+	ex.all = after(ex.Dispatched, t.Total, measure.ClassTotalTimeout)
+	first := after(ex.Dispatched, t.First, measure.ClassFirstTokenTimeout).earlier(ex.all)
+	ex.lim = after(ex.Dispatched, t.Connect, measure.ClassConnectTimeout).earlier(first)
+	err := c.do(ctx, req, ex, first, sink)
+	if !ex.End.Reached() {
+		ex.End = c.cfg.Local.Now()
+	}
+	return err
+}
+
+func (c *Client) do(ctx context.Context, req *Request, ex *Exchange, first limit, sink Sink) error {
+	if ctx.Err() != nil {
+		return canceled(ctx)
+	}
+	if err := checkRequest(req); err != nil {
+		return err
+	}
+	if c.secure && c.h2.known.Load() {
+		cn, err := c.reserve(ctx, ex)
+		if err != nil {
+			return err
+		}
+		ex.lim = first
+		return c.run(ctx, cn, req, ex, sink)
+	}
+	cn := c.pool.take(c.cfg.Local.Now, &ex.Stale)
+	if cn == nil {
+		var err error
+		if cn, err = c.open(ctx, ex); err != nil {
+			return err
+		}
+	} else {
+		ex.Connected = ex.Dispatched
+	}
+	ex.lim = first
+	return c.run(ctx, cn, req, ex, sink)
+}
+
+// run plays the exchange on a connection and decides what becomes of the connection.
+func (c *Client) run(ctx context.Context, cn *conn, req *Request, ex *Exchange, sink Sink) error {
+	if cn.h2 != nil {
+		return c.exchange2(ctx, cn.h2, req, ex, sink)
+	}
+	stop := cn.raw.watch(ctx)
+	reusable, err := c.exchange1(ctx, cn, req, ex, sink)
+	if !stop() || !reusable {
+		cn.close()
+		return err
+	}
+	c.pool.put(cn, c.cfg.Local.Now())
+	return err
+}
+
+// deliver hands a piece of body to the sink and moves the time limit on.
+func (c *Client) deliver(ex *Exchange, sink Sink, p []byte, at measure.Instant) error {
+	ex.body += uint64(len(p))
+	if ex.body > MaxBody {
+		return oversized("the body is longer than 64 MiB")
+	}
+	w, err := sink.Body(p, at)
+	if err != nil {
+		return &fromSink{err}
+	}
+	return c.note(ex, w, at)
+}
+
+// note moves the time limit on after what the sink said, and enforces the one in force.
+func (c *Client) note(ex *Exchange, w Wait, at measure.Instant) error {
+	if w == Progress {
+		ex.lim = after(at, c.cfg.Timeouts.Stall, measure.ClassStallTimeout).earlier(ex.all)
+		return nil
+	}
+	if at > ex.lim.at {
+		return timedOut(ex.lim.class)
+	}
+	return nil
+}
+
+// buffer is what the body is read into.
+func (ex *Exchange) buffer() []byte {
+	if ex.buf == nil {
+		ex.buf = make([]byte, readBuffer)
+	}
+	return ex.buf
+}
+
+// guarded marks the errors of the guard, so that they can be told from others.
+func guarded(control func(string, string, syscall.RawConn) error) func(string, string, syscall.RawConn) error {
+	return func(network, address string, rc syscall.RawConn) error {
+		if err := control(network, address, rc); err != nil {
+			return &refusal{err}
+		}
+		return nil
+	}
+}
