@@ -1,0 +1,143 @@
+package ingest
+
+import (
+	"sync"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// sequence checks the numbers of one agent's windows; a state machine without I/O.
+//
+//	durable ≤ accepted; the next new window has number accepted + 1
+type sequence struct {
+	accepted, durable    uint64
+	closed, totalsStored bool
+}
+
+// verdict on a window's number.
+type verdict int
+
+const (
+	// fresh: the next window; it must be appended.
+	fresh verdict = iota + 1
+	// repeated: accepted before; it is acknowledged (again) once durable, and dropped.
+	repeated
+	// gap: a window before it is missing.
+	gap
+	// late: the agent's totals were taken; nothing may follow.
+	late
+)
+
+// offer judges the number of a window and accepts a fresh one.
+func (s *sequence) offer(n uint64) verdict {
+	switch {
+	case n >= 1 && n <= s.accepted:
+		return repeated
+	case s.closed:
+		return late
+	case n != s.accepted+1:
+		return gap
+	}
+	s.accepted = n
+	return fresh
+}
+
+// Inbox is the state of one agent's results over all its streams. The zero value is an agent that
+// has sent nothing. It is safe for concurrent use.
+type Inbox struct {
+	taking sync.Mutex // one message at a time, whatever the number of streams
+
+	mu        sync.Mutex
+	sequence  sequence
+	listeners map[chan struct{}]bool
+}
+
+// take accepts window n and appends it, or says why not. A window that could not be appended
+// counts as never seen, so that its sender may send it again.
+func (b *Inbox) take(n uint64, add func(durable func()) error) error {
+	b.taking.Lock()
+	defer b.taking.Unlock()
+	b.mu.Lock()
+	judged, want := b.sequence.offer(n), b.sequence.accepted+1
+	b.mu.Unlock()
+	switch judged {
+	case repeated:
+		b.notify()
+		return nil
+	case late:
+		return status.Error(codes.FailedPrecondition, "a window came after the agent's totals")
+	case gap:
+		return status.Errorf(codes.OutOfRange, "window %d came, window %d is missing", n, want)
+	}
+	err := add(func() {
+		b.mu.Lock()
+		b.sequence.durable = n
+		b.mu.Unlock()
+		b.notify()
+	})
+	if err != nil {
+		b.mu.Lock()
+		b.sequence.accepted = n - 1
+		b.mu.Unlock()
+	}
+	return err
+}
+
+// close accepts the agent's totals after its last window.
+func (b *Inbox) close(last uint64, add func(durable func()) error) error {
+	b.taking.Lock()
+	defer b.taking.Unlock()
+	b.mu.Lock()
+	again, accepted := b.sequence.closed, b.sequence.accepted
+	b.mu.Unlock()
+	if again {
+		b.notify()
+		return nil
+	}
+	if last != accepted {
+		return status.Errorf(codes.OutOfRange, "totals name window %d as the last, window %d is", last, accepted)
+	}
+	err := add(func() {
+		b.mu.Lock()
+		b.sequence.totalsStored = true
+		b.mu.Unlock()
+		b.notify()
+	})
+	b.mu.Lock()
+	b.sequence.closed = err == nil
+	b.mu.Unlock()
+	return err
+}
+
+func (b *Inbox) durable() (windows uint64, totals bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.sequence.durable, b.sequence.totalsStored
+}
+
+func (b *Inbox) listen(c chan struct{}) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.listeners == nil {
+		b.listeners = map[chan struct{}]bool{}
+	}
+	b.listeners[c] = true
+}
+
+func (b *Inbox) forget(c chan struct{}) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.listeners, c)
+}
+
+func (b *Inbox) notify() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for c := range b.listeners {
+		select {
+		case c <- struct{}{}:
+		default:
+		}
+	}
+}
