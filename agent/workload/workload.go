@@ -11,6 +11,7 @@ import (
 	"io"
 
 	"github.com/loadline/loadline/internal/measure"
+	"github.com/loadline/loadline/internal/schedule"
 	pb "github.com/loadline/loadline/proto/loadline/v1"
 )
 
@@ -39,20 +40,22 @@ type Request struct {
 	// MaxTokens is the longest answer asked for, in tokens; 0: no limit was sent.
 	MaxTokens uint64
 
-	// vary holds the parts of headers and path that differ from request to request.
-	vary []byte
-	// marks holds the ends of those parts within vary.
-	marks []int
+	// key is the arrival that the request is made for, draws the stream of its random draws.
+	key   Key
+	draws schedule.Stream
 	// line is the data set's row as read from the file, fields its members.
 	line   []byte
 	fields []field
+	// vary holds the texts of headers and path that differ from request to request, marks where each ends.
+	vary  []byte
+	marks []int
 }
 
 // Reset empties the request and keeps its buffers.
 func (r *Request) Reset() {
 	*r = Request{
 		Header: r.Header[:0], Body: r.Body[:0],
-		vary: r.vary[:0], marks: r.marks[:0], line: r.line[:0], fields: r.fields[:0],
+		line: r.line[:0], fields: r.fields[:0], vary: r.vary[:0], marks: r.marks[:0],
 	}
 }
 

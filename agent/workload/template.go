@@ -1,0 +1,317 @@
+package workload
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/loadline/loadline/internal/schedule"
+)
+
+// context is what surrounds a placeholder: it decides how a value is written there.
+type context uint8
+
+const (
+	// inText: the value as it is. Bodies that are not JSON, and headers.
+	inText context = iota
+	// inPath: percent-encoded, so that a value is one segment or one parameter and nothing more.
+	inPath
+	// inJSON: a JSON value. A row's string brings its quotes along.
+	inJSON
+	// inString: the inside of a JSON string, escaped.
+	inString
+)
+
+// variable is what a placeholder stands for.
+type variable uint8
+
+const (
+	theLiteral variable = iota
+	theArrival
+	theTurn
+	theSeed
+	theField
+	theUUID
+	theRandom
+)
+
+// segment is one piece of a template: text, or a placeholder.
+type segment struct {
+	what    variable
+	context context
+	text    string // the text, or the field's name
+	draw    uint64 // theUUID, theRandom: which draw of the request's stream
+	low     int64  // theRandom: the smallest value
+	span    uint64 // theRandom: largest minus smallest, so that the whole of int64 fits
+}
+
+// template is text with placeholders, cut up once.
+type template struct{ segments []segment }
+
+// Draws of a request's stream: the first few have a purpose each, a template's placeholders follow
+// in pairs, words come last.
+const (
+	drawInput uint64 = iota
+	drawOutput
+	drawGroup
+	drawKeep
+	drawPlaceholders uint64 = 16
+	drawWords        uint64 = 1 << 32
+)
+
+// parser cuts the templates of one workload up. It numbers the placeholders that draw something,
+// so that two of them in one request differ.
+type parser struct {
+	seed  uint64
+	draws uint64
+	// hasRows says that {{row.FIELD}} may be used; fields are those that were.
+	hasRows bool
+	fields  []string
+}
+
+// parse cuts one text up, in the context given. In inJSON it keeps track of strings: a placeholder between
+// quotes is inString.
+func (p *parser) parse(text string, in context) (*template, error) {
+	t := &template{}
+	quoted := false
+	for at := 0; at < len(text); {
+		open := strings.Index(text[at:], "{{")
+		if open < 0 {
+			t.literal(text[at:])
+			break
+		}
+		t.literal(text[at : at+open])
+		if in == inJSON {
+			quoted = endsQuoted(text[at:at+open], quoted)
+		}
+		at += open
+		length := strings.Index(text[at:], "}}")
+		if length < 0 {
+			return nil, fmt.Errorf("at byte %d: {{ without }}", at)
+		}
+		if len(t.segments) >= 2*MaxPlaceholders {
+			return nil, fmt.Errorf("at byte %d: more than %d placeholders", at, MaxPlaceholders)
+		}
+		segment, err := p.placeholder(text[at+2:at+length], in, quoted)
+		if err != nil {
+			return nil, fmt.Errorf("at byte %d: %w", at, err)
+		}
+		t.segments = append(t.segments, segment)
+		at += length + 2
+	}
+	return t, nil
+}
+
+// endsQuoted tells whether JSON text ends inside a string, given whether it begins in one.
+func endsQuoted(text string, quoted bool) bool {
+	for i := 0; i < len(text); i++ {
+		switch {
+		case quoted && text[i] == '\\':
+			i++
+		case text[i] == '"':
+			quoted = !quoted
+		}
+	}
+	return quoted
+}
+
+// literal appends text, unless there is none.
+func (t *template) literal(text string) {
+	if text != "" {
+		t.segments = append(t.segments, segment{text: text})
+	}
+}
+
+var errPlaceholder = errors.New("unknown placeholder; known are {{arrival}}, {{turn}}, {{seed}}, {{row.FIELD}}, {{uuid}} and {{random A B}}")
+
+// placeholder reads what stands between the braces.
+func (p *parser) placeholder(text string, in context, quoted bool) (segment, error) {
+	s := segment{context: in}
+	if quoted {
+		s.context = inString
+	}
+	words := strings.Fields(text)
+	name := strings.TrimSpace(text)
+	field, isRow := strings.CutPrefix(name, "row.")
+	switch {
+	case name == "arrival":
+		s.what = theArrival
+	case name == "turn":
+		s.what = theTurn
+	case name == "seed":
+		s.text = strconv.FormatUint(p.seed, 10)
+	case name == "uuid":
+		s.what, s.draw = theUUID, p.draw()
+	case isRow && field != "":
+		s.what, s.text = theField, field
+		if !p.hasRows {
+			return s, fmt.Errorf("{{row.%s}} needs a dataset", field)
+		}
+		p.fields = append(p.fields, field)
+	case len(words) > 0 && words[0] == "random":
+		return p.random(s, words[1:])
+	default:
+		return s, errPlaceholder
+	}
+	return s, nil
+}
+
+// random reads the bounds of {{random A B}}.
+func (p *parser) random(s segment, bounds []string) (segment, error) {
+	if len(bounds) != 2 {
+		return s, errors.New("{{random A B}} needs two whole numbers")
+	}
+	low, err1 := strconv.ParseInt(bounds[0], 10, 64)
+	high, err2 := strconv.ParseInt(bounds[1], 10, 64)
+	if err1 != nil || err2 != nil || low > high {
+		return s, errors.New("{{random A B}} needs two whole numbers, the smaller one first")
+	}
+	s.what, s.draw, s.low, s.span = theRandom, p.draw(), low, uint64(high)-uint64(low)
+	return s, nil
+}
+
+// draw numbers a placeholder's draws: each has two.
+func (p *parser) draw() uint64 {
+	p.draws++
+	return drawPlaceholders + 2*(p.draws-1)
+}
+
+// fixed gives the text of a template without anything that changes from request to request.
+func (t *template) fixed() (string, bool) {
+	var b strings.Builder
+	for _, s := range t.segments {
+		if s.what != theLiteral {
+			return "", false
+		}
+		b.WriteString(s.text)
+	}
+	return b.String(), true
+}
+
+// append writes the template for one request.
+func (t *template) append(b []byte, r *Request) ([]byte, error) {
+	var err error
+	for i := range t.segments {
+		switch s := &t.segments[i]; s.what {
+		case theLiteral:
+			b = append(b, s.text...)
+		case theArrival:
+			b = s.appendArrival(b, r.key)
+		case theTurn:
+			b = strconv.AppendUint(b, uint64(r.key.Turn), 10)
+		case theUUID:
+			b = s.appendUUID(b, r.draws)
+		case theRandom:
+			b = s.appendRandom(b, r.draws)
+		case theField:
+			if b, err = s.appendField(b, r); err != nil {
+				return b, err
+			}
+		}
+	}
+	return b, nil
+}
+
+// appendArrival writes the arrival's number. That of closed load, slot.epoch.iteration, is no JSON
+// number and gets quotes where it stands bare in JSON.
+func (s *segment) appendArrival(b []byte, k Key) []byte {
+	if s.context != inJSON || k.ID.Slot == 0 {
+		return k.ID.AppendTo(b)
+	}
+	b = append(b, '"')
+	b = k.ID.AppendTo(b)
+	return append(b, '"')
+}
+
+// appendUUID writes a random UUID (version 4 of RFC 9562), in quotes where it stands bare in JSON.
+func (s *segment) appendUUID(b []byte, draws schedule.Stream) []byte {
+	const hex = "0123456789abcdef"
+	high := draws.Uint64(s.draw)&^uint64(0xf000) | 0x4000
+	low := draws.Uint64(s.draw+1)&^(uint64(3)<<62) | 1<<63
+	if s.context == inJSON {
+		b = append(b, '"')
+	}
+	for i := range 32 {
+		if i == 8 || i == 12 || i == 16 || i == 20 {
+			b = append(b, '-')
+		}
+		digits := high
+		if i >= 16 {
+			digits = low
+		}
+		b = append(b, hex[digits>>(60-4*(i%16))&15])
+	}
+	if s.context == inJSON {
+		b = append(b, '"')
+	}
+	return b
+}
+
+// appendRandom writes a whole number from A to B, both included.
+func (s *segment) appendRandom(b []byte, draws schedule.Stream) []byte {
+	random := draws.Uint64(s.draw)
+	if s.span+1 != 0 { // else every int64 is as likely
+		random = below(random, s.span+1)
+	}
+	return strconv.AppendInt(b, int64(uint64(s.low)+random), 10)
+}
+
+// appendField writes a member of the row: a string's text or another value's JSON, as the context
+// wants it.
+func (s *segment) appendField(b []byte, r *Request) ([]byte, error) {
+	value := find(r.fields, s.text)
+	if value == nil {
+		return b, fmt.Errorf("the row has no %q: %w", s.text, errChanged)
+	}
+	switch {
+	case s.context == inJSON:
+		return append(b, value...), nil
+	case s.context == inString && isString(value):
+		return append(b, value[1:len(value)-1]...), nil // escaped already
+	case s.context == inString:
+		return appendQuoted(b, value), nil
+	}
+	start := len(b)
+	if isString(value) {
+		var err error
+		if b, err = unquote(b, value); err != nil {
+			return b, err
+		}
+	} else {
+		b = append(b, value...)
+	}
+	if s.context == inPath {
+		b = encodePath(b, start)
+	}
+	return b, nil
+}
+
+// encodePath percent-encodes everything from start on but the unreserved characters of RFC 3986.
+func encodePath(b []byte, start int) []byte {
+	const hex = "0123456789ABCDEF"
+	end, grow := len(b), 0
+	for _, c := range b[start:] {
+		if !unreserved(c) {
+			grow += 2
+		}
+	}
+	for range grow {
+		b = append(b, 0)
+	}
+	for from, to := end-1, len(b)-1; from >= start; from-- { // from behind, where the room is
+		c := b[from]
+		if unreserved(c) {
+			b[to] = c
+			to--
+			continue
+		}
+		b[to-2], b[to-1], b[to] = '%', hex[c>>4], hex[c&15]
+		to -= 3
+	}
+	return b
+}
+
+func unreserved(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("-._~", c) >= 0
+}
