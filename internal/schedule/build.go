@@ -2,6 +2,7 @@ package schedule
 
 import (
 	"fmt"
+	"math"
 	"slices"
 
 	pb "github.com/loadline/loadline/proto/loadline/v1"
@@ -81,7 +82,7 @@ func (b *builder) open(p *Phase, src *pb.Phase, o outline) {
 	if p.gaps.law == pb.Arrivals_ARRIVALS_GAMMA {
 		p.gaps.gamma = newGamma(load.GetCv())
 	}
-	most := uint64(unbounded)
+	most := uint64(math.MaxUint64)
 	if src.HasSessions() {
 		most = src.GetSessions()
 	}

@@ -1,7 +1,6 @@
 package schedule
 
 import (
-	"math"
 	"math/bits"
 	"time"
 
@@ -115,6 +114,3 @@ func (c *closed) count(n uint64, below func(uint64) uint64) uint64 {
 	}
 	return below(start) + below(start+length) - below(start+turn) + below(start+end-length) - below(start)
 }
-
-// unbounded is the number of sessions where nothing bounds it.
-const unbounded = math.MaxUint64

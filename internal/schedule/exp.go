@@ -20,7 +20,8 @@ func Exp(x float64) float64 {
 	case x < expSmallest:
 		return 0
 	}
-	k := math.Floor(float64(log2e*x) + 0.5)
+	n := int64(float64(log2e*x) + math.Copysign(0.5, x))
+	k := float64(n)
 	high := x - float64(k*ln2High)
 	low := float64(k * ln2Low)
 	r := high - low
@@ -32,5 +33,9 @@ func Exp(x float64) float64 {
 	c = float64(c*t) + 1.66666666666666019037e-01
 	c = r - float64(t*c)
 	y := 1 - ((low - float64(r*c)/(2-c)) - high)
-	return math.Ldexp(y, int(k))
+	if n < -1021 || n > 1023 {
+		return math.Ldexp(y, int(n))
+	}
+	// Within the normal numbers a power of two is added to the exponent.
+	return math.Float64frombits(math.Float64bits(y) + uint64(n)<<52)
 }

@@ -18,8 +18,8 @@ type gaps struct {
 func (g *gaps) at(j uint64) uint64 {
 	switch g.law {
 	case pb.Arrivals_ARRIVALS_POISSON:
-		// 1−U is as exact as U: Stream.Float64.
-		return uint64(int64(-Log(1-g.stream.Float64(j)) * one))
+		// 1−U is as exact as U, and a normal number.
+		return uint64(int64(-logNormal(math.Float64bits(1-g.stream.Float64(j)), 0) * one))
 	case pb.Arrivals_ARRIVALS_GAMMA:
 		return uint64(int64(g.gamma.draw(Stream(g.stream.Uint64(j))) * one))
 	}

@@ -35,7 +35,7 @@ type Phase struct {
 
 const (
 	// markEvery is the number of arrivals between two marks: at most so many gaps are drawn to get to any arrival.
-	markEvery = 1 << 16
+	markEvery = 1 << 15
 )
 
 // End is when the phase's load is over, in ns since the run's start; its sessions may drain longer.
@@ -50,7 +50,7 @@ func (p *Phase) RateAt(t int64) float64 {
 }
 
 // CountUntil is the number of arrivals due at or before t ns of the run; 0 for closed load, which has no due times of its own.
-// Random spacing takes about half a millisecond at most.
+// Random spacing takes a fraction of a millisecond at most.
 func (p *Phase) CountUntil(t int64) uint64 {
 	if p.Users > 0 || t < p.Start {
 		return 0

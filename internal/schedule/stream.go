@@ -31,7 +31,7 @@ func (s Stream) Uint64(j uint64) uint64 {
 // Float64 is draw j as a number in the open interval (0,1): one of the 2⁵² midpoints (k+½)/2⁵².
 // Neither 0 nor 1 comes up, and 1−u is as exact as u.
 func (s Stream) Float64(j uint64) float64 {
-	return (float64(int64(s.Uint64(j)>>12)) + 0.5) * 0x1p-52
+	return float64((float64(int64(s.Uint64(j)>>12)) + 0.5) * 0x1p-52)
 }
 
 // below is draw j as a whole number below n; the bias is at most n/2⁶⁴.

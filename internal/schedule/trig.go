@@ -6,7 +6,7 @@ import "math"
 // off by less than 2⁻⁵² absolutely. The polynomials are those of FreeBSD's k_sin.c and k_cos.c.
 func sincosTurns(x float64) (sin, cos float64) {
 	quarter := math.Floor(float64(x*4) + 0.5)
-	a := (x - quarter*0.25) * (2 * math.Pi)
+	a := (x - float64(quarter*0.25)) * (2 * math.Pi)
 	s, c := sincosKernel(a)
 	switch int(quarter) & 3 {
 	case 0:

@@ -8,7 +8,7 @@ type Walker struct {
 }
 
 // Walk is a walker over all arrivals from the given number on. For closed load it walks over the slots: number slot−1, due when the slot begins.
-// Getting to any arrival draws at most 65,536 gaps.
+// Getting to any arrival draws at most 32,768 gaps.
 func (p *Phase) Walk(from uint64) Walker {
 	w := Walker{phase: p, next: min(from, p.numbers)}
 	w.sum = p.before(w.next)
