@@ -3,7 +3,11 @@
 // the same names to merge, judge and report.
 package measure
 
-import "strconv"
+import (
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
 
 // Instant is a moment in nanoseconds since the run's start on the agent's monotonic clock.
 // It may be negative before the start.
@@ -115,10 +119,21 @@ func (o *Outcome) Fail(at Instant, class, text string) {
 	if o.Class != "" {
 		return
 	}
-	if len(text) > MaxErr {
-		text = text[:MaxErr]
+	o.Class, o.Err, o.End = class, CleanErr(text), at
+}
+
+// CleanErr makes text fit Outcome.Err: valid UTF-8 (a target may send anything, and the wire
+// refuses the rest) of at most MaxErr bytes, cut between characters.
+func CleanErr(text string) string {
+	text = strings.ToValidUTF8(text, "\uFFFD")
+	if len(text) <= MaxErr {
+		return text
 	}
-	o.Class, o.Err, o.End = class, text, at
+	end := MaxErr
+	for !utf8.RuneStart(text[end]) {
+		end--
+	}
+	return text[:end]
 }
 
 // FirstToken is the instant of the first content event, or None.

@@ -2,6 +2,7 @@ package measure
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -147,6 +148,22 @@ func TestIDInText(t *testing.T) {
 	} {
 		if got := string(c.id.AppendTo(nil)); got != c.want {
 			t.Errorf("%+v: %q, want %q", c.id, got, c.want)
+		}
+	}
+}
+
+func TestCleanErr(t *testing.T) {
+	for _, c := range []struct{ in, want string }{
+		{"", ""},
+		{"refused", "refused"},
+		{"a\xffb", "a\uFFFDb"},
+		{strings.Repeat("x", MaxErr), strings.Repeat("x", MaxErr)},
+		{strings.Repeat("x", MaxErr) + "y", strings.Repeat("x", MaxErr)},
+		{strings.Repeat("x", MaxErr-1) + "é", strings.Repeat("x", MaxErr-1)},
+		{strings.Repeat("\xff", 1) + strings.Repeat("é", MaxErr), "\uFFFD" + strings.Repeat("é", (MaxErr-3)/2)},
+	} {
+		if got := CleanErr(c.in); got != c.want {
+			t.Errorf("%d bytes become %d: %q", len(c.in), len(got), got)
 		}
 	}
 }

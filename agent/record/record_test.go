@@ -1,0 +1,606 @@
+package record
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"math"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/testing/protocmp"
+	"pgregory.net/rapid"
+
+	"github.com/loadline/loadline/internal/hist"
+	"github.com/loadline/loadline/internal/measure"
+	pb "github.com/loadline/loadline/proto/loadline/v1"
+)
+
+const (
+	us = measure.Instant(1000)
+	ms = 1000 * us
+)
+
+// scenario has the given numbers of phases and workloads, all of one streaming target.
+func scenario(phases, workloads int, change ...func(*pb.Scenario)) *pb.Scenario {
+	b := pb.Scenario_builder{Targets: []*pb.Target{pb.Target_builder{
+		Name: proto.String("chat"), Protocol: pb.Protocol_PROTOCOL_OPENAI_CHAT.Enum(),
+	}.Build()}}
+	for i := range phases {
+		b.Load = append(b.Load, pb.Phase_builder{Name: proto.String(fmt.Sprintf("phase-%d", i+1))}.Build())
+	}
+	for i := range workloads {
+		b.Workloads = append(b.Workloads, pb.Workload_builder{
+			Name: proto.String(fmt.Sprintf("workload-%d", i+1)), Target: proto.String("chat"), Stream: proto.Bool(true),
+		}.Build())
+	}
+	s := b.Build()
+	for _, c := range change {
+		c(s)
+	}
+	return s
+}
+
+// recorder makes one for a scenario of two phases of a second each and two workloads.
+func recorder(shards, records int) *Recorder {
+	return New(Config{
+		Scenario: scenario(2, 2),
+		Spans:    []Span{{0, 1_000_000_000}, {1_000_000_000, 2_000_000_000}},
+		Seed:     7, Shards: shards, Records: records,
+	})
+}
+
+// answered is a streamed request with three events, due at its number in milliseconds.
+func answered(n uint64, change ...func(*measure.Outcome)) *measure.Outcome {
+	var o measure.Outcome
+	o.Reset()
+	o.ID.Number = n
+	o.Due = measure.Instant(n) * ms
+	o.Dispatched, o.Connected, o.Sent, o.FirstByte = o.Due+10*us, o.Due+110*us, o.Due+120*us, o.Due+400*us
+	o.Events = append(o.Events, o.Due+500*us, o.Due+600*us, o.Due+900*us)
+	o.FirstAnswer = o.Events[0]
+	o.End = o.Due + 1000*us
+	o.Streamed, o.NewConnection = true, true
+	o.Tokens, o.InputTokens, o.OutputTokens = measure.TokensServer, 50, 4
+	o.BytesIn, o.BytesOut = 900, 300
+	for _, c := range change {
+		c(&o)
+	}
+	return &o
+}
+
+func failed(o *measure.Outcome) {
+	o.Class, o.Err = measure.ClassReset, fmt.Sprint("broken at ", o.ID.Number)
+}
+
+// sum adds windows up, as the coordinator does.
+type sum struct {
+	groups map[pair]*sumGroup
+	open   map[uint32]uint64 // µs, by phase
+	left   uint64
+	kept   int
+}
+
+type sumGroup struct {
+	counters map[string]uint64
+	errors   map[string]uint64
+	examples map[string]string
+	series   map[pb.Series][]byte
+	values   uint64
+}
+
+func add(windows ...*pb.Window) *sum {
+	s := &sum{groups: map[pair]*sumGroup{}, open: map[uint32]uint64{}}
+	series := map[pair]map[pb.Series]*hist.Histogram{}
+	smallest := map[string]uint64{}
+	for _, w := range windows {
+		for _, g := range w.GetGroups() {
+			p := pair{g.GetPhase(), g.GetWorkload()}
+			if s.groups[p] == nil {
+				s.groups[p] = &sumGroup{map[string]uint64{}, map[string]uint64{}, map[string]string{}, map[pb.Series][]byte{}, 0}
+				series[p] = map[pb.Series]*hist.Histogram{}
+			}
+			maps.Copy(s.groups[p].counters, plus(s.groups[p].counters, g.GetCounters()))
+			for _, e := range g.GetErrors() {
+				key := fmt.Sprint(p, e.GetClass())
+				s.groups[p].errors[e.GetClass()] += e.GetCount()
+				if h, ok := smallest[key]; !ok || e.GetExampleHash() < h {
+					smallest[key] = e.GetExampleHash()
+					s.groups[p].examples[e.GetClass()] = e.GetExample()
+				}
+			}
+			for _, d := range g.GetSeries() {
+				h := series[p][d.GetSeries()]
+				if h == nil {
+					h = new(hist.Histogram)
+					series[p][d.GetSeries()] = h
+				}
+				if err := h.MergeBinary(d.GetHistogram()); err != nil {
+					panic(err)
+				}
+			}
+		}
+		for _, f := range w.GetInFlight() {
+			s.open[f.GetPhase()] += f.GetOpenUs()
+		}
+		s.left += w.GetRecordsLeftOut()
+		s.kept += len(w.GetRecords())
+	}
+	for p, all := range series {
+		for n, h := range all {
+			s.groups[p].series[n] = h.AppendBinary(nil)
+			s.groups[p].values += h.Count()
+		}
+	}
+	return s
+}
+
+// plus adds the schema's counters, by name.
+func plus(to map[string]uint64, c *pb.Counters) map[string]uint64 {
+	m := c.ProtoReflect()
+	fields := m.Descriptor().Fields()
+	for i := range fields.Len() {
+		if v := m.Get(fields.Get(i)).Uint(); v > 0 {
+			to[string(fields.Get(i).Name())] += v
+		}
+	}
+	return to
+}
+
+func TestEveryCounterHasItsField(t *testing.T) {
+	fields := new(pb.Counters).ProtoReflect().Descriptor().Fields()
+	if fields.Len() != int(numCounters) {
+		t.Errorf("%d counters, the schema has %d", numCounters, fields.Len())
+	}
+	for c := range numCounters {
+		var all counters
+		all[c] = 9
+		// The constants stand in the order of the schema's numbers.
+		m := all.proto().ProtoReflect()
+		if got := m.Get(fields.ByNumber(fields.Get(int(c)).Number())).Uint(); got != 9 {
+			t.Errorf("counter %d is not field %s", c, fields.Get(int(c)).Name())
+		}
+	}
+}
+
+func TestCountersOfARequest(t *testing.T) {
+	whole := map[string]uint64{
+		"requests_succeeded": 1, "good": 1, "span_succeeded": 1, "span_good": 1,
+		"input_tokens": 50, "output_tokens": 4, "span_input_tokens": 50, "span_output_tokens": 4,
+		"content_events": 3, "connections_new": 1, "bytes_in": 900, "bytes_out": 300,
+		"tokens_from_server": 1, "tokens_differ": 1, "tokens_difference": 1,
+	}
+	for _, c := range []struct {
+		name   string
+		change func(*measure.Outcome)
+		want   map[string]uint64
+	}{
+		{"streamed", func(*measure.Outcome) {}, whole},
+		{"later turn", func(o *measure.Outcome) { o.Turn = 1 }, with(whole, "requests_sent", 1)},
+		{"connection used again", func(o *measure.Outcome) { o.NewConnection = false },
+			with(whole, "connections_new", 0, "connections_reused", 1)},
+		{"server and events agree", func(o *measure.Outcome) { o.OutputTokens = 3 },
+			with(whole, "output_tokens", 3, "span_output_tokens", 3, "tokens_differ", 0, "tokens_difference", 0)},
+		{"tokens counted by events", func(o *measure.Outcome) { o.Tokens, o.OutputTokens = measure.TokensEvents, 3 },
+			with(whole, "output_tokens", 3, "span_output_tokens", 3, "tokens_from_server", 0, "tokens_from_events", 1, "tokens_differ", 0, "tokens_difference", 0)},
+		{"coalesced", func(o *measure.Outcome) { o.Coalesced = 2 }, with(whole, "coalesced", 2)},
+		{"ended at the end of the span", func(o *measure.Outcome) { o.End = 1_000_000_000 },
+			with(whole, "span_succeeded", 0, "span_good", 0, "span_input_tokens", 0, "span_output_tokens", 0)},
+		{"over the range", func(o *measure.Outcome) { o.End = 4_000_000_000 * us },
+			with(whole, "over_range", 2, "span_succeeded", 0, "span_good", 0, "span_input_tokens", 0, "span_output_tokens", 0)},
+		{"failed", failed, map[string]uint64{
+			"requests_failed": 1, "span_failed": 1, "content_events": 3, "connections_new": 1, "bytes_in": 900, "bytes_out": 300,
+		}},
+		{"failed to connect, after the span", func(o *measure.Outcome) {
+			failed(o)
+			o.End, o.Connected, o.NewConnection, o.Events, o.BytesIn, o.BytesOut = 2_000_000_000, measure.None, false, nil, 0, 0
+		}, map[string]uint64{"requests_failed": 1}},
+		{"canceled", func(o *measure.Outcome) { o.Class = measure.ClassCanceled }, map[string]uint64{
+			"requests_canceled": 1, "content_events": 3, "connections_new": 1, "bytes_in": 900, "bytes_out": 300,
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := recorder(1, 0)
+			r.Record(answered(1, c.change))
+			got := add(r.Swap(2 * ms)).groups[pair{}].counters
+			if d := cmp.Diff(c.want, got); d != "" {
+				t.Errorf("want -, got +:\n%s", d)
+			}
+		})
+	}
+}
+
+// with changes some entries of m; 0 takes one out.
+func with(m map[string]uint64, changes ...any) map[string]uint64 {
+	m = maps.Clone(m)
+	for i := 0; i < len(changes); i += 2 {
+		m[changes[i].(string)] = uint64(changes[i+1].(int))
+		if m[changes[i].(string)] == 0 {
+			delete(m, changes[i].(string))
+		}
+	}
+	return m
+}
+
+func TestArrivalsAndSessions(t *testing.T) {
+	r := recorder(4, 0)
+	r.Due(0, 1, 5)
+	r.Missed(0, 1, 1)
+	r.Late(0, 1, 300_000_000)
+	r.Shed(0, 1, 1)
+	for range 3 {
+		r.Started(0, 1, 0)
+	}
+	r.SessionEnded(0, 1, 1*ms, 3*ms, "")
+	r.SessionEnded(0, 1, 1*ms, 4*ms, measure.ClassReset)
+	r.SessionEnded(0, 1, 1*ms, 5*ms, measure.ClassCanceled)
+	w := r.Swap(10 * ms)
+	got := add(w).groups[pair{0, 1}]
+	want := map[string]uint64{
+		"due": 5, "missed": 1, "shed": 1, "started": 3, "requests_sent": 3,
+		"sessions_succeeded": 1, "sessions_failed": 1, "sessions_canceled": 1,
+	}
+	if d := cmp.Diff(want, got.counters); d != "" {
+		t.Errorf("want -, got +:\n%s", d)
+	}
+	for series, value := range map[measure.Series]uint64{measure.Session: 2000, measure.Lateness: 300_000} {
+		var h hist.Histogram
+		h.Record(value)
+		if !bytes.Equal(got.series[pb.Series(series)], h.AppendBinary(nil)) {
+			t.Errorf("%s is not one value of %d µs", series, value)
+		}
+	}
+}
+
+func TestErrorsByClass(t *testing.T) {
+	r := recorder(4, 0)
+	for n := range uint64(40) {
+		r.Record(answered(n, failed))
+		r.Record(answered(n, func(o *measure.Outcome) { o.Class, o.Turn = measure.HTTPClass(500), 1 }))
+	}
+	errors := r.Swap(100 * ms).GetGroups()[0].GetErrors()
+	if len(errors) != 2 || errors[0].GetClass() != "http_500" || errors[1].GetClass() != measure.ClassReset {
+		t.Fatalf("got %v", errors)
+	}
+	var smallest *measure.Outcome
+	for n := range uint64(40) {
+		if o := answered(n, failed); smallest == nil || r.hash(o) < r.hash(smallest) {
+			smallest = o
+		}
+	}
+	if e := errors[1]; e.GetCount() != 40 || e.GetExample() != smallest.Err || e.GetExampleHash() != r.hash(smallest) {
+		t.Errorf("got %v, want 40 and %q", e, smallest.Err)
+	}
+}
+
+// Whatever a target sends, the window can be sent on.
+func TestTextsFitTheWire(t *testing.T) {
+	r := recorder(1, 10)
+	r.Record(answered(1, func(o *measure.Outcome) {
+		o.Class, o.Err, o.Body = measure.ClassMalformed, "\xff"+strings.Repeat("é", measure.MaxErr), []byte("a\xff")
+	}))
+	w := r.Swap(2 * ms)
+	if _, err := proto.Marshal(w); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.GetRecords()[0]; len(got.GetError()) > measure.MaxErr || got.GetBody() != "a\uFFFD" {
+		t.Errorf("error of %d bytes, body %q", len(got.GetError()), got.GetBody())
+	}
+	if got := w.GetGroups()[0].GetErrors()[0].GetExample(); len(got) > measure.MaxErr {
+		t.Errorf("example of %d bytes", len(got))
+	}
+}
+
+func TestWindowsFollowEachOther(t *testing.T) {
+	r := New(Config{Scenario: scenario(1, 1), Spans: []Span{{0, math.MaxInt64}}, Shards: 1, Start: -1500 * us})
+	for _, c := range []struct {
+		now        measure.Instant
+		start, end int64
+	}{
+		{0, -1500, 0},
+		{1_000_000_999, 0, 1_000_000},
+		{1_000_000_999, 1_000_000, 1_000_001}, // a window is never empty
+		{2_000_000_000, 1_000_001, 2_000_000},
+	} {
+		if w := r.Swap(c.now); w.GetStartUs() != c.start || w.GetEndUs() != c.end {
+			t.Errorf("swap at %d: %d to %d, want %d to %d", c.now, w.GetStartUs(), w.GetEndUs(), c.start, c.end)
+		}
+	}
+}
+
+func TestInFlight(t *testing.T) {
+	r := recorder(4, 0)
+	swap := func(now measure.Instant) []uint64 {
+		w := r.Swap(now)
+		if len(w.GetInFlight()) == 0 {
+			return nil
+		}
+		f := w.GetInFlight()[0]
+		return []uint64{f.GetMax(), f.GetOpenUs(), f.GetNow()}
+	}
+	check := func(what string, got []uint64, want ...uint64) {
+		t.Helper()
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: most, open µs and now are %v, want %v", what, got, want)
+		}
+	}
+	check("nothing yet", swap(1*ms))
+	r.Started(0, 0, 1200*us)
+	r.Started(0, 1, 1500*us)
+	r.SessionEnded(0, 0, 0, 1700*us, "")
+	check("two, of which one has ended", swap(2*ms), 2, 1000, 1)
+	check("one all along", swap(3*ms), 1, 1000, 1)
+	r.SessionEnded(0, 1, 0, 2900*us, "") // it ended before the last swap, which had not heard of it
+	check("ended before the window", swap(4*ms), 1, 0, 0)
+	check("nothing left, 100 µs too many so far", swap(5*ms))
+	r.Started(0, 0, 5000*us)
+	r.SessionEnded(0, 0, 0, 5300*us, "")
+	check("made good for", swap(6*ms), 1, 200, 0)
+	check("nothing", swap(7*ms))
+}
+
+// What the windows of any number of shards add up to is what one shard and one window hold, for
+// random events, swaps and shards.
+func TestWindowsAddUpToOneReference(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		one, many := recorder(1, -1), recorder(rapid.SampledFrom([]int{1, 2, 8}).Draw(t, "shards"), -1)
+		var windows []*pb.Window
+		steps := rapid.SliceOfN(rapid.Custom(drawStep), 1, 60).Draw(t, "steps")
+		now := measure.Instant(0)
+		open := map[pair]int{}
+		for _, s := range steps {
+			now += s.after
+			switch p := (pair{uint32(s.phase), uint32(s.workload)}); {
+			case s.kind == starts:
+				open[p]++
+			case s.kind == ends && open[p] == 0:
+				continue
+			case s.kind == ends:
+				open[p]--
+			}
+			busy := hold(many, s.busy)
+			s.apply(one, now)
+			s.apply(many, now)
+			free(busy)
+			if s.swap {
+				windows = append(windows, many.Swap(now))
+			}
+		}
+		windows = append(windows, many.Swap(now+1*ms))
+		want := add(one.Swap(now + 1*ms))
+		got := add(windows...)
+		if d := cmp.Diff(want, got, cmp.AllowUnexported(sum{}, sumGroup{}, pair{})); d != "" {
+			t.Fatalf("one window -, many +:\n%s", d)
+		}
+		if d := cmp.Diff(one.Totals(), many.Totals(), protocmp.Transform()); d != "" {
+			t.Fatalf("totals of one shard -, of many +:\n%s", d)
+		}
+		checkTotals(t, many.Totals(), got)
+	})
+}
+
+// checkTotals compares the agent's own totals with what its windows add up to.
+func checkTotals(t rapid.TB, totals *pb.Totals, windows *sum) {
+	t.Helper()
+	own := map[pair]map[string]uint64{}
+	for _, g := range totals.GetGroups() {
+		own[pair{g.GetPhase(), g.GetWorkload()}] = plus(map[string]uint64{}, g.GetCounters())
+	}
+	fromWindows := map[pair]map[string]uint64{}
+	var values uint64
+	for p, g := range windows.groups {
+		fromWindows[p] = g.counters
+		values += g.values
+	}
+	if d := cmp.Diff(own, fromWindows); d != "" {
+		t.Errorf("totals -, windows +:\n%s", d)
+	}
+	if totals.GetValues() != values {
+		t.Errorf("totals know of %d values, the windows hold %d", totals.GetValues(), values)
+	}
+}
+
+// Kinds of steps.
+const (
+	dues = iota
+	starts
+	ends
+	requests
+)
+
+// step is one event of the property test.
+type step struct {
+	kind, phase, workload int
+	number                uint64
+	failed                bool
+	after                 measure.Instant
+	busy                  uint64 // shards that someone else holds meanwhile
+	swap                  bool
+}
+
+func drawStep(t *rapid.T) step {
+	return step{
+		kind: rapid.IntRange(dues, requests).Draw(t, "kind"), phase: rapid.IntRange(0, 1).Draw(t, "phase"), workload: rapid.IntRange(0, 1).Draw(t, "workload"),
+		number: rapid.Uint64Range(0, 2500).Draw(t, "number"), failed: rapid.Bool().Draw(t, "failed"),
+		after: measure.Instant(rapid.Int64Range(0, 3_000_000).Draw(t, "after")),
+		busy:  rapid.Uint64().Draw(t, "busy"), swap: rapid.IntRange(0, 5).Draw(t, "swap") == 0,
+	}
+}
+
+func (s step) apply(r *Recorder, now measure.Instant) {
+	switch s.kind {
+	case dues:
+		r.Due(s.phase, s.workload, s.number)
+	case starts:
+		r.Started(s.phase, s.workload, now)
+	case ends:
+		r.SessionEnded(s.phase, s.workload, now-1*ms, now, "")
+	default:
+		r.Record(answered(s.number, func(o *measure.Outcome) {
+			o.Phase, o.Workload = s.phase, s.workload
+			if s.failed {
+				failed(o)
+			}
+		}))
+	}
+}
+
+// hold makes some shards busy, but never all.
+func hold(r *Recorder, busy uint64) []*shard {
+	var held []*shard
+	for i := range r.shards {
+		if busy&(1<<i) != 0 && len(held) < len(r.shards)-1 {
+			r.shards[i].takeThis()
+			held = append(held, &r.shards[i])
+		}
+	}
+	return held
+}
+
+func free(held []*shard) {
+	for _, s := range held {
+		s.give()
+	}
+}
+
+// Workers, arrivals and swaps at the same time: nothing is lost.
+func TestNothingIsLostWhileSwapping(t *testing.T) {
+	const workers, each = 8, 2000
+	r := recorder(2*runtime.GOMAXPROCS(0), 10)
+	var group sync.WaitGroup
+	for w := range workers {
+		group.Go(func() {
+			for n := range uint64(each) {
+				o := answered(n, func(o *measure.Outcome) { o.Workload, o.ID.Slot = w%2, uint32(w+1) })
+				if n%5 == 0 {
+					failed(o)
+				}
+				r.Due(0, w%2, 1)
+				r.Started(0, w%2, o.Due)
+				r.Record(o)
+				r.SessionEnded(0, w%2, o.Due, o.End, o.Class)
+			}
+		})
+	}
+	done := make(chan struct{})
+	go func() { group.Wait(); close(done) }()
+	var windows []*pb.Window
+	for now, running := 1*ms, true; running; now += 1 * ms {
+		select {
+		case <-done:
+			running = false
+		default:
+		}
+		windows = append(windows, r.Swap(now))
+	}
+	windows = append(windows, r.Swap(10_000*ms))
+	got := add(windows...)
+	checkTotals(t, r.Totals(), got)
+	for w := range uint32(2) {
+		c := got.groups[pair{0, w}].counters
+		if c["due"] != workers/2*each || c["requests_succeeded"] != workers/2*each*4/5 || c["sessions_failed"] != workers/2*each/5 {
+			t.Errorf("workload %d: %v", w, c)
+		}
+	}
+	if got.left+uint64(got.kept) != workers*each {
+		t.Errorf("%d records kept and %d left out of %d", got.kept, got.left, workers*each)
+	}
+	if want := uint64(workers * each * 1000); got.open[0] != want {
+		t.Errorf("open for %d µs, want %d", got.open[0], want)
+	}
+	last := windows[len(windows)-1].GetInFlight()
+	if len(last) > 0 && last[0].GetNow() != 0 {
+		t.Errorf("still in flight: %v", last)
+	}
+}
+
+func TestRecordAllocatesNothing(t *testing.T) {
+	r := recorder(4, 200)
+	good, bad := answered(1), answered(2, failed)
+	cycle := func() {
+		for n := range uint64(500) {
+			good.ID.Number, bad.ID.Number = n, n+1000
+			r.Due(0, 0, 1)
+			r.Started(0, 0, good.Due)
+			r.Record(good)
+			r.Record(bad)
+			r.SessionEnded(0, 0, good.Due, good.End, "")
+		}
+	}
+	for now := range measure.Instant(4) { // both sets of every shard have seen what is to come
+		cycle()
+		r.Swap(now * ms)
+	}
+	if n := testing.AllocsPerRun(1, cycle); n != 0 {
+		t.Errorf("%v allocations for 1,000 requests", n)
+	}
+}
+
+// The memory of a pair without values is given up after a while, and its counts are not.
+func TestIdlePairsAreForgotten(t *testing.T) {
+	r := recorder(1, 0)
+	r.Record(answered(1))
+	for i := range measure.Instant(2*maxIdle + 6) {
+		r.Swap(i * ms)
+	}
+	s := &r.shards[0]
+	if n := len(s.active.groups) + len(s.spare.groups) + len(r.windows.sum.groups); n != 0 {
+		t.Errorf("%d groups are still there", n)
+	}
+	r.Record(answered(2))
+	if got := add(r.Swap(1000 * ms)).groups[pair{}].counters["requests_succeeded"]; got != 1 {
+		t.Errorf("%d requests in the last window", got)
+	}
+	if got := r.Totals().GetGroups()[0].GetCounters().GetRequestsSucceeded(); got != 2 {
+		t.Errorf("%d requests in all", got)
+	}
+}
+
+func BenchmarkRecord(b *testing.B) {
+	for _, events := range []int{1, 64} {
+		b.Run(fmt.Sprintf("events=%d", events), func(b *testing.B) {
+			r := recorder(2*runtime.GOMAXPROCS(0), 200)
+			o := answered(1)
+			for len(o.Events) < events {
+				o.Events = append(o.Events, o.LastToken()+20*ms)
+			}
+			o.Events = o.Events[:events]
+			b.ReportAllocs()
+			for b.Loop() {
+				o.ID.Number++
+				r.Record(o)
+			}
+		})
+	}
+}
+
+func BenchmarkRecordParallel(b *testing.B) {
+	r := recorder(2*runtime.GOMAXPROCS(0), 200)
+	b.ReportAllocs()
+	b.RunParallel(func(p *testing.PB) {
+		o := answered(1)
+		for p.Next() {
+			o.ID.Number++
+			r.Record(o)
+		}
+	})
+}
+
+func BenchmarkSwap(b *testing.B) {
+	r := recorder(2*runtime.GOMAXPROCS(0), 200)
+	o := answered(1)
+	for b.Loop() {
+		b.StopTimer()
+		for range 1000 {
+			o.ID.Number++
+			r.Record(o)
+		}
+		b.StartTimer()
+		r.Swap(o.Due + measure.Instant(o.ID.Number)*ms)
+	}
+}
