@@ -1,0 +1,104 @@
+package judge
+
+import (
+	"fmt"
+
+	"github.com/loadline/loadline/coordinator/merge"
+	"github.com/loadline/loadline/internal/measure"
+)
+
+// invalid lists why the generator was not good enough, each with advice; empty: it was. It looks
+// at the generator alone, and at phases that are not discarded.
+func (e evidence) invalid() []string {
+	var out []string
+	for _, check := range []func() string{e.late, e.missed, e.busy, e.clock} {
+		if reason := check(); reason != "" {
+			out = append(out, reason)
+		}
+	}
+	return out
+}
+
+// late holds the lateness of the generator against what was measured: it must not be a
+// noticeable part of it.
+func (e evidence) late() string {
+	whole := e.run.Whole()
+	lateness := whole.Histogram(measure.Lateness)
+	if lateness.Count() == 0 {
+		return ""
+	}
+	p, name := 0.99, "99th percentile"
+	if lateness.Count() < minLate {
+		p, name = 0.5, "median"
+	}
+	value, bound := float64(lateness.Quantile(p)), float64(lateFloorUS)
+	yardstick := ""
+	for _, s := range []measure.Series{measure.TTFT, measure.E2E} {
+		if h := whole.Histogram(s); h.Count() > 0 {
+			bound = max(bound, lateShare*float64(h.Quantile(0.5)))
+			yardstick = fmt.Sprintf(" (5%% of the median %s of %s, and at least 1 ms)",
+				merge.SeriesName(s), Quantity(float64(h.Quantile(0.5)), UnitMicros))
+			break
+		}
+	}
+	if value <= bound {
+		return ""
+	}
+	return fmt.Sprintf("the generator started sessions late: the %s of lateness is %s over %s, more than %s%s%s; "+
+		"lower the rate, add agents, or give the generator a machine of its own",
+		name, Quantity(value, UnitMicros), number(lateness.Count(), "session"), Quantity(bound, UnitMicros), yardstick, e.latest(p))
+}
+
+// latest names the agent that was latest, where there are several.
+func (e evidence) latest(p float64) string {
+	if len(e.run.Agents()) < 2 {
+		return ""
+	}
+	worst, value := "", uint64(0)
+	for _, a := range e.run.Agents() {
+		if v := a.Lateness.Quantile(p); worst == "" || v > value {
+			worst, value = a.Name, v
+		}
+	}
+	return fmt.Sprintf("; agent %s is the latest with %s", worst, Quantity(float64(value), UnitMicros))
+}
+
+func (e evidence) missed() string {
+	l := e.book.Sum(func(k merge.Key) bool { return !e.run.Discarded(k.Phase) })
+	if l.Missed*maxMissedOneIn <= l.Due {
+		return ""
+	}
+	return fmt.Sprintf("the generator missed %s of %s arrivals (%s), more than 1%%: it came to them later than limits.max_lateness allows; "+
+		"lower the rate, add agents, or give the generator a machine of its own",
+		Count(l.Missed), Count(l.Due), Quantity(float64(l.Missed)/float64(l.Due), UnitShare))
+}
+
+func (e evidence) busy() string {
+	worst := (*merge.Agent)(nil)
+	for _, a := range e.run.Agents() {
+		if n := a.BusyWindows(); n >= busyWindows && (worst == nil || n > worst.BusyWindows()) {
+			worst = a
+		}
+	}
+	if worst == nil {
+		return ""
+	}
+	return fmt.Sprintf("the machine of agent %s was more than 90%% busy for %s running (%s at most), so its own delays cannot be told from the target's; "+
+		"lower the rate, add agents, or move the target to another machine",
+		worst.Name, number(worst.BusyWindows(), "window"), Quantity(worst.Health.CPUMachine, UnitShare))
+}
+
+func (e evidence) clock() string {
+	worst := (*merge.Agent)(nil)
+	for _, a := range e.run.Agents() {
+		if n := a.Health.ClockErrorUS; n > clockErrorUS && (worst == nil || n > worst.Health.ClockErrorUS) {
+			worst = a
+		}
+	}
+	if worst == nil {
+		return ""
+	}
+	return fmt.Sprintf("the clock of agent %s may be off by %s, more than %s, so arrivals of several agents do not interleave as planned; "+
+		"look at the network between agent and coordinator",
+		worst.Name, Quantity(float64(worst.Health.ClockErrorUS), UnitMicros), Quantity(clockErrorUS, UnitMicros))
+}

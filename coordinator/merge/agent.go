@@ -1,0 +1,160 @@
+package merge
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/loadline/loadline/internal/hist"
+	"github.com/loadline/loadline/internal/measure"
+)
+
+// BusyCPU is the busy share of a machine above which a generator on it cannot be trusted.
+const BusyCPU = 0.9
+
+// Agent is one agent's part of the run.
+type Agent struct {
+	// Name of the agent.
+	Name string
+	// Health is its worst over all windows.
+	Health Health
+	// Lateness holds the lateness of its sessions, without discarded phases.
+	Lateness hist.Histogram
+
+	streams map[uint64]*stream // by incarnation
+}
+
+// stream is what one incarnation of an agent sent.
+type stream struct {
+	received sequences
+	busy     sequences // windows with load to be judged and the machine busier than BusyCPU
+	groups   map[Key]*Counters
+	values   uint64
+	totals   *totals
+}
+
+// totals is an agent's own sum.
+type totals struct {
+	lastSequence uint64
+	groups       map[Key]Counters
+	values       uint64
+}
+
+func newAgent(name string) *Agent {
+	return &Agent{Name: name, Health: noHealth(), streams: make(map[uint64]*stream)}
+}
+
+func (a *Agent) stream(incarnation uint64) *stream {
+	s := a.streams[incarnation]
+	if s == nil {
+		s = &stream{groups: make(map[Key]*Counters)}
+		a.streams[incarnation] = s
+	}
+	return s
+}
+
+// sorted are the streams in the order of their incarnations.
+func (a *Agent) sorted() []*stream {
+	out := make([]*stream, 0, len(a.streams))
+	for _, i := range slices.Sorted(maps.Keys(a.streams)) {
+		out = append(out, a.streams[i])
+	}
+	return out
+}
+
+func (s *stream) add(p *parsedGroup) {
+	c := s.groups[p.key]
+	if c == nil {
+		c = new(Counters)
+		s.groups[p.key] = c
+	}
+	c.Add(&p.counters)
+	for _, d := range p.series {
+		s.values += d.count
+	}
+}
+
+func (a *Agent) addLateness(p *parsedGroup) {
+	for _, d := range p.series {
+		if d.series == measure.Lateness {
+			mustMerge(&a.Lateness, d.data)
+		}
+	}
+}
+
+// addHealth notes the worst; judged says that the window holds load that counts.
+func (a *Agent) addHealth(s *stream, p *parsed, judged bool) {
+	a.Health.Worst(p.health)
+	if judged && p.health.CPUMachine > BusyCPU {
+		s.busy = s.busy.add(p.sequence)
+	}
+}
+
+// Windows is the number of windows that came.
+func (a *Agent) Windows() uint64 {
+	var n uint64
+	for _, s := range a.streams {
+		n += s.received.count()
+	}
+	return n
+}
+
+// MissingWindows is the number of windows known to be missing: gaps in the numbers, up to the
+// last one that came or that the agent's totals name.
+func (a *Agent) MissingWindows() uint64 {
+	var n uint64
+	for _, s := range a.streams {
+		n += s.gaps().count()
+	}
+	return n
+}
+
+func (s *stream) gaps() sequences {
+	last := s.received.last()
+	if s.totals != nil {
+		last = max(last, s.totals.lastSequence)
+	}
+	return s.received.gaps(last)
+}
+
+// BusyWindows is the longest run of windows, one after the other, in which the agent's machine
+// was busier than BusyCPU while there was load to be judged.
+func (a *Agent) BusyWindows() uint64 {
+	var n uint64
+	for _, s := range a.streams {
+		n = max(n, s.busy.longest())
+	}
+	return n
+}
+
+// accounted is the number of arrivals of a phase of which something is known from windows, or
+// from totals where those know more.
+func (a *Agent) accounted(phase int) uint64 {
+	var n uint64
+	for _, s := range a.streams {
+		var windows, own uint64
+		for k, c := range s.groups {
+			if k.Phase == phase {
+				windows += c.Accounted()
+			}
+		}
+		if s.totals != nil {
+			for k, c := range s.totals.groups {
+				if k.Phase == phase {
+					own += c.Accounted()
+				}
+			}
+		}
+		n += max(windows, own)
+	}
+	return n
+}
+
+// reported says that the agent's own totals came, for every one of its streams.
+func (a *Agent) reported() bool {
+	for _, s := range a.streams {
+		if s.totals == nil {
+			return false
+		}
+	}
+	return len(a.streams) > 0
+}

@@ -1,0 +1,294 @@
+package merge
+
+import (
+	"errors"
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+
+	"github.com/loadline/loadline/internal/hist"
+	"github.com/loadline/loadline/internal/measure"
+	"github.com/loadline/loadline/internal/schedule"
+	pb "github.com/loadline/loadline/proto/loadline/v1"
+)
+
+// Run is everything that the windows, totals and events of one run add up to.
+type Run struct {
+	header   *pb.RunHeader
+	scenario *pb.Scenario
+	schedule *schedule.Schedule
+	owners   *schedule.Ownership
+	members  map[string]int
+
+	groups     map[Key]*Group
+	whole      Group
+	agents     []*Agent // in the order of the roster
+	timeline   *timeline
+	recent     *timeline // the last seconds singly, once timeline has longer entries
+	inFlight   map[phaseSecond]InFlight
+	lastEnd    []int64 // by phase, µs; 0: none
+	classes    map[string]bool
+	liveSeries int
+	events     events
+
+	duplicates     uint64
+	lastEndUS      int64
+	lastSecond     uint64
+	recordsLeftOut uint64
+	seriesLeftOut  uint64
+	scratch        hist.Histogram
+}
+
+// New returns a run without any window. The header must hold a scenario with its defaults filled
+// in and a plan with at least one member; its members own the arrivals by their weights.
+func New(h *pb.RunHeader) (*Run, error) {
+	s, members := h.GetScenario(), h.GetPlan().GetMembers()
+	if s == nil || len(members) == 0 {
+		return nil, errors.New("merge: the run's header holds no scenario or no plan with agents")
+	}
+	compiled, err := schedule.Compile(s)
+	if err != nil {
+		return nil, fmt.Errorf("merge: compute the schedule: %w", err)
+	}
+	r := &Run{
+		header: h, scenario: s, schedule: compiled, members: make(map[string]int, len(members)),
+		groups: make(map[Key]*Group), timeline: newTimeline(keptSeries(s)),
+		inFlight: make(map[phaseSecond]InFlight), lastEnd: make([]int64, len(s.GetLoad())),
+		classes: make(map[string]bool), events: newEvents(),
+	}
+	weights := make([]uint32, len(members))
+	for i, m := range members {
+		if _, twice := r.members[m.GetAgent()]; twice || m.GetAgent() == "" {
+			return nil, fmt.Errorf("merge: the plan's agent %q has no name or stands in it twice", m.GetAgent())
+		}
+		r.members[m.GetAgent()], weights[i] = i, m.GetWeight()
+		r.agents = append(r.agents, newAgent(m.GetAgent()))
+	}
+	r.owners = schedule.NewOwnership(weights)
+	return r, nil
+}
+
+// keptSeries are the series that the timeline keeps: those that people look at over time, and
+// those that an abort condition needs.
+func keptSeries(s *pb.Scenario) [measure.NumSeries]bool {
+	kept := [measure.NumSeries]bool{
+		measure.Lateness: true, measure.TTFT: true, measure.TTFTService: true, measure.ITL: true,
+		measure.TPOT: true, measure.E2E: true, measure.E2EFailed: true,
+	}
+	for _, a := range s.GetAbort() {
+		if n, ok := SeriesNamed(a.GetCondition().GetMetric()); ok {
+			kept[n] = true
+		}
+	}
+	return kept
+}
+
+// AddWindow adds a window up. One that was added before, by agent, incarnation and sequence, is
+// ignored and counted. On an error nothing has changed; the error says what is wrong with it.
+func (r *Run) AddWindow(w *pb.Window) error {
+	agent, s, err := r.sender(w.GetRunId(), w.GetAgent(), w.GetIncarnation())
+	if err != nil {
+		return fmt.Errorf("window %d of agent %q: %w", w.GetSequence(), w.GetAgent(), err)
+	}
+	if s != nil && s.received.has(w.GetSequence()) {
+		r.duplicates++
+		return nil
+	}
+	p, err := r.parseWindow(w)
+	if err != nil {
+		return fmt.Errorf("window %d of agent %q: %w", w.GetSequence(), w.GetAgent(), err)
+	}
+	r.add(agent, agent.stream(w.GetIncarnation()), p)
+	return nil
+}
+
+// sender finds the agent and, where it has sent before, its stream.
+func (r *Run) sender(runID, name string, incarnation uint64) (*Agent, *stream, error) {
+	if runID != r.header.GetRunId() {
+		return nil, nil, fmt.Errorf("it belongs to run %q, not to %q", runID, r.header.GetRunId())
+	}
+	member, ok := r.members[name]
+	if !ok {
+		return nil, nil, errors.New("the agent is not in the run's plan")
+	}
+	agent := r.agents[member]
+	s := agent.streams[incarnation]
+	if s == nil && len(agent.streams) >= MaxIncarnations {
+		return nil, nil, fmt.Errorf("the agent has registered more than %d times", MaxIncarnations)
+	}
+	return agent, s, nil
+}
+
+func (r *Run) add(agent *Agent, s *stream, p *parsed) {
+	s.received = s.received.add(p.sequence)
+	r.lastEndUS = max(r.lastEndUS, p.endUS)
+	r.lastSecond = max(r.lastSecond, p.second)
+	r.recordsLeftOut += p.recordsLeftOut
+	r.seriesLeftOut += p.seriesLeftOut
+	judged := false
+	for i := range p.groups {
+		g := &p.groups[i]
+		s.add(g)
+		r.addGroup(g)
+		if !r.Discarded(g.key.Phase) {
+			agent.addLateness(g)
+			judged = true
+		}
+	}
+	for _, f := range p.inFlight {
+		r.addInFlight(phaseSecond{p.second, f.phase}, f.values)
+		judged = judged || !r.Discarded(f.phase)
+	}
+	for _, e := range p.lastEnd {
+		r.lastEnd[e.phase] = max(r.lastEnd[e.phase], e.endUS)
+	}
+	agent.addHealth(s, p, judged)
+	r.addTime(p)
+}
+
+func (r *Run) addGroup(p *parsedGroup) {
+	g := r.groups[p.key]
+	if g == nil {
+		g = new(Group)
+		r.groups[p.key] = g
+	}
+	r.liveSeries += r.newSeries(*p)
+	for _, e := range p.errors {
+		r.classes[e.Class] = true
+	}
+	g.add(p)
+	if !r.Discarded(p.key.Phase) {
+		r.whole.add(p)
+	}
+}
+
+func (r *Run) addInFlight(k phaseSecond, f InFlight) {
+	sum := r.inFlight[k]
+	sum.add(f)
+	r.inFlight[k] = sum
+}
+
+func (r *Run) addTime(p *parsed) {
+	r.timeline.add(p)
+	if r.timeline.seconds == 1 {
+		return
+	}
+	if r.recent == nil {
+		r.recent = newTimeline(r.timeline.kept)
+	}
+	if p.second+RecentSeconds < r.lastSecond {
+		return
+	}
+	r.recent.addRecent(p, r.lastSecond)
+}
+
+// addRecent counts a window into its own second and forgets the seconds that are too old.
+func (t *timeline) addRecent(p *parsed, last uint64) {
+	e := t.at(p.second)
+	e.Windows++
+	e.Health.Worst(p.health)
+	for i := range p.groups {
+		t.addGroup(e, &p.groups[i])
+	}
+	for second := range t.entries {
+		if second+RecentSeconds < last {
+			delete(t.entries, second)
+		}
+	}
+}
+
+// Header is what was fixed before the run began.
+func (r *Run) Header() *pb.RunHeader { return r.header }
+
+// Scenario is the scenario with its defaults filled in.
+func (r *Run) Scenario() *pb.Scenario { return r.scenario }
+
+// Discarded reports whether the phase of that index is left out of objectives and totals.
+func (r *Run) Discarded(phase int) bool { return r.scenario.GetLoad()[phase].GetDiscard() }
+
+// Groups yields what was counted by (phase, workload), in order.
+func (r *Run) Groups() iter.Seq2[Key, *Group] {
+	return func(yield func(Key, *Group) bool) {
+		for _, k := range slices.SortedFunc(maps.Keys(r.groups), Key.compare) {
+			if !yield(k, r.groups[k]) {
+				return
+			}
+		}
+	}
+}
+
+// Whole is the sum of all groups without discarded phases. It must not be changed.
+func (r *Run) Whole() *Group { return &r.whole }
+
+// Agents are the agents in the order of the roster.
+func (r *Run) Agents() []*Agent { return r.agents }
+
+// Duplicates is the number of windows that came more than once.
+func (r *Run) Duplicates() uint64 { return r.duplicates }
+
+// RecordsLeftOut is the number of requests of which no record was kept.
+func (r *Run) RecordsLeftOut() uint64 { return r.recordsLeftOut }
+
+// SeriesLeftOut is the number of values that agents did not record for want of room.
+func (r *Run) SeriesLeftOut() uint64 { return r.seriesLeftOut }
+
+// LastSecond is the second in which the latest window began.
+func (r *Run) LastSecond() uint64 { return r.lastSecond }
+
+// LastEndUS is the end of the latest window, in microseconds since the run's start.
+func (r *Run) LastEndUS() int64 { return r.lastEndUS }
+
+// Timeline yields the run over time, in order; seconds without a window have no entry.
+func (r *Run) Timeline() iter.Seq[*Entry] { return r.timeline.all() }
+
+// At returns the entry of a single second, or nil. In a run of more than MaxEntries seconds only
+// the last RecentSeconds are there.
+func (r *Run) At(second uint64) *Entry {
+	if r.timeline.seconds == 1 {
+		return r.timeline.entries[second]
+	}
+	return r.recent.entries[second]
+}
+
+// InFlight returns what was open of a phase in one second.
+func (r *Run) InFlight(second uint64, phase int) InFlight {
+	return r.inFlight[phaseSecond{second, phase}]
+}
+
+// SeriesNamed finds a series by its name in metrics.md.
+func SeriesNamed(name string) (measure.Series, bool) {
+	for s := measure.Series(1); s < measure.NumSeries; s++ {
+		if SeriesName(s) == name {
+			return s, true
+		}
+	}
+	return 0, false
+}
+
+// SeriesName is the name of a series in metrics.md.
+func SeriesName(s measure.Series) string {
+	names := [measure.NumSeries]string{
+		measure.Lateness: "lateness", measure.Connect: "connect", measure.Send: "send", measure.Wait: "wait",
+		measure.TTFT: "ttft", measure.TTFTService: "ttft_service", measure.TTFO: "ttfo", measure.ITL: "itl",
+		measure.MaxITL: "max_itl", measure.TPOT: "tpot", measure.E2E: "e2e", measure.E2EService: "e2e_service",
+		measure.E2EFailed: "e2e_failed", measure.Session: "session", measure.InputTokens: "input_tokens",
+		measure.OutputTokens: "output_tokens", measure.TokensPerEvent: "tokens_per_event",
+	}
+	if s >= measure.NumSeries {
+		return ""
+	}
+	return names[s]
+}
+
+// SeriesUnit is the unit of a series' values: "us", "tokens" or "tokens_per_1000_events".
+func SeriesUnit(s measure.Series) string {
+	switch s {
+	case measure.InputTokens, measure.OutputTokens:
+		return "tokens"
+	case measure.TokensPerEvent:
+		return "tokens_per_1000_events"
+	default:
+		return "us"
+	}
+}

@@ -1,0 +1,204 @@
+package merge
+
+import (
+	"iter"
+	"maps"
+	"math/bits"
+	"slices"
+
+	"github.com/loadline/loadline/internal/hist"
+	"github.com/loadline/loadline/internal/measure"
+)
+
+// second in nanoseconds.
+const second = 1_000_000_000
+
+// InFlight says how many requests were open.
+type InFlight struct {
+	// Max is the sum over agents of each one's most within its window of a second.
+	Max uint64
+	// Now is how many were open at the end of the second.
+	Now uint64
+	// OpenUS is the sum of the time they were open within the second, in microseconds.
+	OpenUS uint64
+}
+
+func (f *InFlight) add(o InFlight) {
+	f.Max += o.Max
+	f.Now += o.Now
+	f.OpenUS += o.OpenUS
+}
+
+// phaseSecond names one second of one phase.
+type phaseSecond struct {
+	second uint64
+	phase  int
+}
+
+// Entry is one entry of the timeline: a second, or several in a long run.
+type Entry struct {
+	// Second is the first second, counted from the run's start; Seconds the length, at least 1.
+	Second, Seconds uint64
+	// Windows is the number of windows that began within it.
+	Windows uint64
+	// Health is the worst of any agent.
+	Health Health
+	groups map[Key]*entryGroup
+}
+
+// entryGroup keeps histograms in their sparse form: a second's takes some hundred bytes, where
+// the counters would take thousands.
+type entryGroup struct {
+	counters Counters
+	series   map[measure.Series][]byte
+}
+
+// Keys lists the (phase, workload)s of the entry in order.
+func (e *Entry) Keys() []Key { return slices.SortedFunc(maps.Keys(e.groups), Key.compare) }
+
+// Counters are the sums of one (phase, workload).
+func (e *Entry) Counters(k Key) Counters {
+	if g := e.groups[k]; g != nil {
+		return g.counters
+	}
+	return Counters{}
+}
+
+// AddSeries adds the values of a series of one (phase, workload) to h. Only the series of
+// Kept are there.
+func (e *Entry) AddSeries(k Key, s measure.Series, h *hist.Histogram) {
+	if g := e.groups[k]; g != nil && g.series[s] != nil {
+		mustMerge(h, g.series[s])
+	}
+}
+
+// Series lists the series of one (phase, workload) in order.
+func (e *Entry) Series(k Key) []measure.Series {
+	g := e.groups[k]
+	if g == nil {
+		return nil
+	}
+	return slices.Sorted(maps.Keys(g.series))
+}
+
+// timeline is a run over time. Its resolution follows from the last second alone, so that it
+// does not depend on the order in which windows came.
+type timeline struct {
+	kept    [measure.NumSeries]bool
+	seconds uint64 // per entry: 1, 2, 4, …
+	entries map[uint64]*Entry
+	scratch hist.Histogram
+}
+
+func newTimeline(kept [measure.NumSeries]bool) *timeline {
+	return &timeline{kept: kept, seconds: 1, entries: make(map[uint64]*Entry)}
+}
+
+// add counts a window into the entry of its second.
+func (t *timeline) add(p *parsed) {
+	for p.second/t.seconds >= MaxEntries {
+		t.coarsen()
+	}
+	e := t.at(p.second / t.seconds)
+	e.Windows++
+	e.Health.Worst(p.health)
+	for i := range p.groups {
+		t.addGroup(e, &p.groups[i])
+	}
+}
+
+func (t *timeline) at(index uint64) *Entry {
+	e := t.entries[index]
+	if e == nil {
+		e = &Entry{
+			Second: index * t.seconds, Seconds: t.seconds, Health: noHealth(),
+			groups: make(map[Key]*entryGroup),
+		}
+		t.entries[index] = e
+	}
+	return e
+}
+
+func (e *Entry) group(k Key) *entryGroup {
+	g := e.groups[k]
+	if g == nil {
+		g = &entryGroup{series: make(map[measure.Series][]byte)}
+		e.groups[k] = g
+	}
+	return g
+}
+
+func (t *timeline) addGroup(e *Entry, p *parsedGroup) {
+	g := e.group(p.key)
+	g.counters.Add(&p.counters)
+	for _, s := range p.series {
+		if t.kept[s.series] {
+			g.series[s.series] = t.sum(g.series[s.series], s.data)
+		}
+	}
+}
+
+// sum adds two histograms in sparse form; either may be nil.
+func (t *timeline) sum(a, b []byte) []byte {
+	if a == nil {
+		return b
+	}
+	t.scratch.Reset()
+	mustMerge(&t.scratch, a)
+	mustMerge(&t.scratch, b)
+	return t.scratch.AppendBinary(nil)
+}
+
+// coarsen doubles the seconds of every entry.
+func (t *timeline) coarsen() {
+	old := t.entries
+	t.seconds *= 2
+	t.entries = make(map[uint64]*Entry, len(old))
+	for index, from := range old {
+		to := t.at(index / 2)
+		to.Windows += from.Windows
+		to.Health.Worst(from.Health)
+		for k, g := range from.groups {
+			t.fold(to.group(k), g)
+		}
+	}
+}
+
+func (t *timeline) fold(to, from *entryGroup) {
+	to.counters.Add(&from.counters)
+	for s, data := range from.series {
+		to.series[s] = t.sum(to.series[s], data)
+	}
+}
+
+// all yields the entries in order.
+func (t *timeline) all() iter.Seq[*Entry] {
+	return func(yield func(*Entry) bool) {
+		for _, index := range slices.Sorted(maps.Keys(t.entries)) {
+			if !yield(t.entries[index]) {
+				return
+			}
+		}
+	}
+}
+
+// OpenWithin is how long requests of a phase were open within a span, all together, in
+// microseconds, and the most that were open in any one second of the run. A second that lies
+// partly in the span counts in proportion.
+func (r *Run) OpenWithin(phase int, s Span) (openUS, most uint64) {
+	for k, f := range r.inFlight {
+		if k.phase != phase {
+			continue
+		}
+		most = max(most, f.Max)
+		from := int64(k.second) * second
+		overlap := min(from+second, s.EndNS) - max(from, s.StartNS)
+		if overlap <= 0 {
+			continue
+		}
+		high, low := bits.Mul64(f.OpenUS, uint64(overlap))
+		part, _ := bits.Div64(high, low, second)
+		openUS += part
+	}
+	return openUS, most
+}

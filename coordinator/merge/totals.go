@@ -1,0 +1,59 @@
+package merge
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+
+	pb "github.com/loadline/loadline/proto/loadline/v1"
+)
+
+// AddTotals notes an agent's own sum. The same totals may come again; others for the same
+// incarnation are an error, and nothing has changed then.
+func (r *Run) AddTotals(m *pb.Totals) error {
+	agent, t, err := r.checkTotals(m)
+	if err != nil {
+		return err
+	}
+	agent.stream(m.GetIncarnation()).totals = t
+	return nil
+}
+
+func (r *Run) checkTotals(m *pb.Totals) (*Agent, *totals, error) {
+	agent, s, err := r.sender(m.GetRunId(), m.GetAgent(), m.GetIncarnation())
+	if err != nil {
+		return nil, nil, fmt.Errorf("totals of agent %q: %w", m.GetAgent(), err)
+	}
+	t, err := r.parseTotals(m)
+	if err != nil {
+		return nil, nil, fmt.Errorf("totals of agent %q: %w", m.GetAgent(), err)
+	}
+	if s != nil && s.totals != nil && !s.totals.equal(t) {
+		return nil, nil, fmt.Errorf("totals of agent %q: they differ from those that came before", m.GetAgent())
+	}
+	return agent, t, nil
+}
+
+func (r *Run) parseTotals(m *pb.Totals) (*totals, error) {
+	t := &totals{lastSequence: m.GetLastSequence(), values: m.GetValues(), groups: make(map[Key]Counters)}
+	if t.lastSequence > MaxCount {
+		return nil, errors.New("the number of the last window is too large")
+	}
+	for _, g := range m.GetGroups() {
+		key, err := r.parseKey(g.GetPhase(), g.GetWorkload())
+		if err != nil {
+			return nil, err
+		}
+		if _, twice := t.groups[key]; twice {
+			return nil, fmt.Errorf("phase %d, workload %d stands in them twice", key.Phase, key.Workload)
+		}
+		if t.groups[key], err = countersOf(g.GetCounters()); err != nil {
+			return nil, err
+		}
+	}
+	return t, nil
+}
+
+func (t *totals) equal(o *totals) bool {
+	return t.lastSequence == o.lastSequence && t.values == o.values && maps.Equal(t.groups, o.groups)
+}
