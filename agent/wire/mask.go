@@ -3,7 +3,14 @@ package wire
 import (
 	"bytes"
 	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/loadline/loadline/internal/measure"
 )
+
+// maxClean bounds the text that Clean looks at, in bytes.
+const maxClean = 16 << 10
 
 // minSecret is the shortest header value that is looked for in a text, in bytes.
 const minSecret = 6
@@ -46,4 +53,28 @@ func cover(text []byte, secret string) []byte {
 		text = append(text[:from+n], text[from+len(key):]...)
 		from += n
 	}
+}
+
+// CutText shortens a text to at most n bytes, at a character's end.
+func CutText(b []byte, n int) []byte {
+	if len(b) <= n {
+		return b
+	}
+	for n > 0 && !utf8.RuneStart(b[n]) {
+		n--
+	}
+	return b[:n]
+}
+
+// Clean makes a text from a target fit for an outcome: the values of the headers that were sent are
+// masked, control characters become blanks, and it has at most measure.MaxErr bytes of valid UTF-8.
+func Clean(text string, sent []Header) string {
+	b := Mask([]byte(text[:min(len(text), maxClean)]), sent)
+	b = bytes.Map(func(r rune) rune {
+		if unicode.IsControl(r) || r == utf8.RuneError {
+			return ' '
+		}
+		return r
+	}, b)
+	return string(CutText(bytes.TrimSpace(b), measure.MaxErr))
 }
