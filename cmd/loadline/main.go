@@ -1,0 +1,23 @@
+// Command loadline tells how much traffic a model endpoint can safely carry, and proves it.
+//
+// Everything that belongs to the process is touched here and nowhere else: flags, environment, signals, standard
+// streams and the exit status. The commands themselves speak to the ControlService, which the embedded cluster offers
+// in memory.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	signals := make(chan os.Signal, signalsWaiting)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	a := &app{
+		env: os.LookupEnv, stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr,
+		signals: signals, embedded: startEmbedded,
+	}
+	os.Exit(a.run(context.Background(), os.Args[1:]))
+}
