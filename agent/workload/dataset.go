@@ -40,7 +40,8 @@ func (d *dataset) index(p *problems) {
 		return
 	}
 	var fields []field
-	lines := lineReader{in: bufio.NewReaderSize(io.NewSectionReader(d.file, 0, d.size), MaxLine+2)}
+	buffer := int(min(d.size, MaxLine)) + len("\r\n")
+	lines := lineReader{in: bufio.NewReaderSize(io.NewSectionReader(d.file, 0, d.size), buffer)}
 	for lines.next() {
 		if len(lines.line) == 0 && !lines.long {
 			d.empty++
