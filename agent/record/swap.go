@@ -39,8 +39,10 @@ func (r *Recorder) Swap(now measure.Instant) *pb.Window {
 		s.takeThis()
 		s.active, s.spare = s.spare, s.active
 		s.give()
-		w.sum.merge(s.spare)
 		w.retired = append(w.retired, s.spare)
+	}
+	for _, s := range w.retired {
+		w.sum.merge(s)
 	}
 	end := max(floorMicros(now), w.since+1)
 	b := pb.Window_builder{

@@ -23,6 +23,9 @@ type LogWriter struct {
 // the start of the run in milliseconds since 1970, UTC; the intervals count from it. Comments
 // are lines for people; each must be a single line.
 func NewLogWriter(w io.Writer, startMilli int64, comments ...string) (*LogWriter, error) {
+	if startMilli < 0 {
+		return nil, fmt.Errorf("a histogram log cannot start before 1970, at %d ms", startMilli)
+	}
 	var text strings.Builder
 	text.WriteString("#[Histogram log format version 1.3]\n")
 	for _, c := range comments {

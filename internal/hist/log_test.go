@@ -97,6 +97,9 @@ func TestLogRefuses(t *testing.T) {
 	if _, err := NewLogWriter(new(bytes.Buffer), 0, "two\nlines"); err == nil {
 		t.Error("a comment of two lines is accepted")
 	}
+	if _, err := NewLogWriter(new(bytes.Buffer), -1); err == nil {
+		t.Error("a start before 1970 is accepted")
+	}
 	if _, err := NewLogWriter(failing{}, 0); !errors.Is(err, errFull) {
 		t.Errorf("a failed write gives %v", err)
 	}
