@@ -111,6 +111,7 @@ func TestCountersOfARequest(t *testing.T) {
 		{"tokens counted by events", func(o *measure.Outcome) { o.Tokens, o.OutputTokens = measure.TokensEvents, 3 },
 			with(whole, "output_tokens", 3, "span_output_tokens", 3, "tokens_from_server", 0, "tokens_from_events", 1, "tokens_differ", 0, "tokens_difference", 0)},
 		{"coalesced", func(o *measure.Outcome) { o.Coalesced = 2 }, with(whole, "coalesced", 2)},
+		{"ended at the start of the span", func(o *measure.Outcome) { o.End = 0 }, whole},
 		{"ended at the end of the span", func(o *measure.Outcome) { o.End = 1_000_000_000 },
 			with(whole, "span_succeeded", 0, "span_good", 0, "span_input_tokens", 0, "span_output_tokens", 0)},
 		{"over the range", func(o *measure.Outcome) { o.End = 4_000_000_000 * us },

@@ -53,7 +53,7 @@ type Definition struct {
 
 // definitions is indexed by series; it is never changed.
 var definitions = [NumSeries]Definition{
-	Lateness:       {"lateness", UnitMicros, "session start", "dispatched − due", "The generator's own delay; large values make a run invalid."},
+	Lateness:       {"lateness", UnitMicros, "session start", "dispatched − due", "The generator's own delay; large values make a run invalid. A missed arrival adds how late it was when it was given up."},
 	Connect:        {"connect", UnitMicros, "new connection", "connected − dispatched", "Name lookup, TCP and TLS together."},
 	Send:           {"send", UnitMicros, "request", "sent − connected", ""},
 	Wait:           {"wait", UnitMicros, "request", "first byte − sent", ""},
