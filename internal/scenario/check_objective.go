@@ -4,6 +4,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strings"
 
 	"google.golang.org/protobuf/proto"
 
@@ -82,7 +83,7 @@ func (c *checker) references(p *path, o *pb.Objective) {
 		index      map[string]int
 	}{{o.GetPhase(), "phase", c.phases}, {o.GetWorkload(), "workload", c.workloads}, {o.GetTarget(), "target", c.targets}} {
 		if f.name != "" {
-			ok = c.known(f.index, p, f.name, f.what) && ok
+			ok = c.knownInFilter(p, o, f.index, f.name, f.what) && ok
 		}
 	}
 	if !ok || c.isBroken((*path)(nil).field("load"), (*path)(nil).field("workloads"), (*path)(nil).field("targets")) {
@@ -98,6 +99,18 @@ func (c *checker) references(p *path, o *pb.Objective) {
 	case (s.tokens || o.GetMetric() == "input_tokens" || o.GetMetric() == "output_tokens") && !slices.ContainsFunc(reach, c.isModelWorkload):
 		c.value(p, o.GetMetric()+" can never have data: only the model protocols have tokens", "")
 	}
+}
+
+// knownInFilter refuses a name in a filter that does not exist, and points at it.
+func (c *checker) knownInFilter(p *path, o *pb.Objective, index map[string]int, name, what string) bool {
+	if _, ok := index[name]; ok || c.unsure[what] {
+		return ok
+	}
+	expr := o.GetExpression()
+	pos := max(0, strings.Index(expr, what))
+	pos += max(0, strings.Index(expr[pos:], name))
+	c.offset(p, pos, "no "+what+" is called "+quote(name), namesHint(index, name, what))
+	return false
 }
 
 // reach lists the workloads that an objective's filter lets through.

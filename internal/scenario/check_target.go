@@ -18,7 +18,7 @@ func (c *checker) eachTarget() {
 		c.unique(c.targets, at, i, t.GetName(), "target", len(targets) > 1)
 		c.url(at.field("url"), t.GetUrl())
 		if isModel(t.GetProtocol()) && t.GetModel() == "" {
-			c.unless(at, "model is missing: "+strings.ReplaceAll(choiceName(t.GetProtocol().Descriptor().Values().ByNumber(t.GetProtocol().Number())), "_", "-")+" names a model in every request",
+			c.unless(at.field("model"), "is missing: "+protocolName(t.GetProtocol())+" names a model in every request",
 				"add model: NAME", at.field("model"), at.field("protocol"))
 		}
 		c.headers(at.field("headers"), t.GetHeaders(), nil)
@@ -26,7 +26,7 @@ func (c *checker) eachTarget() {
 			c.headerName(at.field("auth").field("header").field("name"), a.GetName())
 		}
 		if tls := t.GetTls(); (tls.GetCertFile() == "") != (tls.GetKeyFile() == "") {
-			c.unless(at.field("tls"), "cert_file and key_file go together", "give both or neither", at.field("tls"))
+			c.key(at.field("tls"), "cert_file and key_file go together", "give both or neither")
 		}
 	}
 }
@@ -83,9 +83,13 @@ func (c *checker) sim(p *path, u *url.URL) {
 	switch {
 	case !contains(presets, u.Host):
 		c.value(p, "no simulator is called "+quote(u.Host), didYouMean(u.Host, presets)+"write sim:// and one of "+list(presets, "and"))
-	case u.Path != "" || u.RawQuery != "" || u.Fragment != "":
+	case u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "":
 		c.value(p, "a simulator's address ends with its name", "write sim://"+u.Host)
 	}
+}
+
+func protocolName(p pb.Protocol) string {
+	return choiceName(p.Descriptor().Values().ByNumber(p.Number()))
 }
 
 // urlSecret hides what stands before the @ of an address.
@@ -101,7 +105,8 @@ func (c *checker) urlSecret(s string) {
 
 // hide masks a text in every excerpt.
 func (c *checker) hide(secret string) {
-	if secret != "" {
+	const least = 4 // a shorter one would mask words at random
+	if len(secret) >= least {
 		c.secrets = append(c.secrets, secret)
 	}
 }
@@ -115,7 +120,7 @@ func (c *checker) headers(p *path, headers map[string]*pb.HeaderValue, slots *sl
 			continue
 		}
 		if other, ok := seen[strings.ToLower(name)]; ok {
-			c.value(at, "is "+quote(other)+" again: the names of headers have no case", "keep one of the two")
+			c.key(at, "is "+quote(other)+" again: the names of headers have no case", "keep one of the two")
 			continue
 		}
 		seen[strings.ToLower(name)] = name
@@ -128,11 +133,11 @@ func (c *checker) headers(p *path, headers map[string]*pb.HeaderValue, slots *sl
 func (c *checker) headerName(p *path, name string) bool {
 	switch lower := strings.ToLower(name); {
 	case name == "" || strings.Trim(name, headerChars) != "":
-		c.value(p, quote(name)+" is not the name of a header", "use letters, digits and hyphens")
+		c.key(p, quote(name)+" is not the name of a header", "use letters, digits and hyphens")
 	case contains([]string{"content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer"}, lower):
-		c.value(p, name+" is set by the HTTP client itself", "leave it out")
+		c.key(p, name+" is set by the HTTP client itself", "leave it out")
 	case strings.HasPrefix(lower, "x-loadline-"):
-		c.value(p, "headers that begin with X-Loadline- are loadline's own", "choose another name")
+		c.key(p, "headers that begin with X-Loadline- are loadline's own", "choose another name")
 	default:
 		return true
 	}

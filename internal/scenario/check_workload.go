@@ -61,17 +61,17 @@ func (c *checker) content(at *path, w *pb.Workload) {
 
 func (c *checker) needsModel(p *path, what string, protocol pb.Protocol) {
 	if protocol == pb.Protocol_PROTOCOL_HTTP {
-		c.value(p, what+" makes prompts, and the workload's target speaks http", "use http: {path: …}, or a target with protocol: openai-chat")
+		c.beside(p, what+" makes prompts, and the workload's target speaks http", "use http: {path: …}, or a target with protocol: openai-chat")
 	}
 }
 
 func (c *checker) http(at *path, w *pb.Workload, protocol pb.Protocol, slots *slots) {
 	p, h := at.field("http"), w.GetHttp()
 	if isModel(protocol) {
-		c.value(p, "http makes plain requests, and the workload's target speaks "+choiceName(protocol.Descriptor().Values().ByNumber(protocol.Number())), "use synthetic or dataset, or a target with protocol: http")
+		c.beside(p, "http makes plain requests, and the workload's target speaks "+protocolName(protocol), "use synthetic or dataset, or a target with protocol: http")
 	}
 	if w.HasBody() {
-		c.value(at.field("body"), "this body is merged into requests of the model protocols", "use http: {body: …}")
+		c.key(at.field("body"), "this body is merged into requests of the model protocols", "use http: {body: …}")
 	}
 	c.headers(p.field("headers"), h.GetHeaders(), slots)
 	c.placeholders(p.field("path"), h.GetPath(), slots)

@@ -64,7 +64,7 @@ func (d *decoder) fields(p *path, n *node, m protoreflect.Message) {
 	seen := map[string]spot{}
 	members := map[protoreflect.Name]pair{}
 	for _, e := range n.pairs {
-		if !d.key(p, e, seen) {
+		if !d.mapKey(p, e, seen) {
 			continue
 		}
 		name := protoreflect.Name(e.key.value)
@@ -76,7 +76,7 @@ func (d *decoder) fields(p *path, n *node, m protoreflect.Message) {
 		at := p.field(string(name))
 		d.remember(at, e)
 		if fieldForm(fd).GetLater() {
-			d.at(e.key.at, at, string(name)+" is not in this version", "leave it out; it is refused so that nothing is ignored in silence")
+			d.at(e.key.at, at, "is not in this version", "leave it out; it is refused so that nothing is ignored in silence")
 			continue
 		}
 		if od := fd.ContainingOneof(); od != nil && !od.IsSynthetic() {
@@ -95,8 +95,8 @@ func (d *decoder) remember(p *path, e pair) {
 	d.spots[p.text] = fieldSpot{key: e.key.at, value: e.value.at, raw: e.value.value}
 }
 
-// key checks one key of a mapping: text, and not there before.
-func (d *decoder) key(p *path, e pair, seen map[string]spot) bool {
+// mapKey checks one key of a mapping: text, and not there before.
+func (d *decoder) mapKey(p *path, e pair, seen map[string]spot) bool {
 	if e.key.kind != kindScalar || e.key.tag == tagNull {
 		d.at(e.key.at, p, "a key must be text, got "+e.key.describe(), placeholderHint(e.key))
 		return false
@@ -128,25 +128,28 @@ func (d *decoder) unknown(p *path, n, key *node, md protoreflect.MessageDescript
 			d.markBroken(p.field(near))
 		}
 	}
-	if more := misplaced(md, key.value); more != "" {
+	if more, meant := misplaced(md, key.value); more != "" {
 		hint = more
+		if n.get(meant) == nil {
+			d.markBroken(p.field(meant))
+		}
 	}
 	d.at(key.at, at, "unknown field "+quote(key.value), hint)
 }
 
-// misplaced explains fields that exist, but elsewhere.
-func misplaced(md protoreflect.MessageDescriptor, name string) string {
+// misplaced explains fields that exist, but elsewhere, and names the field that is missing because of it.
+func misplaced(md protoreflect.MessageDescriptor, name string) (hint, meant string) {
 	switch {
 	case md.Name() == "ClosedLoad" && (name == "arrivals" || name == "cv"):
-		return "a closed load has no arrivals: a user starts a session when the last one has ended; use open, or think for pauses"
+		return "a closed load has no arrivals: a user starts a session when the last one has ended; use open, or think for pauses", ""
 	case (md.Name() == "ClosedLoad" || md.Name() == "OpenLoad") && slices.Contains([]string{"duration", "sessions", "at", "discard", "workloads"}, name):
-		return name + " belongs to the phase, beside " + strings.ToLower(strings.TrimSuffix(string(md.Name()), "Load"))
+		return name + " belongs to the phase, beside " + strings.ToLower(strings.TrimSuffix(string(md.Name()), "Load")), ""
 	case md.Name() == "Phase" && slices.Contains([]string{"rate", "ramp", "steps", "spike", "sine", "arrivals", "cv"}, name):
-		return name + " belongs into open: {" + name + ": …}"
+		return name + " belongs into open: {" + name + ": …}", "open"
 	case md.Name() == "Phase" && slices.Contains([]string{"users", "think", "ramp_up"}, name):
-		return name + " belongs into closed: {" + name + ": …}"
+		return name + " belongs into closed: {" + name + ": …}", "closed"
 	}
-	return ""
+	return "", ""
 }
 
 // field fills one field of m.
@@ -210,7 +213,7 @@ func (d *decoder) mapField(p *path, n *node, m protoreflect.Map, fd protoreflect
 	seen := map[string]spot{}
 	fresh := func(protoreflect.FieldDescriptor) protoreflect.Value { return m.NewValue() }
 	for _, e := range n.pairs {
-		if !d.key(p, e, seen) {
+		if !d.mapKey(p, e, seen) {
 			continue
 		}
 		at := p.key(e.key.value)
@@ -245,6 +248,10 @@ func (d *decoder) wrongType(p *path, n *node, want string) {
 		}
 	case want == "text":
 		hint = textHint(n)
+	case want == "true or false" && n.kind == kindScalar:
+		hint = "write true or false without quotes"
+	case strings.HasPrefix(want, "a mapping with fixed") && n.kind == kindScalar:
+		hint = "write {fixed: " + n.value + "}"
 	}
 	d.at(n.at, p, "must be "+want+", got "+n.describe(), hint)
 }

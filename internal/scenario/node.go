@@ -125,7 +125,7 @@ func (e *expander) limits(y *yaml.Node, depth int) bool {
 	at := e.place(y.Line, y.Column)
 	switch {
 	case depth > MaxDepth:
-		e.at(at, nil, fmt.Sprintf("nested deeper than %d levels", MaxDepth), "an anchor that holds itself nests without end")
+		e.at(at, nil, fmt.Sprintf("nested deeper than %d levels", MaxDepth), "flatten it; an anchor that holds itself nests without end")
 	case e.nodes > MaxNodes:
 		e.at(at, nil, fmt.Sprintf("more than %s values once anchors are filled in", thousands(MaxNodes)), "use fewer aliases (*name)")
 	default:

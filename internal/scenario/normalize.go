@@ -181,7 +181,7 @@ func normalizeObjectives(s *pb.Scenario) {
 }
 
 func normalizeObjective(o *pb.Objective, parse func(string) (*pb.Objective, error)) {
-	if o.GetExpression() == "" {
+	if o.GetExpression() == "" && o.GetAggregate() != 0 {
 		o.SetExpression(FormatObjective(o))
 		return
 	}

@@ -78,6 +78,8 @@ type report struct {
 	sets  []string
 	spots map[string]fieldSpot
 	notes []noted
+	// noted holds what was noted at a place.
+	noted map[onceKey]bool
 	// dropped counts the problems past maxNoted.
 	dropped int
 	// broken holds the paths at which something is wrong, and within their ancestors; a problem
@@ -87,10 +89,16 @@ type report struct {
 	secrets []string
 }
 
+type onceKey struct {
+	at      spot
+	message string
+}
+
 func newReport(src Source) *report {
 	return &report{
 		src:    newText(src),
 		spots:  map[string]fieldSpot{},
+		noted:  map[onceKey]bool{},
 		broken: map[string]bool{},
 		within: map[string]bool{},
 	}
@@ -111,6 +119,11 @@ type fieldSpot struct {
 // at notes a problem at a given place.
 func (r *report) at(s spot, p *path, message, hint string) {
 	r.markBroken(p)
+	once := onceKey{s, message}
+	if s.line > 0 && r.noted[once] {
+		return // an anchor's problem, seen again where it is used
+	}
+	r.noted[once] = true
 	if len(r.notes) >= maxNoted {
 		r.dropped++
 		return
@@ -127,6 +140,26 @@ func (r *report) unless(p *path, message, hint string, from ...*path) {
 		return
 	}
 	r.at(r.find(p).value, p, message, hint)
+}
+
+// key notes a problem that has to do with a field's name, at the name.
+func (r *report) key(p *path, message, hint string) {
+	if !r.isBroken(p) {
+		r.at(r.find(p).key, p, message, hint)
+	}
+}
+
+// beside notes a problem with a whole block at its name, beside any problems within the block,
+// which it neither follows from nor brings about.
+func (r *report) beside(p *path, message, hint string) {
+	for q := p; q != nil; q = q.up {
+		if r.broken[q.text] {
+			return
+		}
+	}
+	before := r.broken[p.text]
+	r.at(r.find(p).key, p, message, hint)
+	r.broken[p.text] = before
 }
 
 // offset notes a problem within the string value of a field, pos bytes from its beginning.
@@ -219,8 +252,8 @@ func (r *report) problem(n noted) Problem {
 	if n.at.set > 0 {
 		p.File, p.Line, p.Column = "--set "+r.mask(r.sets[n.at.set-1]), 0, 0
 	}
-	if n.at.column > 0 {
-		p.Excerpt = excerpt(r.mask(r.line(n.at)), n.at.column)
+	if line := r.line(n.at); n.at.column > 0 && strings.TrimSpace(line) != "" {
+		p.Excerpt = excerpt(r.mask(line), n.at.column)
 	}
 	return p
 }

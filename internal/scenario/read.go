@@ -32,6 +32,9 @@ func read(r *report, set []string) *pb.Scenario {
 	d := newDecoder(r)
 	r.spots[""] = fieldSpot{key: root.at, value: root.at}
 	d.message(nil, root, s.ProtoReflect())
+	if root.kind != kindMap {
+		return nil // everything else would only follow from that
+	}
 	return s
 }
 
@@ -78,8 +81,9 @@ func checkText(r *report) bool {
 	for i := 0; i < len(data); {
 		c, size := utf8.DecodeRune(data[i:])
 		if c == utf8.RuneError && size == 1 {
-			line := 1 + bytes.Count(data[:i], []byte("\n"))
-			r.at(spot{line: line}, nil, fmt.Sprintf("byte %d is not UTF-8", i), "save the file as UTF-8")
+			begin := bytes.LastIndexByte(data[:i], '\n') + 1
+			at := spot{line: 1 + bytes.Count(data[:i], []byte("\n")), column: 1 + utf8.RuneCount(data[begin:i])}
+			r.at(at, nil, fmt.Sprintf("byte %d is not UTF-8", i), "save the file as UTF-8")
 			return false
 		}
 		i += size

@@ -98,7 +98,7 @@ func (c *ruleChecker) oneof(p *path, m protoreflect.Message, od protoreflect.One
 	for i := range od.Fields().Len() {
 		from = append(from, p.field(string(od.Fields().Get(i).Name())))
 	}
-	c.unless(p, "needs one of "+list(oneofNames(od), "or"), "", from...)
+	c.unless(p, "needs "+list(oneofNames(od), "or"), "", from...)
 }
 
 func (c *ruleChecker) field(p *path, m protoreflect.Message, fd protoreflect.FieldDescriptor) {
@@ -110,7 +110,7 @@ func (c *ruleChecker) field(p *path, m protoreflect.Message, fd protoreflect.Fie
 		return
 	}
 	if fieldForm(fd).GetLater() {
-		c.value(p, string(fd.Name())+" is not in this version", "leave it out; it is refused so that nothing is ignored in silence")
+		c.value(p, "is not in this version", "leave it out; it is refused so that nothing is ignored in silence")
 		return
 	}
 	switch v := m.Get(fd); {
@@ -281,6 +281,10 @@ func durationBounds(rules *validate.FieldRules) bounds {
 // bounds checks a number and says the whole range when it is outside.
 func (c *ruleChecker) bounds(p *path, b bounds, v float64, format func(float64) string) {
 	if (b.gt == nil || v > *b.gt) && (b.gte == nil || v >= *b.gte) && (b.lte == nil || v <= *b.lte) {
+		return
+	}
+	if b.gte != nil && b.lte != nil {
+		c.value(p, "must be from "+format(*b.gte)+" to "+format(*b.lte)+", got "+format(v), "")
 		return
 	}
 	var parts []string

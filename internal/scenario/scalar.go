@@ -179,20 +179,21 @@ func (n *node) float(percent bool) (float64, string) {
 
 // whole is the node as a whole number up to most; otherwise it says what the node should be.
 func (n *node) whole(most uint64) (uint64, string) {
-	want := "a whole number from 0 to " + strconv.FormatUint(most, 10)
 	s, ok := n.decimal(false)
 	if !ok {
-		return 0, want
+		return 0, "a whole number"
 	}
-	if u, err := strconv.ParseUint(strings.TrimPrefix(s, "+"), 0, 64); err == nil {
-		if u > most {
-			return 0, want
-		}
+	if u, err := strconv.ParseUint(strings.TrimPrefix(s, "+"), 0, 64); err == nil && u <= most {
 		return u, ""
 	}
 	f, err := strconv.ParseFloat(strings.ReplaceAll(s, "_", ""), 64)
-	if err != nil || f != math.Trunc(f) || f < 0 || f >= 1<<53 || uint64(f) > most {
-		return 0, want
+	switch {
+	case err == nil && f < 0:
+		return 0, "at least 0"
+	case err == nil && f > float64(most):
+		return 0, "at most " + thousands(float64(most))
+	case err != nil || f != math.Trunc(f) || f >= 1<<53: // past 2^53 the digits written are not those kept
+		return 0, "a whole number"
 	}
 	return uint64(f), ""
 }

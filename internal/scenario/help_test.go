@@ -1,0 +1,5 @@
+package scenario_test
+
+import "encoding/hex"
+
+func hexOf(sum [32]byte) string { return hex.EncodeToString(sum[:]) }
