@@ -1,0 +1,70 @@
+package guard
+
+import (
+	"sync/atomic"
+
+	"github.com/loadline/loadline/internal/measure"
+)
+
+// Bucket is a ceiling on a rate: a token bucket that starts full. It stands behind the scheduler and knows
+// nothing of it. Safe for use by many goroutines; it never waits and takes no lock.
+//
+// It is kept as one number, the virtual instant at which everything taken so far will have drained
+// (the generic cell rate algorithm, ITU-T I.371): a token is there while that instant lies less than a full
+// bucket ahead.
+type Bucket struct {
+	gap, depth int64 // ns a token; ns that a full bucket lasts
+	drained    atomic.Int64
+}
+
+// maxGap bounds the time between two tokens: a day.
+const maxGap = 86_400e9
+
+// NewBucket makes a ceiling of rate a second, greater than 0 and at most 10⁹, with a burst of at
+// least 1.
+func NewBucket(rate, burst float64) *Bucket {
+	gap := max(min(1e9/rate, maxGap), 1)
+	b := &Bucket{gap: int64(gap), depth: int64(min(max(burst, 1)*gap, 1<<60))}
+	b.drained.Store(int64(measure.None))
+	return b
+}
+
+// Take takes a token at the instant and reports whether there was one. Instants may come a little
+// out of order.
+func (b *Bucket) Take(now measure.Instant) bool {
+	for {
+		old := b.drained.Load()
+		next := max(old, int64(now)) + b.gap
+		if next-int64(now) > b.depth {
+			return false
+		}
+		if b.drained.CompareAndSwap(old, next) {
+			return true
+		}
+	}
+}
+
+// InFlight is a ceiling on what is under way at once. The zero value allows nothing. Safe for use by
+// many goroutines; it never waits.
+type InFlight struct {
+	max uint32
+	now atomic.Int64
+}
+
+// NewInFlight makes a ceiling of max.
+func NewInFlight(max uint32) *InFlight { return &InFlight{max: max} }
+
+// Enter reports whether one more may be under way; if so, Leave must follow.
+func (f *InFlight) Enter() bool {
+	if f.now.Add(1) <= int64(f.max) {
+		return true
+	}
+	f.now.Add(-1)
+	return false
+}
+
+// Leave ends one that Enter let in.
+func (f *InFlight) Leave() { f.now.Add(-1) }
+
+// Now is how many are under way. While others are being turned away it may count them for a moment.
+func (f *InFlight) Now() int { return int(f.now.Load()) }
