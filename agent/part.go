@@ -1,0 +1,295 @@
+package agent
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+
+	"google.golang.org/protobuf/proto"
+
+	httpdriver "github.com/loadline/loadline/agent/driver/http"
+	"github.com/loadline/loadline/agent/driver/openai"
+	"github.com/loadline/loadline/agent/guard"
+	"github.com/loadline/loadline/agent/run"
+	"github.com/loadline/loadline/agent/uplink"
+	"github.com/loadline/loadline/agent/wire"
+	"github.com/loadline/loadline/agent/workload"
+	"github.com/loadline/loadline/internal/measure"
+	"github.com/loadline/loadline/internal/schedule"
+	pb "github.com/loadline/loadline/proto/loadline/v1"
+)
+
+// Driver sends requests to one target.
+type Driver interface {
+	// Do sends the request and fills in the outcome from Dispatched on. It returns once End is set;
+	// when ctx ends, the class is canceled. Calls may overlap.
+	Do(ctx context.Context, r *workload.Request, o *measure.Outcome)
+	// Close closes idle connections. It is called after the last Do.
+	Close() error
+}
+
+// part is one agent's part of one run: everything that must be ready before the start, and then
+// what is being played.
+type part struct {
+	id          string
+	incarnation uint64
+	assignment  *pb.Assignment
+	ctx         context.Context // ended when the part is abandoned
+	cancel      context.CancelCauseFunc
+
+	// start is the run's start in the agent's time, in nanoseconds; drivers read their clock from it.
+	start      atomic.Int64
+	clockBound atomic.Int64
+
+	files    []*os.File
+	drivers  []Driver // by workload
+	closers  []Driver // one a target
+	set      *workload.Set
+	schedule *schedule.Schedule
+	shares   []*schedule.Ownership
+	redactor guard.Redactor
+	guard    *guard.Guard
+	uplink   *uplink.Uplink
+	moved    chan error // the uplink's end
+	player   atomic.Pointer[player]
+	stopped  atomic.Int32 // hardest pb.StopMode so far
+}
+
+// stop ends the load early; it may come before the player is there.
+func (p *part) stop(mode pb.StopMode) {
+	for {
+		before := p.stopped.Load()
+		if int32(mode) <= before || p.stopped.CompareAndSwap(before, int32(mode)) {
+			break
+		}
+	}
+	if player := p.player.Load(); player != nil {
+		player.stop(pb.StopMode(p.stopped.Load()))
+	}
+}
+
+// abandon gives the part up: nobody wants its results.
+func (p *part) abandon() { p.cancel(errRun) }
+
+// close releases files and connections.
+func (p *part) close() error {
+	var errs []error
+	for _, driver := range p.closers {
+		errs = append(errs, driver.Close())
+	}
+	for _, file := range p.files {
+		errs = append(errs, file.Close())
+	}
+	p.closers, p.files = nil, nil
+	return errors.Join(errs...)
+}
+
+// prepare begins to get ready for an assignment. a.mu is held.
+func (a *Agent) prepare(assignment *pb.Assignment) {
+	p := &part{id: assignment.GetRunId(), incarnation: a.machine.Incarnation(), assignment: assignment}
+	p.ctx, p.cancel = context.WithCancelCause(a.ctx)
+	a.part = p
+	a.tasks.Go(func() {
+		err := a.load(p)
+		if err != nil {
+			a.log.Error("not ready", "run", p.id, "error", err)
+			if err := p.close(); err != nil {
+				a.log.Warn("not everything could be closed", "run", p.id, "error", err)
+			}
+		}
+		a.step(run.Prepared{Run: p.id, Problems: lines(err)})
+	})
+}
+
+// lines makes one problem a line of an error.
+func lines(err error) []string {
+	if err == nil {
+		return nil
+	}
+	if many, ok := err.(interface{ Unwrap() []error }); ok {
+		var all []string
+		for _, err := range many.Unwrap() {
+			all = append(all, lines(err)...)
+		}
+		return all
+	}
+	return []string{err.Error()}
+}
+
+// load reads and checks everything that the assignment names: schedule, files, secrets, targets.
+func (a *Agent) load(p *part) error {
+	s := p.scenario()
+	load, err := schedule.Compile(s)
+	if err != nil {
+		return fmt.Errorf("schedule: %w", err)
+	}
+	p.schedule = load
+	if err := p.checkArrivals(); err != nil {
+		return err
+	}
+	if p.shares, err = ownerships(p.assignment); err != nil {
+		return err
+	}
+	secrets := guard.Secrets(a.config.Env, guard.ReadFile, &p.redactor)
+	filesErr := p.checkFiles()
+	var setErr error
+	if filesErr == nil {
+		p.set, setErr = workload.Compile(s, p.open, secrets)
+	}
+	if err := errors.Join(filesErr, setErr, a.openDrivers(p, s)); err != nil {
+		return err
+	}
+	hello := pb.Hello_builder{RunId: p.id, Agent: a.config.Name, Incarnation: p.incarnation}.Build()
+	p.uplink = uplink.New(a.config.Results, hello, a.log)
+	return nil
+}
+
+// scenario is the assignment's, with the addresses that stand in for targets' urls.
+func (p *part) scenario() *pb.Scenario {
+	s := p.assignment.GetScenario()
+	if len(p.assignment.GetAddresses()) == 0 {
+		return s
+	}
+	s = proto.CloneOf(s)
+	for _, target := range s.GetTargets() {
+		if address, ok := p.assignment.GetAddresses()[target.GetName()]; ok {
+			target.SetUrl(address)
+		}
+	}
+	return s
+}
+
+// checkArrivals compares our schedule with the coordinator's: two builds that disagree would play
+// some arrivals twice and others never.
+func (p *part) checkArrivals() error {
+	planned := p.assignment.GetPhaseArrivals()
+	if len(planned) != len(p.schedule.Phases) {
+		return fmt.Errorf("the assignment has %d phases, the scenario %d", len(planned), len(p.schedule.Phases))
+	}
+	for i, phase := range p.schedule.Phases {
+		if phase.Arrivals != planned[i] {
+			return fmt.Errorf("phase %s has %d arrivals here and %d in the plan: use builds of one version", phase.Name, phase.Arrivals, planned[i])
+		}
+	}
+	return nil
+}
+
+// ownerships builds each phase's table of epochs.
+func ownerships(a *pb.Assignment) ([]*schedule.Ownership, error) {
+	tables := make([]*schedule.Ownership, len(a.GetPhaseArrivals()))
+	for _, share := range a.GetShares() {
+		phase := int(share.GetPhase())
+		if phase >= len(tables) || len(share.GetWeights()) != len(a.GetMembers()) {
+			return nil, fmt.Errorf("the assignment's share of phase %d does not fit its plan", phase)
+		}
+		if tables[phase] == nil {
+			tables[phase] = schedule.NewOwnership(share.GetWeights())
+			continue
+		}
+		if err := tables[phase].Append(share.GetFirstArrival(), share.GetWeights()); err != nil {
+			return nil, fmt.Errorf("share of phase %d: %w", phase, err)
+		}
+	}
+	for phase, table := range tables {
+		if table == nil {
+			return nil, fmt.Errorf("the assignment has no share of phase %d", phase)
+		}
+	}
+	return tables, nil
+}
+
+// checkFiles compares every file of the scenario with its digest: one that has changed since the
+// scenario was read would be another test than the one that was asked for.
+func (p *part) checkFiles() error {
+	var errs []error
+	for _, want := range p.assignment.GetFiles() {
+		if p.ctx.Err() != nil {
+			return context.Cause(p.ctx)
+		}
+		file, err := os.Open(p.path(want.GetPath()))
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		hash := sha256.New()
+		size, err := io.Copy(hash, file)
+		switch err := errors.Join(err, file.Close()); {
+		case err != nil:
+			errs = append(errs, err)
+		case size != want.GetSize() || string(hash.Sum(nil)) != string(want.GetSha256()):
+			errs = append(errs, fmt.Errorf("%s has changed since the scenario was read: start the run again", want.GetPath()))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (p *part) path(name string) string {
+	if filepath.IsAbs(name) {
+		return name
+	}
+	return filepath.Join(p.assignment.GetBaseDir(), name)
+}
+
+// open implements workload.Files; the files are closed with the part.
+func (p *part) open(name string) (io.ReaderAt, int64, error) {
+	file, err := os.Open(p.path(name))
+	if err != nil {
+		return nil, 0, err
+	}
+	p.files = append(p.files, file)
+	info, err := file.Stat()
+	if err != nil {
+		return nil, 0, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, 0, fmt.Errorf("%s is not a regular file", name)
+	}
+	return file, info.Size(), nil
+}
+
+// openDrivers makes one driver a target and finds that of each workload.
+func (a *Agent) openDrivers(p *part, s *pb.Scenario) error {
+	limits, err := guard.FromScenario(p.assignment.GetScenario(), p.assignment.GetAddresses())
+	if err != nil {
+		return err
+	}
+	p.guard = limits
+	now := func() measure.Instant { return measure.Instant(a.now() - p.start.Load()) }
+	targets := map[string]Driver{}
+	var errs []error
+	for _, target := range s.GetTargets() {
+		driver, err := openDriver(target, limits, now)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("target %s: %w", target.GetName(), err))
+			continue
+		}
+		targets[target.GetName()] = driver
+		p.closers = append(p.closers, driver)
+	}
+	for _, w := range s.GetWorkloads() {
+		p.drivers = append(p.drivers, targets[w.GetTarget()])
+	}
+	return errors.Join(errs...)
+}
+
+// openDriver makes the driver of a target's protocol, which connects only where the guard allows.
+func openDriver(t *pb.Target, limits *guard.Guard, now func() measure.Instant) (Driver, error) {
+	control, err := limits.Control(t.GetUrl())
+	if err != nil {
+		return nil, err
+	}
+	local := wire.Local{Now: now, Control: control}
+	switch t.GetProtocol() {
+	case pb.Protocol_PROTOCOL_OPENAI_CHAT, pb.Protocol_PROTOCOL_OPENAI_COMPLETIONS:
+		return openai.New(t, local)
+	case pb.Protocol_PROTOCOL_HTTP:
+		return httpdriver.New(t, local)
+	default:
+		return nil, fmt.Errorf("this agent has no driver for protocol %v", t.GetProtocol())
+	}
+}

@@ -1,0 +1,260 @@
+// Package coordinator is the shell around a run's brain: it owns the loop, carries out the commands
+// of coordinator/run, keeps the fleet, serves the control API and writes what a run leaves behind.
+//
+// The way of one run:
+//
+//	StartRun ─► plan ─► journal header ─► run.New ─► Assign … Ready ─► Start
+//	window ─► ingest ─► journal (synced) ─► merge ─► live view, abort conditions
+//	last totals ─► reconcile ─► judge ─► report ─► run folder
+package coordinator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/loadline/loadline/coordinator/fleet"
+	"github.com/loadline/loadline/coordinator/ingest"
+	"github.com/loadline/loadline/internal/bus"
+	pb "github.com/loadline/loadline/proto/loadline/v1"
+)
+
+// Defaults of the waits, and limits of the coordinator.
+const (
+	// LeaseLength is how long an agent may go on without an answer (design §4).
+	LeaseLength = 5 * time.Second
+	// RenewEvery is how often an agent renews its lease.
+	RenewEvery = time.Second
+	// prepareWait bounds the wait for all agents to be ready.
+	prepareWait = 60 * time.Second
+	// graceWait bounds the wait for the last windows after the drain.
+	graceWait = 10 * time.Second
+	// journalPatience is how long the journal may fail before its run is stopped.
+	journalPatience = 15 * time.Second
+	// agentWait bounds the wait of StartRun for agents to register.
+	agentWait = 30 * time.Second
+	// maxRuns bounds the runs that are remembered; the oldest ended one is forgotten first.
+	maxRuns = 1000
+	// maxLiveRuns bounds the runs that go on at the same time.
+	maxLiveRuns = 64
+	// MaxResultsMessage bounds one message of the results service, in bytes.
+	MaxResultsMessage = 16 << 20
+)
+
+// Config says how a coordinator works.
+type Config struct {
+	// Bus is the connection on which agents are reached. The coordinator does not close it.
+	Bus *bus.Conn
+	// Folder gives the folder of a run by its id; it must not exist yet, or be empty.
+	Folder func(runID string) string
+	// StartAhead is how far the common start lies ahead once all are ready: long enough for the
+	// order to reach every agent. Embedded: 20 ms.
+	StartAhead time.Duration
+	// ExpectedTokens gives the mean input and output tokens of one request of a workload, for plans; may be nil.
+	ExpectedTokens func(*pb.Workload) (input, output float64)
+	// Version of the build.
+	Version string
+	// Log takes what an operator should know.
+	Log *slog.Logger
+}
+
+// Coordinator runs scenarios on agents. New makes one; Register puts its services on a gRPC server.
+type Coordinator struct {
+	config Config
+	log    *slog.Logger
+	epoch  time.Time // zero of coordinator time; holds a monotonic reading
+	ingest *ingest.Service
+
+	starting sync.Mutex // held while a run is being started
+
+	mu       sync.Mutex
+	fleet    *fleet.Fleet
+	joined   chan struct{} // closed and replaced whenever an agent registers
+	runs     map[string]*liveRun
+	requests map[string]string // request id → run id
+	order    []string          // run ids, oldest first
+	closed   bool
+
+	running sync.WaitGroup
+	ctx     context.Context // of everything that outlives a request; ended by Close
+	cancel  context.CancelCauseFunc
+}
+
+// New makes a coordinator and begins to serve agents on the bus. It goes on until Close, also when
+// ctx has ended: its runs end in good order or not at all.
+func New(ctx context.Context, config Config) (*Coordinator, error) {
+	if config.Bus == nil || config.Folder == nil || config.Log == nil {
+		return nil, errors.New("a coordinator needs a bus, folders for its runs and a log")
+	}
+	c := &Coordinator{
+		config: config, log: config.Log.With("component", "coordinator"), epoch: time.Now(),
+		fleet: fleet.New(fleet.Config{Lease: LeaseLength}), joined: make(chan struct{}),
+		runs: map[string]*liveRun{}, requests: map[string]string{},
+	}
+	c.ctx, c.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
+	c.ingest = ingest.New(c.results, config.Log)
+	if err := c.serveAgents(); err != nil {
+		return nil, err
+	}
+	c.running.Go(c.watchLeases)
+	return c, nil
+}
+
+// Register puts the control and the results service on a gRPC server, which must take messages of
+// MaxResultsMessage bytes.
+func (c *Coordinator) Register(s *grpc.Server) {
+	pb.RegisterControlServiceServer(s, &control{coordinator: c})
+	pb.RegisterResultsServiceServer(s, c.ingest)
+}
+
+// Close stops every run at once, waits until each has written what it can, and returns.
+func (c *Coordinator) Close() {
+	c.mu.Lock()
+	c.closed = true
+	for _, run := range c.runs {
+		run.stop(pb.StopMode_STOP_MODE_NOW, "the coordinator is shutting down")
+	}
+	runs := make([]*liveRun, 0, len(c.runs))
+	for _, run := range c.runs {
+		runs = append(runs, run)
+	}
+	c.mu.Unlock()
+	for _, run := range runs {
+		<-run.ended
+	}
+	c.cancel(errors.New("the coordinator is shutting down"))
+	c.running.Wait()
+}
+
+// now is coordinator time in nanoseconds: it never runs backwards and is not changed by steps of
+// the wall clock.
+func (c *Coordinator) now() int64 { return int64(time.Since(c.epoch)) }
+
+// wall is the wall clock's name for an instant of coordinator time.
+func (c *Coordinator) wall(at int64) time.Time { return c.epoch.Add(time.Duration(at)).Round(0).UTC() }
+
+func (c *Coordinator) run(id string) (*liveRun, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	run, ok := c.runs[id]
+	return run, ok
+}
+
+func (c *Coordinator) results(id string) (ingest.Run, bool) {
+	run, ok := c.run(id)
+	if !ok {
+		return nil, false
+	}
+	return run, true
+}
+
+// serveAgents answers registrations, renewals and reports.
+func (c *Coordinator) serveAgents() error {
+	return errors.Join(
+		bus.Serve(c.config.Bus, bus.Register, c.register),
+		bus.Serve(c.config.Bus, bus.Renew, c.renew),
+		bus.Serve(c.config.Bus, bus.Report, c.report),
+	)
+}
+
+func (c *Coordinator) register(q *pb.RegisterRequest) *pb.RegisterResponse {
+	received := c.now()
+	c.mu.Lock()
+	incarnation, refusal := c.fleet.Register(q.GetAgent(), q.GetNonce(), received)
+	if refusal == "" {
+		close(c.joined)
+		c.joined = make(chan struct{})
+	}
+	c.mu.Unlock()
+	if refusal != "" {
+		c.log.Warn("agent refused", "agent", q.GetAgent().GetName(), "reason", refusal)
+		return pb.RegisterResponse_builder{Refusal: refusal}.Build()
+	}
+	c.log.Info("agent registered", "agent", q.GetAgent().GetName(), "incarnation", incarnation)
+	return pb.RegisterResponse_builder{
+		Incarnation: incarnation,
+		RenewEvery:  durationpb.New(RenewEvery),
+		Lease:       durationpb.New(LeaseLength),
+		Clock:       pb.ClockReply_builder{ReceivedNs: received, SentNs: c.now()}.Build(),
+	}.Build()
+}
+
+func (c *Coordinator) renew(q *pb.RenewRequest) *pb.RenewResponse {
+	received := c.now()
+	c.mu.Lock()
+	refusal := c.fleet.Renew(q.GetAgent(), q.GetIncarnation(), q.GetClock(), received)
+	c.mu.Unlock()
+	if refusal != "" {
+		c.log.Warn("lease refused", "agent", q.GetAgent(), "reason", refusal)
+	}
+	return pb.RenewResponse_builder{
+		Granted: refusal == "", Refusal: refusal, Epoch: 1, Revision: 1,
+		Clock: pb.ClockReply_builder{ReceivedNs: received, SentNs: c.now()}.Build(),
+	}.Build()
+}
+
+func (c *Coordinator) report(q *pb.ReportRequest) *pb.ReportResponse {
+	if run, ok := c.run(q.GetRunId()); ok {
+		run.reported(q)
+	}
+	return pb.ReportResponse_builder{Accepted: true}.Build()
+}
+
+// watchLeases tells the runs of agents whose lease has lapsed.
+func (c *Coordinator) watchLeases() {
+	tick := time.NewTicker(RenewEvery / 4)
+	defer tick.Stop()
+	for {
+		select {
+		case <-c.ctx.Done():
+			return
+		case <-tick.C:
+		}
+		c.mu.Lock()
+		lost := c.fleet.Expire(c.now())
+		runs := make([]*liveRun, 0, len(c.runs))
+		for _, run := range c.runs {
+			runs = append(runs, run)
+		}
+		c.mu.Unlock()
+		for _, agent := range lost {
+			c.log.Warn("agent lost: its lease has lapsed", "agent", agent.Info.GetName(), "incarnation", agent.Incarnation)
+			for _, run := range runs {
+				run.lost(agent.Info.GetName(), agent.Incarnation)
+			}
+		}
+	}
+}
+
+// roster waits until at least n agents are there (n = 0: one) and returns all of them.
+func (c *Coordinator) roster(ctx context.Context, n int) ([]*fleet.Agent, error) {
+	n = max(n, 1)
+	ctx, cancel := context.WithTimeout(ctx, agentWait)
+	defer cancel()
+	for {
+		c.mu.Lock()
+		agents, joined := c.fleet.Agents(), c.joined
+		c.mu.Unlock()
+		if len(agents) >= n {
+			return agents, nil
+		}
+		select {
+		case <-joined:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%d of %d agents are there: %w", len(agents), n, ctx.Err())
+		}
+	}
+}
+
+// clock is the offset of an agent's clock with its bound, in nanoseconds.
+func (c *Coordinator) clock(agent string) (offset, bound int64, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.fleet.Clock(agent, c.now())
+}

@@ -1,0 +1,205 @@
+package coordinator
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base32"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/loadline/loadline/coordinator/fleet"
+	"github.com/loadline/loadline/coordinator/ingest"
+	"github.com/loadline/loadline/coordinator/journal"
+	"github.com/loadline/loadline/coordinator/judge"
+	"github.com/loadline/loadline/coordinator/merge"
+	"github.com/loadline/loadline/coordinator/plan"
+	"github.com/loadline/loadline/coordinator/run"
+	"github.com/loadline/loadline/internal/scenario"
+	"github.com/loadline/loadline/internal/schedule"
+	pb "github.com/loadline/loadline/proto/loadline/v1"
+)
+
+// newRunID draws an id that sorts by time and is safe in file names and headers.
+func newRunID(now time.Time) string {
+	var random [5]byte
+	_, _ = rand.Read(random[:]) // never fails
+	return now.UTC().Format("20060102-150405-") + strings.ToLower(base32.StdEncoding.EncodeToString(random[:]))
+}
+
+// startRun plans and begins a run. Errors carry a gRPC status.
+func (c *Coordinator) startRun(ctx context.Context, q *pb.StartRunRequest) (*liveRun, error) {
+	s := q.GetScenario()
+	if problems := scenario.Check(s); len(problems) > 0 {
+		return nil, status.Error(codes.InvalidArgument, problems.Error())
+	}
+	digest := scenario.Digest(s, q.GetFiles())
+	if want := q.GetDigest(); want != "" && want != hex.EncodeToString(digest[:]) {
+		return nil, status.Errorf(codes.InvalidArgument, "the scenario's digest is %x, not %s", digest, want)
+	}
+	agents, err := c.roster(ctx, int(q.GetAgents()))
+	if err != nil {
+		return nil, status.Error(codes.Unavailable, err.Error())
+	}
+	p, err := c.plan(s, hex.EncodeToString(digest[:]), agents)
+	if err != nil {
+		return nil, status.Error(codes.InvalidArgument, err.Error())
+	}
+	r, err := c.open(q, p, digest[:])
+	if err != nil {
+		return nil, status.Error(codes.Internal, err.Error())
+	}
+	if err := c.admit(q.GetRequestId(), r); err != nil {
+		return nil, errors.Join(status.Error(codes.ResourceExhausted, err.Error()), r.journal.Close(ctx))
+	}
+	return r, nil
+}
+
+func (c *Coordinator) plan(s *pb.Scenario, digest string, agents []*fleet.Agent) (*pb.Plan, error) {
+	roster := make([]plan.Agent, len(agents))
+	for i, a := range agents {
+		roster[i] = plan.Agent{Name: a.Info.GetName(), Incarnation: a.Incarnation, Weight: a.Weight()}
+	}
+	p, err := plan.Make(s, digest, roster)
+	if err != nil {
+		return nil, err
+	}
+	p.SetRunId(newRunID(time.Now()))
+	if c.config.ExpectedTokens != nil {
+		plan.ExpectTokens(p, s, c.config.ExpectedTokens)
+	}
+	return p, nil
+}
+
+// open makes the run's folder, journal and everything else that must exist before its first command.
+func (c *Coordinator) open(q *pb.StartRunRequest, p *pb.Plan, digest []byte) (*liveRun, error) {
+	header := pb.RunHeader_builder{
+		Format: 1, Version: c.config.Version, RunId: p.GetRunId(), Scenario: q.GetScenario(),
+		ScenarioDigest: p.GetScenarioDigest(), Plan: p, CreatedTime: timestamppb.New(time.Now()),
+	}.Build()
+	merged, err := merge.New(header)
+	if err != nil {
+		return nil, err
+	}
+	assignments, err := plan.Assignments(p, plan.Request{
+		RunID: p.GetRunId(), Digest: digest, Scenario: q.GetScenario(), BaseDir: q.GetBaseDir(), Files: q.GetFiles(),
+		Addresses: q.GetAddresses(), Expires: time.Now().Add(prepareWait),
+	})
+	if err != nil {
+		return nil, err
+	}
+	r := &liveRun{
+		coordinator: c, log: c.log.With("run", p.GetRunId()), header: header, folder: c.config.Folder(p.GetRunId()),
+		assignments: map[string]*pb.Assignment{}, inboxes: map[string]*ingest.Inbox{}, windows: map[string]int64{},
+		mail: newMailbox(), notes: make(chan run.Note, maxNotes), ended: make(chan struct{}), merged: merged, monitor: judge.NewMonitor(header),
+	}
+	for i, m := range p.GetMembers() {
+		r.assignments[m.GetAgent()] = assignments[i]
+		r.inboxes[m.GetAgent()] = &ingest.Inbox{}
+		r.windows[m.GetAgent()] = 0
+	}
+	r.ctx, r.cancel = context.WithCancel(c.ctx)
+	return r, r.openFolder(q.GetSource())
+}
+
+// openFolder begins the run folder: what was asked for, the plan, and a journal with its header.
+func (r *liveRun) openFolder(source []byte) error {
+	if err := writeIntent(r.folder, r.header, source); err != nil {
+		return err
+	}
+	j, err := journal.Create(journalFolder(r.folder), journal.Options{
+		Failed:    func(err error) { r.mail.post(run.JournalFailed{Why: err.Error()}) },
+		Recovered: func() { r.mail.post(run.JournalRecovered{}) },
+	})
+	if err != nil {
+		return err
+	}
+	r.journal = j
+	return j.Append(r.ctx, pb.JournalRecord_builder{Header: r.header}.Build(), nil)
+}
+
+// admit remembers the run and starts its loop.
+func (c *Coordinator) admit(requestID string, r *liveRun) error {
+	config, err := waits(r.header.GetScenario(), c.config.StartAhead)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	live := 0
+	for _, other := range c.runs {
+		if !other.over() {
+			live++
+		}
+	}
+	switch {
+	case c.closed:
+		return errors.New("the coordinator is shutting down")
+	case live >= maxLiveRuns:
+		return fmt.Errorf("%d runs are going on, the limit", live)
+	}
+	c.forgetOldest()
+	id := r.header.GetRunId()
+	c.runs[id], c.requests[requestID] = r, id
+	c.order = append(c.order, id)
+	var agents []string
+	for _, m := range r.header.GetPlan().GetMembers() {
+		agents = append(agents, m.GetAgent())
+	}
+	c.running.Go(func() { r.loop(config, agents) })
+	return nil
+}
+
+// waits fixes the lengths that the state machine waits for.
+func waits(s *pb.Scenario, ahead time.Duration) (run.Config, error) {
+	load, err := schedule.Compile(s)
+	if err != nil {
+		return run.Config{}, err
+	}
+	config := run.Config{
+		Prepare: prepareWait, StartAhead: ahead, Load: time.Duration(load.End), Drain: s.GetDrain().AsDuration(),
+		Grace: graceWait, JournalPatience: journalPatience,
+	}
+	for _, phase := range load.Phases {
+		if phase.Duration == 0 {
+			config.Load = 0 // only the agents know when its sessions are used up
+		}
+	}
+	return config, nil
+}
+
+// forgetOldest makes room for one more run; c.mu is held.
+func (c *Coordinator) forgetOldest() {
+	for i, id := range c.order {
+		if len(c.order) < maxRuns {
+			return
+		}
+		if !c.runs[id].over() {
+			continue
+		}
+		delete(c.runs, id)
+		c.order = append(c.order[:i:i], c.order[i+1:]...)
+		for request, run := range c.requests {
+			if run == id {
+				delete(c.requests, request)
+			}
+		}
+		return
+	}
+}
+
+// over reports whether the run has ended and its folder is written.
+func (r *liveRun) over() bool {
+	select {
+	case <-r.ended:
+		return true
+	default:
+		return false
+	}
+}

@@ -1,0 +1,152 @@
+package coordinator
+
+import (
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/loadline/loadline/coordinator/judge"
+	"github.com/loadline/loadline/coordinator/run"
+	pb "github.com/loadline/loadline/proto/loadline/v1"
+)
+
+const (
+	// watchQueue bounds the messages that wait for one watcher; the oldest is dropped for a newer
+	// one. A watcher sees the gap: every snapshot has the number of its second.
+	watchQueue = 64
+	// maxWatchers bounds the watchers of one run.
+	maxWatchers = 256
+)
+
+// watchers are those who follow one run. Guarded by liveRun.mu.
+type watchers struct {
+	queues map[chan *pb.WatchRunResponse]bool
+	closed bool
+}
+
+// add returns a queue that is closed when the run has ended, or nil when there are too many.
+func (w *watchers) add() chan *pb.WatchRunResponse {
+	queue := make(chan *pb.WatchRunResponse, watchQueue)
+	switch {
+	case w.closed:
+		close(queue)
+	case len(w.queues) >= maxWatchers:
+		return nil
+	default:
+		if w.queues == nil {
+			w.queues = map[chan *pb.WatchRunResponse]bool{}
+		}
+		w.queues[queue] = true
+	}
+	return queue
+}
+
+func (w *watchers) remove(queue chan *pb.WatchRunResponse) { delete(w.queues, queue) }
+
+func (w *watchers) send(m *pb.WatchRunResponse) {
+	for queue := range w.queues {
+		for sent := false; !sent; {
+			select {
+			case queue <- m:
+				sent = true
+			default:
+				select {
+				case <-queue:
+				default:
+				}
+			}
+		}
+	}
+}
+
+func (w *watchers) close() {
+	w.closed = true
+	for queue := range w.queues {
+		close(queue)
+	}
+	w.queues = nil
+}
+
+// stateOf names a state of the machine in the schema's words.
+func stateOf(s run.State) pb.RunState {
+	switch s {
+	case run.Preparing:
+		return pb.RunState_RUN_STATE_PREPARING
+	case run.Running:
+		return pb.RunState_RUN_STATE_RUNNING
+	default:
+		return pb.RunState_RUN_STATE_DRAINING
+	}
+}
+
+// setStatus computes the status anew and tells the watchers when it has changed.
+func (r *liveRun) setStatus() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	b := pb.RunStatus_builder{
+		RunId: r.header.GetRunId(), ScenarioName: r.header.GetScenario().GetName(), Folder: r.folder,
+		State: stateOf(r.machine.State()), Detail: r.machine.Detail(),
+	}
+	for _, m := range r.header.GetPlan().GetMembers() {
+		b.Agents = append(b.Agents, m.GetAgent())
+	}
+	if r.start != 0 {
+		b.StartedTime = timestamppb.New(r.coordinator.wall(r.start))
+	}
+	if r.summary != nil {
+		b.State = endState(r.summary.GetState())
+		if r.writeErr != nil {
+			b.Detail = "the run folder is not whole: " + r.writeErr.Error()
+		}
+	}
+	status := b.Build()
+	if proto.Equal(status, r.status) {
+		return
+	}
+	r.status = status
+	r.watchers.send(pb.WatchRunResponse_builder{Status: status}.Build())
+}
+
+func endState(s pb.SummaryState) pb.RunState {
+	switch s {
+	case pb.SummaryState_SUMMARY_STATE_COMPLETE:
+		return pb.RunState_RUN_STATE_COMPLETE
+	case pb.SummaryState_SUMMARY_STATE_ABORTED:
+		return pb.RunState_RUN_STATE_ABORTED
+	default:
+		return pb.RunState_RUN_STATE_PARTIAL
+	}
+}
+
+// publish shows every second that all agents have reported, and holds it against the abort conditions.
+func (r *liveRun) publish() {
+	for {
+		r.mu.Lock()
+		if r.published >= r.whole() {
+			r.mu.Unlock()
+			return
+		}
+		second := r.published
+		r.published++
+		snapshot := judge.Snapshot(r.merged, second)
+		fired := r.monitor.Observe(r.merged, second)
+		r.watchers.send(pb.WatchRunResponse_builder{Status: r.status, Snapshot: snapshot}.Build())
+		r.mu.Unlock()
+		if fired != nil {
+			r.step(run.Abort{Expression: fired.GetExpression()})
+		}
+	}
+}
+
+// whole is the number of seconds since the start that every agent still expected has reported.
+func (r *liveRun) whole() uint64 {
+	if len(r.windows) == 0 {
+		return r.published
+	}
+	least := int64(-1)
+	for _, end := range r.windows {
+		if least < 0 || end < least {
+			least = end
+		}
+	}
+	return uint64(max(0, least)) / 1_000_000
+}
