@@ -56,8 +56,11 @@ func (c *Counters) Add(o *Counters) {
 	}
 }
 
-// Accounted is the number of arrivals of which something is known: started, missed or shed.
-func (c *Counters) Accounted() uint64 { return c[Started] + c[Missed] + c[Shed] }
+// Accounted is the number of arrivals of which something is known: started, missed or shed. An
+// end proves that there was a start.
+func (c *Counters) Accounted() uint64 {
+	return max(c[Started], c.SessionsEnded()) + c[Missed] + c[Shed]
+}
 
 // SessionsEnded is the number of sessions whose end was reported.
 func (c *Counters) SessionsEnded() uint64 {
