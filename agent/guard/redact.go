@@ -32,9 +32,10 @@ const (
 // stood when it was coded), percent-encoded, quoted and in hexadecimal. The zero value is ready. Safe for use by
 // many goroutines; masking takes no lock.
 type Redactor struct {
+	masks atomic.Pointer[masks]
 	mu    sync.Mutex
 	known map[string]bool
-	masks atomic.Pointer[masks]
+	forms []string // of all that are known, longest first
 }
 
 // masks is what a redactor looks for.
@@ -57,20 +58,16 @@ func (r *Redactor) Add(secret string) error {
 		r.known = map[string]bool{}
 	}
 	r.known[secret] = true
-	next := &masks{}
-	for secret := range r.known {
-		next.forms = append(next.forms, forms(secret)...)
-	}
-	slices.SortFunc(next.forms, func(a, b string) int {
+	r.forms = append(slices.Clone(r.forms), forms(secret)...)
+	slices.SortFunc(r.forms, func(a, b string) int {
 		return cmp.Or(cmp.Compare(len(b), len(a)), cmp.Compare(a, b))
 	})
-	next.forms = slices.Compact(next.forms)
+	r.forms = slices.Compact(r.forms)
 	var pairs []string
-	for _, form := range next.forms {
+	for _, form := range r.forms {
 		pairs = append(pairs, form, mask)
 	}
-	next.replacer = strings.NewReplacer(pairs...)
-	r.masks.Store(next)
+	r.masks.Store(&masks{forms: r.forms, replacer: strings.NewReplacer(pairs...)})
 	return nil
 }
 
