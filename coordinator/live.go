@@ -118,9 +118,9 @@ func (r *liveRun) carryOut(commands []run.Command) {
 			r.note(c)
 		case run.Reconcile:
 			r.mu.Lock()
-			complete, missing := r.merged.Reconcile()
+			missing := r.merged.Missing()
 			r.mu.Unlock()
-			r.carryOut(r.machine.Step(run.Reconciled{Complete: complete, Missing: missing}, r.coordinator.now()))
+			r.carryOut(r.machine.Step(run.Reconciled{Complete: len(missing) == 0, Missing: missing}, r.coordinator.now()))
 		case run.Finish:
 			// The loop ends with the machine; finish does the rest.
 		}

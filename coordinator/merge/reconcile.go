@@ -16,16 +16,24 @@ const maxNamed = 8
 // the arrivals that it owned. complete is true only when the run went on to its end and all
 // agree; missing says in plain words what does not.
 func (r *Run) Reconcile() (complete bool, missing []string) {
-	if _, ok := r.Started(); !ok {
-		return false, []string{"the run never began"}
-	}
-	for member, a := range r.agents {
-		missing = append(missing, r.reconcile(member, a)...)
-	}
+	missing = r.Missing()
 	if _, ok := r.Event(pb.RunEventKind_RUN_EVENT_KIND_ENDED); !ok {
 		missing = append(missing, "the journal ends before the run did")
 	}
 	return len(missing) == 0, missing
+}
+
+// Missing is Reconcile without the question whether the run went on to its end: what the agents owe,
+// asked while the end of the run is being decided.
+func (r *Run) Missing() []string {
+	if _, ok := r.Started(); !ok {
+		return []string{"the run never began"}
+	}
+	var missing []string
+	for member, a := range r.agents {
+		missing = append(missing, r.reconcile(member, a)...)
+	}
+	return missing
 }
 
 func (r *Run) reconcile(member int, a *Agent) []string {
