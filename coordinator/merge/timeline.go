@@ -202,3 +202,16 @@ func (r *Run) OpenWithin(phase int, s Span) (openUS, most uint64) {
 	}
 	return openUS, most
 }
+
+// OpenIn is how many requests were open at the end of an entry's seconds, and the most within
+// one of them, over all phases; of several seconds the largest.
+func (r *Run) OpenIn(e *Entry) (now, most uint64) {
+	for at := e.Second; at < e.Second+e.Seconds; at++ {
+		var sum InFlight
+		for phase := range r.scenario.GetLoad() {
+			sum.add(r.InFlight(at, phase))
+		}
+		now, most = max(now, sum.Now), max(most, sum.Max)
+	}
+	return now, most
+}
