@@ -20,7 +20,7 @@ func bigLog(x *big.Float) *big.Float {
 		e--
 	}
 	sum := bigLogNear1(m)
-	ln2 := bigLogNear1(bigFloat(2))
+	ln2, _ := new(big.Float).SetPrec(bigBits).SetString("0.69314718055994530941723212145817656807550013436025525412068000949339")
 	return sum.Add(sum, ln2.Mul(ln2, bigFloat(float64(e))))
 }
 

@@ -111,8 +111,9 @@ func TestStepsDoNotPassTheLast(t *testing.T) {
 
 // loadOf draws a shape, of up to a few thousand arrivals in the seconds given, and a spacing.
 func loadOf(t *rapid.T) (load *pb.OpenLoad, length float64) {
-	r := rapid.Float64Range(0.01, 500)
-	length = rapid.Float64Range(0.001, 8).Draw(t, "length")
+	// Drawn ranges lean towards their small end; the lists see to it that there are many arrivals as well.
+	r := rapid.OneOf(rapid.Float64Range(0.01, 500), rapid.SampledFrom([]float64{7.3, 50, 333.3, 499, 500}))
+	length = rapid.OneOf(rapid.Float64Range(0.001, 8), rapid.SampledFrom([]float64{0.5, 2, 5, 7.77, 8})).Draw(t, "length")
 	switch rapid.IntRange(0, 5).Draw(t, "shape") {
 	case 0:
 		load = rate(r.Draw(t, "rate"))
@@ -128,7 +129,8 @@ func loadOf(t *rapid.T) (load *pb.OpenLoad, length float64) {
 		length += 0.01
 	default:
 		mean := r.Draw(t, "mean")
-		load = sineLoad(mean, mean*rapid.SampledFrom([]float64{0, 0.3, 0.99, 1}).Draw(t, "depth"), rapid.Float64Range(0.001, 20).Draw(t, "period"))
+		load = sineLoad(mean, mean*rapid.SampledFrom([]float64{0, 0.3, 0.99, 1}).Draw(t, "depth"),
+			rapid.OneOf(rapid.Float64Range(0.001, 20), rapid.SampledFrom([]float64{0.1, 1.3, 10})).Draw(t, "period"))
 	}
 	switch rapid.IntRange(0, 2).Draw(t, "spacing") {
 	case 1:
@@ -148,7 +150,7 @@ func TestDueTimesNeverFall(t *testing.T) {
 		if len(c.problems) > 0 {
 			t.Fatal(c.problems)
 		}
-		m := mark{rapid.Uint64Range(0, uint64(o.curve.total())+1).Draw(t, "whole"), rapid.Uint64Range(0, one-1).Draw(t, "part")}
+		m := mark{rapid.Uint64().Draw(t, "whole") % (uint64(o.curve.total()) + 2), rapid.Uint64().Draw(t, "part") % one}
 		due := o.curve.due(m.float())
 		for range 200 {
 			m = m.plus(1)

@@ -44,7 +44,7 @@ func gapsThrough(t *testing.T, p *Phase, n int, load func(seconds float64) float
 func exponential(x float64) float64 { return -math.Expm1(-x) }
 
 func TestPoissonGapsAreExponential(t *testing.T) {
-	for seed := range uint64(20) {
+	for seed := range uint64(10) {
 		p := compiled(t, scenario(seed, nil, open("a", poisson(rate(200)), 60))).Phases[0]
 		u := gapsThrough(t, p, 10_000, func(s float64) float64 { return 200 * s }, exponential)
 		if a := andersonDarling(u); a > reject {
@@ -134,10 +134,10 @@ func TestPoissonRampByItsIntegral(t *testing.T) {
 
 func TestGammaGapsByTheirCv(t *testing.T) {
 	for _, cv := range []float64{0.1, 0.3, 0.5, 1, 2, 4} {
-		p := compiled(t, scenario(3, nil, open("a", gammaOf(cv, rate(1000)), 300))).Phases[0]
+		p := compiled(t, scenario(3, nil, open("a", gammaOf(cv, rate(1000)), 100))).Phases[0]
 		var n, mean, squares, before float64
 		w := p.Walk(0)
-		for _, a := range take(&w, 250_000) {
+		for _, a := range take(&w, 80_000) {
 			gap := float64(a.due)/second*1000 - before
 			before += gap
 			n, mean, squares = n+1, mean+gap, squares+gap*gap
