@@ -10,13 +10,15 @@ import (
 // Capacity is what a configuration can carry, computed from its parameters (formula M16 of the
 // project's reference, with cache space reserved at admission):
 //
-//	B* = min(Batch, KV / (s + o), ReadBudget·o / s)        requests in flight at the knee
-//	τ  = a + b·B* + c·B*·(s + (o+1)/2) + d·s·B*/o         mean length of a step
-//	tokens/s = B*/τ,   requests/s = B*/(o·τ)
+//	n  = o + r − 1,  r = ⌈s / ReadBudget⌉                  steps a request takes; r of them read
+//	B* = min(Batch, ⌊KV / (s + o)⌋, ReadBudget·n / s)      requests in flight at the knee
+//	K  = s + (o(o+1)/2 + r − 1) / n                        a request's mean tokens in the cache
+//	τ  = a + b·B* + c·B*·K + d·s·B*/n                      mean length of a step
+//	requests/s = B*/(n·τ),  tokens/s = o·B*/(n·τ)
 //
-// with s input and o output tokens a request, none of the input found in the prefix cache. The
-// throughput B/τ(B) rises with B, so the largest B that batch, cache and reading budget allow is
-// the knee: more requests in flight only wait longer.
+// with s input and o output tokens a request, none of the input found in the prefix cache; r = 1
+// without a ReadBudget. The throughput B/τ(B) rises with B, so the largest B that batch, cache and
+// reading budget allow is the knee: more requests in flight only wait longer.
 type Capacity struct {
 	// Law of the configuration. The fixed law has no bound: the figures below except IdleTTFT
 	// and IdleITL are zero.
@@ -52,27 +54,26 @@ func (c Config) Capacity(input, output float64) Capacity {
 }
 
 func (k *Capacity) batching(b Batching) {
+	reads := 1.0
+	if b.ReadBudget > 0 {
+		reads = math.Ceil(k.Input / float64(b.ReadBudget))
+	}
+	steps := k.Output + reads - 1
 	k.Bound, k.Knee = "batch", float64(b.Batch)
 	if n := math.Floor(float64(b.KV) / (k.Input + k.Output)); n < k.Knee {
 		k.Bound, k.Knee = "kv", max(n, 1)
 	}
-	if n := float64(b.ReadBudget) * k.Output / k.Input; b.ReadBudget > 0 && n < k.Knee {
+	if n := float64(b.ReadBudget) * steps / k.Input; b.ReadBudget > 0 && n < k.Knee {
 		k.Bound, k.Knee = "prompt", n
 	}
-	mean := k.Input + (k.Output+1)/2
-	step := func(batch float64) float64 {
-		return float64(b.Step) + batch*(float64(b.PerSequence)+float64(b.PerCached)*mean+float64(b.PerPrompt)*k.Input/k.Output)
-	}
-	tau := step(k.Knee)
+	cached := k.Input + (k.Output*(k.Output+1)/2+reads-1)/steps
+	each := float64(b.PerSequence) + float64(b.PerCached)*cached + float64(b.PerPrompt)*k.Input/steps
+	tau := float64(b.Step) + k.Knee*each
 	k.KneeITL = time.Duration(tau).Round(time.Microsecond)
-	k.Tokens = k.Knee / tau * 1e9
-	k.Requests = k.Tokens / k.Output
-	k.IdleITL = b.step(1, int(mean), 0).Round(time.Microsecond)
-	reads := 1
-	if b.ReadBudget > 0 {
-		reads = int(math.Ceil(k.Input / float64(b.ReadBudget)))
-	}
-	alone := float64(reads)*float64(b.step(1, int(k.Input)+1, 0)) + k.Input*float64(b.PerPrompt)
+	k.Requests = k.Knee / (steps * tau) * 1e9
+	k.Tokens = k.Requests * k.Output
+	k.IdleITL = b.step(1, int(cached), 0).Round(time.Microsecond)
+	alone := reads*float64(b.step(1, int(k.Input)+1, 0)) + k.Input*float64(b.PerPrompt)
 	k.IdleTTFT = time.Duration(alone).Round(time.Microsecond)
 	k.text = b.String()
 }

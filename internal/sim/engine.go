@@ -85,7 +85,7 @@ func newEngine(law Batching) *engine {
 // the moment at which there is something to do again. The events are valid until the next call.
 func (e *engine) step(now int64) ([]event, int64) {
 	e.events = e.events[:0]
-	for e.stepEnd <= now {
+	for e.stepEnd <= now && len(e.running) > 0 {
 		e.now = e.stepEnd
 		e.finish()
 		e.begin()

@@ -40,7 +40,7 @@ const (
 	writeTimeout  = 60 * time.Second
 	idleTimeout   = 2 * time.Minute
 	// shutdownGrace bounds the wait for handlers, which end by themselves once told to.
-	shutdownGrace = 5 * time.Second
+	shutdownGrace = 500 * time.Millisecond
 
 	// defaultEndless is the length of an endless line that names none.
 	defaultEndless = 64 << 20
