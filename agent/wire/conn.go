@@ -159,7 +159,8 @@ func (cn *conn) close() { _ = cn.raw.Conn.Close() }
 // headReader bounds how much is read before the head of the response is complete.
 type headReader struct {
 	c    net.Conn
-	left int // < 0: no bound
+	left int   // < 0: no bound
+	err  error // of the latest read
 }
 
 func (h *headReader) Read(p []byte) (int, error) {
@@ -167,9 +168,11 @@ func (h *headReader) Read(p []byte) (int, error) {
 		return h.c.Read(p)
 	}
 	if h.left == 0 {
-		return 0, errHeadSize
+		h.err = errHeadSize
+		return 0, h.err
 	}
-	n, err := h.c.Read(p[:min(len(p), h.left)])
+	var n int
+	n, h.err = h.c.Read(p[:min(len(p), h.left)])
 	h.left -= n
-	return n, err
+	return n, h.err
 }

@@ -77,7 +77,7 @@ func (c *Client) handshake(ctx context.Context, ex *Exchange, cn *conn) error {
 	}
 	cn.raw.share()
 	if cn.h2, err = c.h2.adopt(ctx, tc, c.addr); err != nil {
-		return &Error{measure.ClassMalformed, plain(err)}
+		return &Error{measure.ClassReset, plain(err)} // it is gone already
 	}
 	return nil
 }

@@ -3,6 +3,8 @@ package wire
 import (
 	"context"
 	"errors"
+	"io"
+	"log"
 	"net"
 )
 
@@ -13,3 +15,6 @@ func noDial(n *int) func(context.Context, string, string) (net.Conn, error) {
 		return nil, errors.New("no dialling in this test")
 	}
 }
+
+// quiet is a log of servers whose complaints a test expects.
+func quiet() *log.Logger { return log.New(io.Discard, "", 0) }

@@ -96,7 +96,7 @@ func (cn *conn) answered() bool {
 
 // readHead reads the head of the final response; interim ones are passed over.
 func (cn *conn) readHead(method string, ex *Exchange) (*http.Response, error) {
-	cn.head.left = MaxHead
+	cn.head.left, cn.head.err = MaxHead, nil
 	cn.req.Method = method
 	for range maxInterim {
 		if _, err := cn.br.Peek(1); err != nil {
@@ -104,6 +104,9 @@ func (cn *conn) readHead(method string, ex *Exchange) (*http.Response, error) {
 		}
 		ex.FirstByte = cn.raw.last
 		resp, err := http.ReadResponse(cn.br, &cn.req)
+		if err != nil && cn.head.err != nil {
+			return nil, cn.head.err // the parser takes a line that the end cut short for a whole one
+		}
 		if err != nil {
 			return nil, err
 		}

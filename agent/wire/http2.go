@@ -30,6 +30,10 @@ type h2pool struct {
 	closed  bool
 }
 
+// headSlack is how much more than MaxHead net/http is let read of a head: it breaks the whole
+// connection off when there is far too much, and does not say why.
+const headSlack = 8
+
 // adoptKey is the context key under which a ready connection reaches the transport.
 type adoptKey struct{}
 
@@ -40,7 +44,7 @@ func (p *h2pool) init(idle time.Duration) {
 		Protocols:              protocols,
 		DisableCompression:     true,
 		IdleConnTimeout:        idle,
-		MaxResponseHeaderBytes: MaxHead,
+		MaxResponseHeaderBytes: headSlack * MaxHead,
 		HTTP2:                  &http.HTTP2Config{MaxReceiveBufferPerStream: 1 << 20},
 		DialTLSContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			tc, ok := ctx.Value(adoptKey{}).(*tls.Conn)
@@ -229,6 +233,9 @@ func (c *Client) exchange2(ctx context.Context, cc *http.ClientConn, req *Reques
 		at, err = c.play2(resp, ex, sink, a)
 	}
 	ex.Sent = measure.Instant(s.sent.Load())
+	if ex.FirstByte.Reached() && ex.Sent > ex.FirstByte {
+		ex.Sent = ex.FirstByte // told by a goroutine that ran late
+	}
 	if err == nil {
 		ex.End = now()
 		return nil
@@ -243,12 +250,15 @@ func (c *Client) exchange2(ctx context.Context, cc *http.ClientConn, req *Reques
 // play2 reads the response; the stream is closed in any case.
 func (c *Client) play2(resp *http.Response, ex *Exchange, sink Sink, a *alarm) (stage, error) {
 	defer resp.Body.Close()
-	ex.Status, ex.Header = resp.StatusCode, resp.Header
 	for name, values := range resp.Header {
 		for _, v := range values {
 			ex.BytesIn += uint64(len(name) + len(v))
 		}
 	}
+	if ex.BytesIn > MaxHead {
+		return stageHead, errHeadSize
+	}
+	ex.Status, ex.Header = resp.StatusCode, resp.Header
 	if err := c.head(ex, sink); err != nil {
 		return stageHead, err
 	}

@@ -45,6 +45,7 @@ type call struct {
 	at     measure.Instant       // of the read whose events are looked at
 	wait   wire.Wait             // what that read has brought
 
+	chunk   chunk  // the latest
 	text    []byte // of the answer
 	raw     []byte // body of an answer that is not streamed
 	body    uint64 // bytes of body
@@ -181,37 +182,37 @@ func (c *call) event(e sse.Event) error {
 	if len(c.o.Events) > 0 {
 		c.wait = wire.Progress // any chunk shows that the answer goes on, once it has begun
 	}
-	ch, err := c.read(data, c.shape)
+	err := c.read(data, c.shape)
 	switch {
 	case err != nil:
 		return err
 	case string(e.Type) == "error":
 		return c.fail(c.at, measure.HTTPClass(http.StatusInternalServerError), fromBody(data))
-	case ch.answer || ch.reasoning:
-		return c.note(ch.answer)
+	case c.chunk.answer || c.chunk.reasoning:
+		return c.note(c.chunk.answer)
 	}
 	return nil
 }
 
 // read looks at a chunk, or at a whole answer, and adds what it says to the call.
-func (c *call) read(data []byte, sh shape) (chunk, error) {
-	var ch chunk
-	begin := len(c.text)
-	text, sure := scan(data, sh, &ch, c.text, c.want)
+func (c *call) read(data []byte, sh shape) error {
+	ch, begin := &c.chunk, len(c.text)
+	*ch = chunk{}
+	text, sure := scan(data, sh, ch, c.text, c.want)
 	if !sure {
 		var top map[string]any
 		var err error
-		if text, top, err = decode(data, sh, &ch, c.text[:begin], c.want); err != nil {
-			return ch, c.fail(c.at, measure.ClassMalformed, fmt.Sprintf("not a JSON chunk: %v", err))
+		if text, top, err = decode(data, sh, ch, c.text[:begin], c.want); err != nil {
+			return c.fail(c.at, measure.ClassMalformed, fmt.Sprintf("not a JSON chunk: %v", err))
 		}
 		if ch.failed {
 			p := inStream(top)
-			return ch, c.fail(c.at, p.class, p.text)
+			return c.fail(c.at, p.class, p.text)
 		}
 	}
 	c.text = text
 	if c.room == check.MaxText && len(c.text) > c.room {
-		return ch, c.fail(c.at, measure.ClassOversized, "the answer's text is longer than the 1 MiB that checks look at")
+		return c.fail(c.at, measure.ClassOversized, "the answer's text is longer than the 1 MiB that checks look at")
 	}
 	c.text = c.text[:min(len(c.text), c.room)]
 	c.ended = c.ended || ch.finish
@@ -222,7 +223,7 @@ func (c *call) read(data []byte, sh shape) (chunk, error) {
 	if ch.out.ok {
 		c.out = ch.out
 	}
-	return ch, nil
+	return nil
 }
 
 // note counts a content event.

@@ -338,7 +338,7 @@ func TestTimeLimits(t *testing.T) {
 		return o
 	}
 	beat := []string{}
-	for range 400 {
+	for range 800 {
 		beat = append(beat, raw(": ping\n\n"))
 	}
 	for _, c := range []struct {
@@ -348,14 +348,14 @@ func TestTimeLimits(t *testing.T) {
 		class  string
 		events int
 	}{
-		{"hangs before the headers", with(func(o *pb.Timeouts) { o.SetFirstToken(ms(60)) }), nil, "first_token_timeout", 0},
-		{"headers, then silence", with(func(o *pb.Timeouts) { o.SetFirstToken(ms(60)) }), []string{chunked}, "first_token_timeout", 0},
-		{"a role chunk is not a token", with(func(o *pb.Timeouts) { o.SetFirstToken(ms(60)) }), []string{chunked, event(role)}, "first_token_timeout", 0},
-		{"nor are heartbeats", with(func(o *pb.Timeouts) { o.SetFirstToken(ms(60)) }), append([]string{chunked}, beat...), "first_token_timeout", 0},
-		{"hangs in the middle", with(func(o *pb.Timeouts) { o.SetStall(ms(60)) }), []string{chunked, event(hello)}, "stall_timeout", 1},
-		{"heartbeats do not hide a stall", with(func(o *pb.Timeouts) { o.SetStall(ms(60)) }), append([]string{chunked, event(hello)}, beat...), "stall_timeout", 1},
-		{"never ends after [DONE]", with(func(o *pb.Timeouts) { o.SetStall(ms(60)) }), []string{chunked, event(hello), event(done)}, "stall_timeout", 1},
-		{"in all", with(func(o *pb.Timeouts) { o.SetTotal(ms(60)) }), append([]string{chunked, event(hello)}, beat...), "total_timeout", 1},
+		{"hangs before the headers", with(func(o *pb.Timeouts) { o.SetFirstToken(ms(250)) }), nil, "first_token_timeout", 0},
+		{"headers, then silence", with(func(o *pb.Timeouts) { o.SetFirstToken(ms(250)) }), []string{chunked}, "first_token_timeout", 0},
+		{"a role chunk is not a token", with(func(o *pb.Timeouts) { o.SetFirstToken(ms(250)) }), []string{chunked, event(role)}, "first_token_timeout", 0},
+		{"nor are heartbeats", with(func(o *pb.Timeouts) { o.SetFirstToken(ms(250)) }), append([]string{chunked}, beat...), "first_token_timeout", 0},
+		{"hangs in the middle", with(func(o *pb.Timeouts) { o.SetStall(ms(250)) }), []string{chunked, event(hello)}, "stall_timeout", 1},
+		{"heartbeats do not hide a stall", with(func(o *pb.Timeouts) { o.SetStall(ms(250)) }), append([]string{chunked, event(hello)}, beat...), "stall_timeout", 1},
+		{"never ends after [DONE]", with(func(o *pb.Timeouts) { o.SetStall(ms(250)) }), []string{chunked, event(hello), event(done)}, "stall_timeout", 1},
+		{"in all", with(func(o *pb.Timeouts) { o.SetTotal(ms(250)) }), append([]string{chunked, event(hello)}, beat...), "total_timeout", 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

@@ -44,7 +44,7 @@ func (c *call) rest() {
 		if len(bytes.TrimSpace(c.raw)) > 0 {
 			sh := c.shape
 			sh.part = "message"
-			_, _ = c.read(c.raw, sh) // a failure is in the outcome
+			_ = c.read(c.raw, sh) // a failure is in the outcome
 		}
 	}
 }

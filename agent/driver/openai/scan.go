@@ -70,6 +70,9 @@ func (s *scanner) blank() {
 
 // next passes over blanks and returns the byte there, or 0 at the end.
 func (s *scanner) next() byte {
+	if s.i < len(s.b) && s.b[s.i] > ' ' {
+		return s.b[s.i]
+	}
 	s.blank()
 	if s.i == len(s.b) {
 		return 0
@@ -306,25 +309,35 @@ func (s *scanner) str() (v []byte, plain, ok bool) {
 	if !s.eat('"') {
 		return nil, false, false
 	}
-	begin, plain := s.i, true
-	for s.i < len(s.b) {
-		switch c := s.b[s.i]; {
-		case c == '"':
-			s.i++
-			return s.b[begin : s.i-1], plain, true
-		case c == '\\':
-			plain = false
-			if !s.escape() {
-				return nil, false, false
-			}
-		case c < ' ':
-			return nil, false, false
-		default:
-			s.i++
+	b, i, begin := s.b, s.i, s.i
+	for plain = true; ; {
+		for i < len(b) && !special[b[i]] {
+			i++
 		}
+		switch {
+		case i == len(b) || b[i] < ' ':
+			return nil, false, false
+		case b[i] == '"':
+			s.i = i + 1
+			return b[begin:i], plain, true
+		}
+		plain = false
+		s.i = i
+		if !s.escape() {
+			return nil, false, false
+		}
+		i = s.i
 	}
-	return nil, false, false
 }
+
+// special holds the bytes that do not simply stand for themselves within a string.
+var special = func() (t [256]bool) {
+	for c := range ' ' {
+		t[c] = true
+	}
+	t['"'], t['\\'] = true, true
+	return t
+}()
 
 func (s *scanner) escape() bool {
 	if s.i+1 >= len(s.b) {

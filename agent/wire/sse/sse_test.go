@@ -128,7 +128,7 @@ func TestLimits(t *testing.T) {
 	if cap(p.data) > 2*MaxEvent {
 		t.Errorf("an endless event made the parser hold %d bytes", cap(p.data))
 	}
-	if _, err := feed("data\n", 5<<20); !errors.Is(err, ErrEvent) {
+	if _, err := feed(strings.Repeat("data\n", 1<<10), 5<<10); !errors.Is(err, ErrEvent) {
 		t.Errorf("endless empty data lines: %v", err)
 	}
 	if err := p.Feed([]byte("data: a\n\n"), none); !errors.Is(err, ErrEvent) {

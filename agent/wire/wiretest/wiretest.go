@@ -34,12 +34,21 @@ type Conn struct {
 	br *bufio.Reader
 }
 
-// Request reads one request, its body included. It returns nil when none comes.
-func (c *Conn) Request() *http.Request {
-	if c.br == nil {
-		c.br = bufio.NewReader(c.Conn)
-	}
-	_ = c.SetReadDeadline(time.Now().Add(Patience))
+// On wraps a connection that a test has made itself.
+func On(nc net.Conn) *Conn { return &Conn{nc, bufio.NewReader(nc)} }
+
+// Peek waits for the first byte of another request and reports whether it came.
+func (c *Conn) Peek() bool {
+	_, err := c.br.Peek(1)
+	return err == nil
+}
+
+// Request reads one request, its body included. It returns nil when none comes within Patience.
+func (c *Conn) Request() *http.Request { return c.RequestBy(Patience) }
+
+// RequestBy is Request with a patience of its own.
+func (c *Conn) RequestBy(patience time.Duration) *http.Request {
+	_ = c.SetReadDeadline(time.Now().Add(patience))
 	r, err := http.ReadRequest(c.br)
 	if err != nil {
 		return nil
@@ -98,7 +107,7 @@ func Serve(t testing.TB, script func(n int, c *Conn)) string {
 			mu.Unlock()
 			wg.Go(func() {
 				defer nc.Close()
-				script(n, &Conn{Conn: nc})
+				script(n, On(nc))
 			})
 		}
 	})
