@@ -28,8 +28,9 @@ type app struct {
 	env            func(string) (string, bool)
 	stdin          io.Reader
 	stdout, stderr io.Writer
-	// signals yields a value for each ctrl-c and SIGTERM; nil: none come.
-	signals <-chan os.Signal
+	// listen begins to yield a value for each ctrl-c and SIGTERM. Only commands that end by themselves then call it;
+	// the others leave signals to the system.
+	listen func() <-chan os.Signal
 	// embedded starts coordinator and agents in this process.
 	embedded func(context.Context, embeddedOptions) (pb.ControlServiceClient, func() error, error)
 	// flags are those of each command, by the command's path.

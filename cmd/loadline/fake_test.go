@@ -121,7 +121,8 @@ func newTestApp(t *testing.T, control *fakeControl, env map[string]string) *test
 	ta := &testApp{out: &bytes.Buffer{}, err: &bytes.Buffer{}, interr: make(chan os.Signal, signalsWaiting)}
 	ta.app = &app{
 		env:   func(name string) (string, bool) { v, ok := env[name]; return v, ok },
-		stdin: &bytes.Buffer{}, stdout: ta.out, stderr: ta.err, signals: ta.interr,
+		stdin: &bytes.Buffer{}, stdout: ta.out, stderr: ta.err,
+		listen: func() <-chan os.Signal { return ta.interr },
 		embedded: func(_ context.Context, o embeddedOptions) (pb.ControlServiceClient, func() error, error) {
 			ta.options = o
 			return control, func() error { ta.stopped++; return nil }, nil

@@ -13,11 +13,16 @@ import (
 )
 
 func main() {
-	signals := make(chan os.Signal, signalsWaiting)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	a := &app{
 		env: os.LookupEnv, stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr,
-		signals: signals, embedded: startEmbedded,
+		listen: listen, embedded: startEmbedded,
 	}
 	os.Exit(a.run(context.Background(), os.Args[1:]))
+}
+
+// listen takes ctrl-c and SIGTERM over from the system, which would end the process.
+func listen() <-chan os.Signal {
+	signals := make(chan os.Signal, signalsWaiting)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	return signals
 }

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 
 	"github.com/spf13/cobra"
+
+	"github.com/loadline/loadline/coordinator"
 )
 
 // runsFolder is where runs leave their folders unless --out says otherwise.
@@ -37,7 +39,7 @@ func (a *app) report(name string, asJSON, noColor bool) error {
 	if err != nil {
 		return err
 	}
-	summary, err := recompute(folder)
+	summary, err := coordinator.Recompute(folder)
 	if err != nil {
 		return err
 	}

@@ -88,12 +88,12 @@ func (q *quickOptions) add(f *flags) {
 func (a *app) runScenario(ctx context.Context, o *runOptions, args []string) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	log := &heldWriter{out: a.stderr}
-	r, err := a.prepareInterruptibly(ctx, cancel, o, args, log)
+	signals, log := a.listen(), &heldWriter{out: a.stderr}
+	r, err := prepareInterruptibly(cancel, signals, func() (*preparedRun, error) { return a.prepare(ctx, o, args, log) })
 	if err != nil {
 		return err
 	}
-	summary, err := a.watchRun(ctx, o, r, log)
+	summary, err := a.watchRun(ctx, o, r, signals, log)
 	if errors.Is(err, errLeft) {
 		return &failure{status: statusStopped, err: fmt.Errorf("left at once; the journal is valid up to the last acknowledged second: loadline report %s", r.folder)}
 	}
@@ -110,12 +110,12 @@ func (a *app) runScenario(ctx context.Context, o *runOptions, args []string) err
 }
 
 // watchRun shows the run until it has ended.
-func (a *app) watchRun(ctx context.Context, o *runOptions, r *preparedRun, log *heldWriter) (*pb.Summary, error) {
-	v := a.newView(ctx, o, term.Header{Scenario: r.scenario.GetName(), Seed: r.scenario.GetSeed()})
+func (a *app) watchRun(ctx context.Context, o *runOptions, r *preparedRun, signals <-chan os.Signal, log *heldWriter) (*pb.Summary, error) {
+	v := a.newView(ctx, o, r)
 	if _, live := v.(*liveView); live {
 		log.hold()
 	}
-	f := &follower{client: r.client, runID: r.id, view: v, signals: a.signals, pause: watchPause}
+	f := &follower{client: r.client, runID: r.id, view: v, signals: signals, pause: watchPause}
 	summary, err := f.follow(ctx)
 	closed := v.Close()
 	log.release()
@@ -144,22 +144,22 @@ func (r *preparedRun) close() error {
 	return errors.Join(errs...)
 }
 
-// prepareInterruptibly prepares the run; a signal meanwhile ends the attempt, and a second one does not wait for that.
-func (a *app) prepareInterruptibly(ctx context.Context, cancel context.CancelFunc, o *runOptions, args []string, log *heldWriter) (*preparedRun, error) {
+// prepareInterruptibly prepares a run; a signal meanwhile ends the attempt, and a second one does not wait for that.
+func prepareInterruptibly(cancel context.CancelFunc, signals <-chan os.Signal, prepare func() (*preparedRun, error)) (*preparedRun, error) {
 	type outcome struct {
 		run *preparedRun
 		err error
 	}
 	prepared := make(chan outcome, 1)
 	go func() {
-		r, err := a.prepare(ctx, o, args, log)
+		r, err := prepare()
 		prepared <- outcome{r, err}
 	}()
 	stopped := &failure{status: statusStopped, err: errors.New("stopped before the run began")}
 	select {
 	case p := <-prepared:
 		return p.run, p.err
-	case <-a.signals:
+	case <-signals:
 		cancel()
 	}
 	select {
@@ -167,7 +167,7 @@ func (a *app) prepareInterruptibly(ctx context.Context, cancel context.CancelFun
 		if p.run != nil {
 			return nil, errors.Join(stopped, p.run.close())
 		}
-	case <-a.signals:
+	case <-signals:
 	}
 	return nil, stopped
 }
@@ -180,6 +180,9 @@ func (a *app) prepare(ctx context.Context, o *runOptions, args []string, log *he
 	}
 	if o.agents < 1 || o.agents > plan.MaxAgents {
 		return nil, badInput("--agents %d: between 1 and %d in one process", o.agents, plan.MaxAgents)
+	}
+	if err := checkOut(o.out); err != nil {
+		return nil, err
 	}
 	files, err := digestFiles(ctx, s, doc.baseDir)
 	if err != nil {
@@ -216,6 +219,21 @@ func (a *app) prepare(ctx context.Context, o *runOptions, args []string, log *he
 	}
 	r.id, r.folder = started.GetRunId(), started.GetFolder()
 	return r, nil
+}
+
+// checkOut refuses a run folder that something else occupies; the coordinator makes it.
+func checkOut(folder string) error {
+	entries, err := os.ReadDir(folder)
+	switch {
+	case folder == "" || errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return badInput("--out: %w", err)
+	case len(entries) > 0:
+		return badInput("--out %s: the folder is not empty; name one that is not there yet", folder)
+	default:
+		return nil
+	}
 }
 
 // scenarioOf reads the scenario file, or makes the scenario that the flags describe.

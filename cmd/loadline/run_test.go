@@ -124,6 +124,8 @@ func TestRunRefusesBeforeStarting(t *testing.T) {
 		{"missing secret", []string{"run", good}, nil, []string{"ECHO_KEY", "not set"}},
 		{"missing data", []string{"run", write("d.yaml", []byte(echoScenario))}, echoEnv, []string{"body.txt", "workloads[0].http.body_file"}},
 		{"two files", []string{"run", good, good}, nil, []string{"one scenario file"}},
+		{"folder in use", []string{"run", good, "--out", filepath.Dir(good)}, echoEnv, []string{"--out", "not empty"}},
+		{"folder is a file", []string{"run", good, "--out", good}, echoEnv, []string{"--out", "s.yaml"}},
 		{"no agents", []string{"run", good, "--agents", "0"}, echoEnv, []string{"--agents 0"}},
 		{"quick flag beside a file", []string{"run", good, "--rate", "5"}, echoEnv, []string{"--rate", "LOADLINE_RATE"}},
 		{"nothing", []string{"run"}, nil, []string{"--url"}},
@@ -319,8 +321,9 @@ func TestProgressOffATerminal(t *testing.T) {
 		<-done
 		return strings.Split(strings.TrimSpace(a.err.String()), "\n")
 	}
-	if got := lines(); len(got) != 3 || !strings.HasPrefix(got[1], "00:05") || !strings.HasPrefix(got[2], "00:10") {
-		t.Errorf("want the state and a line every five seconds, got:\n%s", strings.Join(got, "\n"))
+	if got := lines(); len(got) != 4 || got[0] != "run r1 of echo; its folder is runs/r1" ||
+		!strings.HasPrefix(got[2], "00:05") || !strings.HasPrefix(got[3], "00:10") {
+		t.Errorf("want the folder, the state and a line every five seconds, got:\n%s", strings.Join(got, "\n"))
 	}
 	if got := lines("--quiet"); len(got) != 1 || got[0] != "" {
 		t.Errorf("--quiet wrote:\n%s", strings.Join(got, "\n"))

@@ -186,12 +186,12 @@ func (a *app) serveSim(ctx context.Context, o *simOptions) error {
 
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	served := make(chan error, 1)
+	signals, served := a.listen(), make(chan error, 1)
 	go func() { served <- server.Serve(ctx, listener) }()
 	select {
 	case err := <-served:
 		return err
-	case <-a.signals:
+	case <-signals:
 		cancel()
 		return <-served
 	}

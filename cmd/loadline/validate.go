@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/loadline/loadline/cmd/loadline/term"
+	"github.com/loadline/loadline/coordinator/report"
 	"github.com/loadline/loadline/internal/scenario"
 	pb "github.com/loadline/loadline/proto/loadline/v1"
 )
@@ -62,10 +63,10 @@ func (a *app) validate(names, sets []string, asJSON bool) error {
 			continue
 		}
 		if len(problems) == 0 {
-			fmt.Fprintf(a.stdout, "%s: good: %s\n", term.Clean(name), contents(s))
+			fmt.Fprintf(a.stdout, "%s: good: %s\n", report.Clean(name), contents(s))
 			continue
 		}
-		fmt.Fprintf(a.stdout, "%s\n%s: %s\n", term.CleanLines(problems.Error()), term.Clean(name), counted(len(problems), "problem"))
+		fmt.Fprintf(a.stdout, "%s\n%s: %s\n", term.CleanLines(problems.Error()), report.Clean(name), counted(len(problems), "problem"))
 	}
 	if asJSON {
 		e := json.NewEncoder(a.stdout)

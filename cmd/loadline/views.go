@@ -11,6 +11,7 @@ import (
 	xterm "golang.org/x/term"
 
 	"github.com/loadline/loadline/cmd/loadline/term"
+	"github.com/loadline/loadline/coordinator/report"
 	pb "github.com/loadline/loadline/proto/loadline/v1"
 )
 
@@ -21,7 +22,8 @@ const lineEvery = 5
 const maxHeld = 64 << 10
 
 // newView chooses how the run is shown: not at all, as JSON lines, live on a terminal, or line by line.
-func (a *app) newView(ctx context.Context, o *runOptions, h term.Header) view {
+func (a *app) newView(ctx context.Context, o *runOptions, r *preparedRun) view {
+	h := term.Header{Scenario: r.scenario.GetName(), Seed: r.scenario.GetSeed()}
 	switch {
 	case o.quiet:
 		return quietView{}
@@ -35,7 +37,9 @@ func (a *app) newView(ctx context.Context, o *runOptions, h term.Header) view {
 		live := term.StartLive(ctx, term.Terminal{Input: keys, Output: a.stderr, Environ: a.terminalVariables(), Color: a.colors(o.noColor)}, h)
 		return &liveView{Live: live, out: a.stderr}
 	default:
-		return &lineView{out: a.stderr, state: term.NewState(h), next: lineEvery - 1}
+		v := &lineView{out: a.stderr, state: term.NewState(h), next: lineEvery - 1}
+		v.Notice(fmt.Sprintf("run %s of %s; its folder is %s", r.id, h.Scenario, r.folder))
+		return v
 	}
 }
 
@@ -105,7 +109,7 @@ func (v *liveView) Notice(text string) { v.notices = append(v.notices, text) }
 func (v *liveView) Close() error {
 	err := v.Live.Close()
 	for _, text := range v.notices {
-		fmt.Fprintln(v.out, term.Clean(text))
+		fmt.Fprintln(v.out, report.Clean(text))
 	}
 	return err
 }
@@ -142,7 +146,7 @@ func (v *lineView) Stopping(times int) {
 }
 
 // Notice implements view.
-func (v *lineView) Notice(text string) { fmt.Fprintln(v.out, term.Clean(text)) }
+func (v *lineView) Notice(text string) { fmt.Fprintln(v.out, report.Clean(text)) }
 
 // Stops implements view.
 func (v *lineView) Stops() <-chan struct{} { return nil }

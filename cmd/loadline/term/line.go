@@ -3,6 +3,10 @@ package term
 import (
 	"fmt"
 	"strings"
+
+	"github.com/loadline/loadline/coordinator/judge"
+	"github.com/loadline/loadline/coordinator/report"
+	pb "github.com/loadline/loadline/proto/loadline/v1"
 )
 
 // Line is the run in one line of plain text, for logs and pipes; rates are means over the last 5 seconds.
@@ -10,30 +14,30 @@ func (s *State) Line() string {
 	if s.last == nil {
 		line := s.stateWord()
 		if d := s.status.GetDetail(); d != "" {
-			line += ": " + Clean(d)
+			line += ": " + report.Clean(d)
 		}
 		return line
 	}
 	p := s.Progress()
 	parts := []string{Clock(s.last.GetElapsedUs())}
-	if len(p.Phases) > 0 {
+	if s.status.GetState() == pb.RunState_RUN_STATE_RUNNING && len(p.Phases) > 0 {
 		parts[0] += " " + strings.Join(p.Phases, "+")
 	} else {
 		parts[0] += " " + p.State
 	}
-	parts = append(parts, fmt.Sprintf("offered %s/s", Rate(p.OfferedRate)), fmt.Sprintf("started %s/s", Rate(p.AchievedRate)),
-		fmt.Sprintf("in flight %s", Count(p.InFlight)))
+	parts = append(parts, fmt.Sprintf("offered %s", rate(p.OfferedRate)), fmt.Sprintf("started %s", rate(p.AchievedRate)),
+		fmt.Sprintf("in flight %s", judge.Count(p.InFlight)))
 	for _, name := range shownSeries() {
 		if l := s.series(name); l != nil {
-			parts = append(parts, fmt.Sprintf("%s p50 %s p99 %s", name, Micros(l.GetP50()), Micros(l.GetP99())))
+			parts = append(parts, fmt.Sprintf("%s p50 %s p99 %s", name, micros(l.GetP50()), micros(l.GetP99())))
 		}
 	}
 	if p.OutputTokensPerSecond > 0 {
-		parts = append(parts, fmt.Sprintf("%s tokens/s", Rate(p.OutputTokensPerSecond)))
+		parts = append(parts, fmt.Sprintf("tokens %s", rate(p.OutputTokensPerSecond)))
 	}
-	parts = append(parts, fmt.Sprintf("failed %s", Count(p.Failed)))
+	parts = append(parts, fmt.Sprintf("failed %s", judge.Count(p.Failed)))
 	if n := p.Missed + p.Shed; n > 0 {
-		parts = append(parts, fmt.Sprintf("missed %s shed %s", Count(p.Missed), Count(p.Shed)))
+		parts = append(parts, fmt.Sprintf("missed %s shed %s", judge.Count(p.Missed), judge.Count(p.Shed)))
 	}
 	return strings.Join(parts, " · ")
 }
@@ -79,7 +83,7 @@ func (s *State) Progress() Progress {
 		LatenessP99: s.last.GetLatenessP99Us(), Series: []LiveQuantile{},
 	}
 	for _, l := range s.last.GetPhases() {
-		p.Phases = append(p.Phases, Clean(l.GetName()))
+		p.Phases = append(p.Phases, report.Clean(l.GetName()))
 	}
 	for _, l := range s.last.GetSeries() {
 		p.Series = append(p.Series, LiveQuantile{Name: l.GetName(), Count: l.GetCount(), P50: l.GetP50(), P99: l.GetP99()})

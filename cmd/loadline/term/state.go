@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 
+	"github.com/loadline/loadline/coordinator/report"
 	pb "github.com/loadline/loadline/proto/loadline/v1"
 )
 
@@ -44,7 +45,7 @@ func shownSeries() []string { return []string{"ttft", "itl", "e2e"} }
 
 // NewState returns the state of a run of which nothing is known but its name.
 func NewState(h Header) *State {
-	h.Scenario = Clean(h.Scenario)
+	h.Scenario = report.Clean(h.Scenario)
 	return &State{
 		header: h, status: &pb.RunStatus{},
 		started: map[string]uint64{}, charts: map[string]*history{},
@@ -139,7 +140,7 @@ func (s *State) phases() []phaseState {
 	elapsed := float64(s.last.GetElapsedUs())
 	states := make([]phaseState, 0, len(s.plan.GetPhases()))
 	for _, p := range s.plan.GetPhases() {
-		st := phaseState{name: Clean(p.GetName()), discard: p.GetDiscard(), users: p.GetUsers()}
+		st := phaseState{name: report.Clean(p.GetName()), discard: p.GetDiscard(), users: p.GetUsers()}
 		start, length := float64(p.GetStart().AsDuration().Microseconds()), float64(p.GetDuration().AsDuration().Microseconds())
 		switch {
 		case length > 0:

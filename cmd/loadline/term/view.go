@@ -6,6 +6,8 @@ import (
 
 	"charm.land/lipgloss/v2"
 
+	"github.com/loadline/loadline/coordinator/judge"
+	"github.com/loadline/loadline/coordinator/report"
 	pb "github.com/loadline/loadline/proto/loadline/v1"
 )
 
@@ -78,9 +80,9 @@ func (s *State) head(w int, th Theme) []string {
 		if n := len(s.status.GetAgents()); n != 1 {
 			agents = fmt.Sprintf("%d agents", n)
 		}
-		about := fmt.Sprintf(" run %s · %s · seed %d", Clean(id), agents, s.header.Seed)
+		about := fmt.Sprintf(" run %s · %s · seed %d", report.Clean(id), agents, s.header.Seed)
 		if d := s.status.GetDetail(); d != "" {
-			about += " · " + Clean(d)
+			about += " · " + report.Clean(d)
 		}
 		lines = append(lines, th.label.Render(fit(about, w)))
 	}
@@ -92,7 +94,7 @@ func (s *State) hint(w int, th Theme) []string {
 	case s.stops > 1:
 		return []string{th.warn.Render(fit(" stopping now; once more leaves at once, the journal stays valid", w))}
 	case s.stops == 1:
-		text := fmt.Sprintf(" stopping: no new arrivals, %s requests in flight may end · again: stop now", Count(s.last.GetInFlight()))
+		text := fmt.Sprintf(" stopping: no new arrivals, %s requests in flight may end · again: stop now", judge.Count(s.last.GetInFlight()))
 		return []string{th.warn.Render(fit(text, w))}
 	default:
 		return []string{th.label.Render(fit(" q or ctrl-c: stop and drain · twice: stop now", w))}
@@ -137,36 +139,36 @@ func phaseLine(p phaseState, names, w int, th Theme) string {
 	case p.done:
 		style, word = th.good, "done"
 	case p.running:
-		style, word = th.value, fmt.Sprintf("%.0f %%", p.share*100)
+		style, word = th.value, fmt.Sprintf("%.0f%%", p.share*100)
 	}
-	rate := ""
+	load := ""
 	switch {
 	case p.running && p.users > 0:
-		rate = fmt.Sprintf("%s users", Count(uint64(p.users)))
+		load = fmt.Sprintf("%s users", judge.Count(uint64(p.users)))
 	case p.running:
-		rate = Rate(p.rate) + "/s"
+		load = rate(p.rate)
 	case p.done && p.inFlight > 0:
-		rate = fmt.Sprintf("%s open", Count(p.inFlight))
+		load = fmt.Sprintf("%s open", judge.Count(p.inFlight))
 	case p.discard:
-		rate = "discarded"
+		load = "discarded"
 	}
 	full, rest := bar(p.share, max(w-names-rateColumns-percentColumns-4, 1))
 	return " " + fit(p.name, names) + " " + th.bar.Render(full) + th.rest.Render(rest) +
-		style.Render(right(word, percentColumns+1)) + th.label.Render(right(rate, rateColumns))
+		style.Render(right(word, percentColumns+1)) + th.label.Render(right(load, rateColumns))
 }
 
 // rateBlock shows what was offered, what was started, what is open and how many tokens came.
 func (s *State) rateBlock(w int, th Theme) block {
 	offered, achieved := s.chart(chartOffered), s.chart(chartAchieved)
 	lines := []string{
-		s.pair("rate", "offered", Rate(float64(s.last.GetDue()))+"/s", offered.values,
-			"started", Rate(float64(s.last.GetStarted()))+"/s", achieved.values, w, th),
-		s.pair("", "in flight", Count(s.last.GetInFlight()), s.chart(chartInFlight).values,
-			"tokens", Rate(float64(s.last.GetOutputTokens()))+"/s", s.chart(chartTokens).values, w, th),
+		s.pair("rate", "offered", rate(float64(s.last.GetDue())), offered.values,
+			"started", rate(float64(s.last.GetStarted())), achieved.values, w, th),
+		s.pair("", "in flight", judge.Count(s.last.GetInFlight()), s.chart(chartInFlight).values,
+			"tokens", rate(float64(s.last.GetOutputTokens())), s.chart(chartTokens).values, w, th),
 	}
 	if a := s.last.GetArrivals(); a.GetMissed()+a.GetShed()+a.GetLost() > 0 {
 		text := fmt.Sprintf("%s missed · %s shed · %s lost, of %s due",
-			Count(a.GetMissed()), Count(a.GetShed()), Count(a.GetLost()), Count(a.GetDue()))
+			judge.Count(a.GetMissed()), judge.Count(a.GetShed()), judge.Count(a.GetLost()), judge.Count(a.GetDue()))
 		lines = append(lines, " "+th.label.Render(fit("", labelWidth))+th.warn.Render(fit(text, w-labelWidth-1)))
 	}
 	return block{lines: lines, least: 1, rank: 6}
@@ -180,8 +182,8 @@ func (s *State) seriesBlock(w int, th Theme) block {
 		if l == nil {
 			continue
 		}
-		b.lines = append(b.lines, s.pair(name, "p50", Micros(l.GetP50()), s.chart(name+" p50").values,
-			"p99", Micros(l.GetP99()), s.chart(name+" p99").values, w, th))
+		b.lines = append(b.lines, s.pair(name, "p50", micros(l.GetP50()), s.chart(name+" p50").values,
+			"p99", micros(l.GetP99()), s.chart(name+" p99").values, w, th))
 	}
 	if len(b.lines) == 0 {
 		b.lines = []string{" " + th.label.Render(fit("latency", labelWidth)+fit("no answer in the last seconds", w-labelWidth-1))}
@@ -219,10 +221,10 @@ func (s *State) errorBlock(w int, th Theme) block {
 		if i > 0 {
 			label = " " + fit("", labelWidth)
 		}
-		name, count := Clean(e.GetClass()), right(Count(e.GetCount()), 8)
+		name, count := report.Clean(e.GetClass()), right(judge.Count(e.GetCount()), 8)
 		line := fit(name+" ", 20) + count + "  "
 		b.lines = append(b.lines, label+th.bad.Render(line)+
-			th.label.Render(fit(Clean(e.GetExample()), max(w-labelWidth-1-lipgloss.Width(line), 1))))
+			th.label.Render(fit(report.Clean(e.GetExample()), max(w-labelWidth-1-lipgloss.Width(line), 1))))
 	}
 	return b
 }
@@ -238,11 +240,11 @@ func (s *State) healthBlock(w int, th Theme) block {
 		if share < 0 {
 			return "unknown"
 		}
-		return Percent(share)
+		return judge.Quantity(share, judge.UnitShare)
 	}
-	first := fmt.Sprintf("lateness p99 %s · cpu %s, machine %s", Micros(s.last.GetLatenessP99Us()), cpu(h.GetCpuProcess()), cpu(h.GetCpuMachine()))
+	first := fmt.Sprintf("lateness p99 %s · cpu %s, machine %s", micros(s.last.GetLatenessP99Us()), cpu(h.GetCpuProcess()), cpu(h.GetCpuMachine()))
 	second := fmt.Sprintf("gc pause %s · run queue p99 %s · clock ±%s",
-		Micros(h.GetGcPauseMaxUs()), Micros(h.GetSchedLatencyP99Us()), Micros(h.GetClockErrorBoundUs()))
+		micros(h.GetGcPauseMaxUs()), micros(h.GetSchedLatencyP99Us()), micros(h.GetClockErrorBoundUs()))
 	style := th.value
 	if h.GetCpuMachine() > busyMachine {
 		style = th.warn
@@ -275,10 +277,10 @@ func (s *State) sloBlock(w int, th Theme) block {
 		}
 		observed := "no value"
 		if o.HasObserved() {
-			observed = Quantity(o.GetUnit(), o.GetObserved())
+			observed = judge.Quantity(o.GetObserved(), o.GetUnit())
 		}
 		room := w - labelWidth - 1
-		b.lines = append(b.lines, label+style.Render(mark+" "+fit(Clean(o.GetExpression()), max(room-16, 1)))+th.value.Render(right(observed, 14)))
+		b.lines = append(b.lines, label+style.Render(mark+" "+fit(report.Clean(o.GetExpression()), max(room-16, 1)))+th.value.Render(right(observed, 14)))
 	}
 	if len(b.lines) == 0 {
 		b.least = 0
