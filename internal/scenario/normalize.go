@@ -67,7 +67,7 @@ func Normalize(s *pb.Scenario) {
 		normalizeWorkload(w)
 	}
 	for i, p := range s.GetLoad() {
-		value(p.GetName() != "", p.SetName, fmt.Sprintf("phase-%d", i+1))
+		value(p.HasName(), p.SetName, fmt.Sprintf("phase-%d", i+1))
 		value(p.HasDiscard(), p.SetDiscard, false)
 		normalizeLoad(p)
 	}

@@ -121,6 +121,8 @@ func syntaxHint(message string) string {
 		return "check the indentation of this line and the ones before it"
 	case strings.Contains(message, "end of stream"):
 		return "close the quotes"
+	case strings.Contains(message, "incompatible YAML"):
+		return "leave the line with %YAML out"
 	case strings.Contains(message, "unknown anchor"):
 		return "an anchor (&name) must stand before its use (*name)"
 	}

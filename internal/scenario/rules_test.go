@@ -39,7 +39,12 @@ func ourFaults(s *pb.Scenario) []string {
 	r := newReport(Source{})
 	c := ruleChecker{report: r, patterns: map[string]*regexp.Regexp{}}
 	c.message(nil, s.ProtoReflect())
-	return slices.Sorted(maps.Keys(r.broken))
+	paths := map[string]bool{}
+	twice := regexp.MustCompile(`^(load\[\d+\]\.workloads)\[\d+\]$`) // we point at the second of two equal elements
+	for p := range r.broken {
+		paths[twice.ReplaceAllString(p, "$1")] = true
+	}
+	return slices.Sorted(maps.Keys(paths))
 }
 
 // theirFaults are the paths of protovalidate's violations; a oneof counts as the message that holds it.

@@ -189,6 +189,8 @@ func numberSchema(kind string, b bounds, form *pb.FieldForm) object {
 	}
 	if b.lte != nil {
 		n["maximum"] = *b.lte
+	} else if kind == "integer" {
+		n["maximum"] = uint64(math.MaxUint64)
 	}
 	either := []any{n, object{"type": "string", "pattern": kiloPattern}}
 	if form.GetPercent() {
