@@ -162,11 +162,16 @@ func (c *compiler) httpPath(where string, r *pb.HttpRequest, p *parser, out *wor
 		c.problems.add("%s.path: %w", where, err)
 		return
 	}
-	for _, s := range t.segments {
-		if s.what == theLiteral && strings.ContainsFunc(s.text, func(ch rune) bool { return ch <= ' ' || ch >= 0x7f }) {
-			c.problems.add("%s.path: holds a character that must be percent-encoded, such as a space", where)
+	for i := range t.segments {
+		s := &t.segments[i]
+		if s.what != theLiteral {
+			continue
+		}
+		if strings.ContainsFunc(s.text, func(ch rune) bool { return ch <= ' ' || ch == 0x7f || ch == '#' }) {
+			c.problems.add("%s.path: holds a space, a control character or #; percent-encode it, a space as %%20", where)
 			return
 		}
+		s.text = encodeLetters(s.text)
 	}
 	text, fixed := t.fixed()
 	if out.path = text; !fixed {

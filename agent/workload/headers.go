@@ -59,8 +59,6 @@ func (c *compiler) checkHeaderName(name string) error {
 	switch strings.ToLower(name) {
 	case "":
 		return errors.New("a header needs a name")
-	case "host":
-		return errors.New("the host follows from the url of the target")
 	case "accept-encoding":
 		return errors.New("compressed answers are not in this version")
 	case "content-length", "transfer-encoding", "connection", "keep-alive", "proxy-connection", "upgrade", "te", "trailer", "expect":

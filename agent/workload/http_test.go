@@ -70,7 +70,7 @@ func TestPlaceholdersAreWrittenAsTheirPlaceWants(t *testing.T) {
 
 func TestAPlainRequest(t *testing.T) {
 	w := echo(pb.HttpRequest_builder{
-		Path: new("/items/{{row.id}}?q={{row.q}}&n={{arrival}}"), Dataset: rowsOf(), ExpectStatus: []uint32{200, 404},
+		Path: new("/ïtems/%41/{{row.id}}?q={{row.q}}&n={{arrival}}"), Dataset: rowsOf(), ExpectStatus: []uint32{200, 404},
 		Headers: map[string]*pb.HeaderValue{"X-Query": value("q {{row.q}}"), "x-both": value("http"), "X-Seed": value("{{seed}}")},
 	})
 	w.SetHeaders(map[string]*pb.HeaderValue{"X-Both": value("workload"), "User-Agent": value("mine")})
@@ -87,7 +87,7 @@ func TestAPlainRequest(t *testing.T) {
 	if diff := cmp.Diff(want, r.Header); diff != "" {
 		t.Errorf("headers (-want +got):\n%s", diff)
 	}
-	const path = "/items/..%2Fa%20b?q=x%26y%3D%C3%BC&n=5"
+	const path = "/%C3%AFtems/%41/..%2Fa%20b?q=x%26y%3D%C3%BC&n=5"
 	if r.Method != "GET" || r.Path != path || len(r.Body) != 0 || r.Stream || r.MaxTokens != 0 {
 		t.Errorf("%s %s, body %q, stream %v", r.Method, r.Path, r.Body, r.Stream)
 	}
@@ -171,7 +171,7 @@ func TestAllProblemsAreToldAtOnce(t *testing.T) {
 	w := echo(pb.HttpRequest_builder{
 		Path: new("/a b"), Body: new("{{x}}"), Dataset: rowsOf(),
 		Headers: map[string]*pb.HeaderValue{
-			"bad name": value("x"), "Host": value("x"), "Content-Length": value("1"), "X-Loadline-Run": value("x"),
+			"bad name": value("x"), "Host": value("virtual.example"), "Content-Length": value("1"), "X-Loadline-Run": value("x"),
 			"X-Twice": value("x"), "x-twice": value("y"), "X-Line": value("a\r\nb: c"), "X-Row": value("{{row.name}}"),
 			"X-Env": pb.HeaderValue_builder{Env: new("MISSING")}.Build(), "Accept-Encoding": value("gzip"),
 		},
@@ -185,13 +185,12 @@ func TestAllProblemsAreToldAtOnce(t *testing.T) {
 		`targets[0].auth.bearer: environment variable MISSING is not set`,
 		`workloads[0].http.headers.Accept-Encoding: compressed answers are not in this version`,
 		`workloads[0].http.headers.Content-Length: this header follows from the request and cannot be set`,
-		`workloads[0].http.headers.Host: the host follows from the url of the target`,
 		`workloads[0].http.headers.X-Env: environment variable MISSING is not set`,
 		`workloads[0].http.headers.X-Line: holds a control character, such as a line end, which a header cannot carry`,
 		`workloads[0].http.headers.X-Loadline-Run: loadline sets this header; use another name, or tag_requests: false`,
 		`workloads[0].http.headers.bad name: not a header name`,
 		`workloads[0].http.headers.x-twice: the same header as "X-Twice"; keep one of them`,
-		`workloads[0].http.path: holds a character that must be percent-encoded, such as a space`,
+		`workloads[0].http.path: holds a space, a control character or #; percent-encode it, a space as %20`,
 		`workloads[0].http.body: at byte 0: ` + errPlaceholder.Error(),
 		`targets[0].auth.bearer: environment variable MISSING is not set`,
 		`workloads[1]: a target of protocol http needs http`,

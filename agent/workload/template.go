@@ -312,6 +312,21 @@ func encodePath(b []byte, start int) []byte {
 	return b
 }
 
+// encodeLetters percent-encodes the letters of a path that a request line cannot carry, and nothing else:
+// what is encoded already stays so.
+func encodeLetters(path string) string {
+	const hex = "0123456789ABCDEF"
+	var b strings.Builder
+	for i := range len(path) {
+		if c := path[i]; c < 0x80 {
+			b.WriteByte(c)
+		} else {
+			b.Write([]byte{'%', hex[c>>4], hex[c&15]})
+		}
+	}
+	return b.String()
+}
+
 func unreserved(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("-._~", c) >= 0
 }

@@ -26,8 +26,8 @@ type Request struct {
 	Method string
 	// Path is appended to the path of the target's URL; it begins with a slash and may hold a query.
 	Path string
-	// Header holds every header but Host and Content-Length: content type, credentials, the headers
-	// of target and workload, and the tags.
+	// Header holds every header but Content-Length and, unless the scenario sets it, Host: content
+	// type, credentials, the headers of target and workload, and the tags.
 	Header []Header
 	// Body is the body as sent; empty: none.
 	Body []byte
