@@ -126,6 +126,9 @@ func (x *exchange) close() {
 
 // readBody reads the whole body and notes the arrival with its digest.
 func (x *exchange) readBody() error {
+	if x.r.ContentLength > MaxBody {
+		return x.tooLarge()
+	}
 	_ = x.control.SetReadDeadline(time.Now().Add(bodyTimeout)) // not every writer has deadlines
 	buf := x.server.borrow()
 	x.bodyBuffer = buf
@@ -138,9 +141,13 @@ func (x *exchange) readBody() error {
 	_ = x.control.SetReadDeadline(time.Time{})
 	var tooLarge *http.MaxBytesError
 	if errors.As(err, &tooLarge) {
-		return x.refuse(http.StatusRequestEntityTooLarge, "invalid_request_error", "The body is larger than 64 MiB.", 0)
+		return x.tooLarge()
 	}
 	return err
+}
+
+func (x *exchange) tooLarge() error {
+	return x.refuse(http.StatusRequestEntityTooLarge, "invalid_request_error", "The body is larger than 64 MiB.", 0)
 }
 
 // appendAll reads r to its end.

@@ -124,7 +124,7 @@ func (x *exchange) stall(f *Fault) error {
 }
 
 // endless writes one line until its length is met, the client hangs up or the server stops; then
-// it resets the connection.
+// the connection is closed, without a reset, which would throw away what is on its way.
 func (x *exchange) endless(f *Fault) error {
 	left := f.Bytes
 	if left == 0 {
@@ -147,7 +147,8 @@ func (x *exchange) endless(f *Fault) error {
 		}
 		left -= n
 	}
-	return x.reset()
+	x.aborted = true
+	return errBroken
 }
 
 // authorized compares the API key, where one is wanted.
