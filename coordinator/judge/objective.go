@@ -151,7 +151,7 @@ func failureReason(o *pb.Objective, b bracket) string {
 	unit, a := unitOf(o), b.answers
 	bound := Quantity(o.GetBound(), unit)
 	if math.IsInf(b.fast, 1) {
-		return fmt.Sprintf("%s has no finite value: %s, which counts as infinitely slow; the bound is %s",
+		return fmt.Sprintf("%s has no finite value: %s, and that counts as infinitely slow; the bound is %s",
 			subject(o), failedWords(a), bound)
 	}
 	value := b.observed
@@ -161,7 +161,7 @@ func failureReason(o *pb.Objective, b bracket) string {
 	} else if holds(o, value) {
 		// What was measured holds: it is the failed requests in the denominator that decide.
 		value = b.fast
-		tail = "; " + failedWords(a) + ", which counts as infinitely slow"
+		tail = "; " + failedWords(a) + ", and that counts as infinitely slow"
 	}
 	return fmt.Sprintf("%s is %s, %s the bound of %s%s", subject(o), Quantity(value, unit), beyond(o), bound, tail)
 }
@@ -170,11 +170,11 @@ func failureReason(o *pb.Objective, b bracket) string {
 func failedWords(a answers) string {
 	switch {
 	case a.outlasted == 0:
-		return fmt.Sprintf("%s of %s failed", Count(a.failed), Count(a.all()))
+		return fmt.Sprintf("%s of %s requests failed", Count(a.failed), Count(a.all()))
 	case a.outlasted == a.failed:
-		return fmt.Sprintf("%s of %s had no end when the drain time was over", Count(a.failed), Count(a.all()))
+		return fmt.Sprintf("%s of %s requests had no end when the drain time was over", Count(a.failed), Count(a.all()))
 	default:
-		return fmt.Sprintf("%s of %s failed or had no end when the drain time was over", Count(a.failed), Count(a.all()))
+		return fmt.Sprintf("%s of %s requests failed or had no end when the drain time was over", Count(a.failed), Count(a.all()))
 	}
 }
 

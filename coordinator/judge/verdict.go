@@ -23,6 +23,8 @@ func (e evidence) verdict() outcome {
 	f := Facts{
 		Stopped: e.stopped(), Invalid: len(o.invalid) > 0, Missing: !complete,
 		Objectives: len(e.run.Scenario().GetSlo()) > 0,
+		// Half a run cannot pass, whatever it showed until then.
+		UndecidedMissing: e.run.BrokenOff(),
 	}
 	why := e.unforeseen()
 	f.Unforeseen = len(why) > 0

@@ -33,6 +33,19 @@ func Quantity(v float64, unit string) string {
 	}
 }
 
+// Figure writes a value as Quantity does, with the zeros at the end of a duration from 1 ms on,
+// so that figures stand well below each other.
+func Figure(v float64, unit string) string {
+	if unit != UnitMicros || v < 999.5 || v >= 120e6 || math.IsNaN(v) {
+		return Quantity(v, unit)
+	}
+	scale, name := 1e6, " s"
+	if v < 999_500 {
+		scale, name = 1e3, " ms"
+	}
+	return strconv.FormatFloat(v/scale, 'f', max(0, 2-exponent(v/scale)), 64) + name
+}
+
 // duration writes microseconds. The unit changes where the rounded figure would have four digits.
 func duration(us float64) string {
 	switch {

@@ -203,6 +203,20 @@ func (r *Run) endedByItself() bool {
 	return ended && !r.Stopped() && e.State != pb.RunState_RUN_STATE_ABORTED
 }
 
+// BrokenOff says that the record ends in the middle of the run: neither an end is known nor the
+// totals of every agent, so it cannot be told what the rest of the plan would have shown.
+func (r *Run) BrokenOff() bool {
+	if _, ended := r.Event(pb.RunEventKind_RUN_EVENT_KIND_ENDED); ended {
+		return false
+	}
+	for _, a := range r.agents {
+		if !a.reported() {
+			return true
+		}
+	}
+	return false
+}
+
 // cutNS is the instant after which nothing fell due any more, in nanoseconds since the run's
 // start: a stop, an abort or the end, whichever came first; the end of the last window where
 // none of them is known.

@@ -7,7 +7,8 @@ import (
 )
 
 // Clean makes text from outside safe to show on a terminal: escape sequences are taken out, and
-// control characters, turns of the writing direction and invalid bytes become spaces. The result is one line.
+// control characters, turns of the writing direction and invalid bytes become spaces, of which
+// several are one. The result is one line.
 func Clean(s string) string {
 	plain := true
 	for _, r := range s {
@@ -32,7 +33,7 @@ func Clean(s string) string {
 		b.WriteRune(r)
 		s = s[size:]
 	}
-	return strings.TrimSpace(b.String())
+	return strings.Join(strings.Fields(b.String()), " ")
 }
 
 func harmful(r rune) bool {

@@ -84,7 +84,7 @@ func (p *page) flush(w io.Writer) error {
 }
 
 func toASCII(text string) string {
-	text = strings.NewReplacer("µ", "u", "·", "-", "…", "...", "✓", "+", "✗", "x", "−", "-", "≥", ">=", "–", "-", "×", "x").Replace(text)
+	text = strings.NewReplacer("µ", "u", "·", "-", "…", "~", "✓", "+", "✗", "x", "−", "-", "–", "-", "×", "x").Replace(text)
 	return strings.Map(func(r rune) rune {
 		if r > 0x7e {
 			return '?'

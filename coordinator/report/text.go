@@ -157,7 +157,7 @@ func (p *page) quantiles(name string, e *pb.SeriesSummary) []cell {
 		if !has {
 			return cell{"–", faint}
 		}
-		return cell{judge.Quantity(float64(v), e.GetUnit()), plain}
+		return cell{judge.Figure(float64(v), e.GetUnit()), plain}
 	}
 	count := cell{judge.Count(e.GetCount()), faint}
 	most := value(true, e.GetMax())
@@ -166,7 +166,7 @@ func (p *page) quantiles(name string, e *pb.SeriesSummary) []cell {
 	if !p.wide() {
 		return []cell{{name, plain}, p50, p90, p99, p999, most, count}
 	}
-	mean := cell{judge.Quantity(e.GetMean(), e.GetUnit()), plain}
+	mean := cell{judge.Figure(e.GetMean(), e.GetUnit()), plain}
 	return []cell{{name, plain}, value(true, e.GetMin()), mean, p50, p90, value(e.HasP95(), e.GetP95()), p99, p999, most, count}
 }
 
@@ -232,8 +232,11 @@ func perSecond(v float64) string { return judge.Quantity(v, judge.UnitPerSecond)
 func rates(p *page, s *pb.Summary) {
 	t := s.GetThroughput()
 	parts := []string{perSecond(t.GetRequestsPerSecond()) + " requests"}
-	if t.GetOutputTokensPerSecond() > 0 || t.GetInputTokensPerSecond() > 0 {
-		parts = append(parts, perSecond(t.GetOutputTokensPerSecond())+" tokens out", perSecond(t.GetInputTokensPerSecond())+" tokens in")
+	if t.GetOutputTokensPerSecond() > 0 {
+		parts = append(parts, perSecond(t.GetOutputTokensPerSecond())+" tokens out")
+	}
+	if t.GetInputTokensPerSecond() > 0 {
+		parts = append(parts, perSecond(t.GetInputTokensPerSecond())+" tokens in")
 	}
 	parts = append(parts, perSecond(t.GetGoodputPerSecond())+" good ("+judge.Quantity(s.GetGoodputShare(), judge.UnitShare)+" of what was due)")
 	p.item("throughput", plain, strings.Join(parts, " · "))
@@ -341,8 +344,7 @@ func verdict(p *page, s *pb.Summary) {
 		told[r] = true
 	}
 	_, color := mark(s.GetVerdict())
-	text := verdictWords(s)
-	p.line(p.styled(bold, pad("verdict", titleColumns)) + p.styled(color, text))
+	p.item("verdict", color, verdictWords(s))
 	shown := 0
 	for _, r := range s.GetReasons() {
 		if told[r] {
@@ -362,13 +364,46 @@ func verdictWords(s *pb.Summary) string {
 	case pb.Verdict_VERDICT_PASS:
 		return "PASS" + exit
 	case pb.Verdict_VERDICT_FAIL:
-		return "FAIL" + exit
+		return "FAIL" + cause(s) + exit
 	case pb.Verdict_VERDICT_INCONCLUSIVE:
-		return "INCONCLUSIVE" + exit
-	default:
-		if len(s.GetSlo()) == 0 && s.GetExitStatus() == judge.ExitPass {
-			return "none: the scenario has no objectives" + exit
-		}
-		return "none" + exit
+		return "INCONCLUSIVE" + cause(s) + exit
 	}
+	if len(s.GetSlo()) == 0 && s.GetExitStatus() == judge.ExitPass {
+		return "none: the scenario has no objectives" + exit
+	}
+	return "none" + exit
+}
+
+// cause says in a few words what the exit status stands for.
+func cause(s *pb.Summary) string {
+	switch s.GetExitStatus() {
+	case judge.ExitStopped:
+		return ": the run was stopped"
+	case judge.ExitMissing:
+		return ": data are missing"
+	case judge.ExitUnforeseen:
+		return ": the run did not go to its end"
+	case judge.ExitFail:
+		if failed := failedObjectives(s); failed > 0 {
+			return ": " + plural(failed, "objective") + " not met"
+		}
+		return ": an abort condition fired"
+	case judge.ExitInvalid:
+		if !s.GetValidity().GetValid() {
+			return ": the generator was not good enough"
+		}
+		return ": too few samples"
+	default:
+		return ""
+	}
+}
+
+func failedObjectives(s *pb.Summary) int {
+	n := 0
+	for _, o := range s.GetSlo() {
+		if o.GetVerdict() == pb.Verdict_VERDICT_FAIL {
+			n++
+		}
+	}
+	return n
 }
