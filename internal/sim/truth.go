@@ -20,7 +20,7 @@ type Truth struct {
 	Routes map[string]RouteTruth `json:"routes"`
 	// Statuses counts answers by status; "none" are requests that ended without one.
 	Statuses map[string]uint64 `json:"statuses"`
-	// PromptTokens and CompletionTokens are those of answers in progress or ended; the latter as written.
+	// PromptTokens and CompletionTokens are those of requests that have ended; the latter as written.
 	PromptTokens     uint64 `json:"prompt_tokens"`
 	CompletionTokens uint64 `json:"completion_tokens"`
 	// TTFT is the time from the arrival of a streamed request (its header is read) to the write of
