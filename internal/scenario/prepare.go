@@ -62,7 +62,11 @@ func (p *preparer) copy(size, chars int) {
 
 func (p *preparer) replace(size, chars int, by string) {
 	p.out = append(p.out, by...)
-	p.text.shifts = append(p.text.shifts, shift{line: p.line, column: p.column, by: chars - len(by)})
+	s := shift{line: p.line, column: p.column, by: chars - len(by)}
+	if n := len(p.text.shifts); n > 0 && p.text.shifts[n-1].line == p.line {
+		s.by += p.text.shifts[n-1].by
+	}
+	p.text.shifts = append(p.text.shifts, s)
 	p.at, p.column = p.at+size, p.column+len(by)
 }
 

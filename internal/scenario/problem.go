@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // Problem is one thing that is wrong with a scenario.
@@ -85,8 +86,9 @@ type report struct {
 	// broken holds the paths at which something is wrong, and within their ancestors; a problem
 	// that only follows from another is left out.
 	broken, within map[string]bool
-	// secrets are masked in excerpts.
+	// secrets are masked in excerpts; masks holds the lines masked already.
 	secrets []string
+	masks   map[string]string
 }
 
 type onceKey struct {
@@ -175,6 +177,9 @@ func (r *report) offset(p *path, pos int, message, hint string) {
 // spelling (a block, escapes) does not show the text as it is.
 func (r *report) within1(f fieldSpot, pos int) spot {
 	s := f.value
+	if len(r.notes) > maxExact {
+		return s
+	}
 	line := []rune(r.line(s))
 	start := s.column - 1
 	if start < 0 || start > len(line) || pos > len(f.raw) {
@@ -238,6 +243,7 @@ func (r *report) problems() Problems {
 			cmp.Compare(a.at.column, b.at.column), cmp.Compare(a.seq, b.seq))
 	})
 	var ps Problems
+	r.masks = map[string]string{}
 	for _, n := range r.notes[:min(len(r.notes), MaxProblems)] {
 		ps = append(ps, r.problem(n))
 	}
@@ -260,8 +266,19 @@ func (r *report) problem(n noted) Problem {
 
 // mask hides secrets, character for character, so that columns stay right.
 func (r *report) mask(line string) string {
-	for _, s := range r.secrets {
-		line = strings.ReplaceAll(line, s, strings.Repeat("*", len([]rune(s))))
+	if len(r.secrets) == 0 {
+		return line
 	}
-	return line
+	masked, ok := r.masks[line]
+	if !ok {
+		// The longest first, so that a secret within another leaves nothing of it to see.
+		slices.SortFunc(r.secrets, func(a, b string) int { return cmp.Or(len(b)-len(a), strings.Compare(a, b)) })
+		var pairs []string
+		for _, s := range slices.Compact(r.secrets) {
+			pairs = append(pairs, s, strings.Repeat("*", utf8.RuneCountInString(s)))
+		}
+		masked = strings.NewReplacer(pairs...).Replace(line)
+		r.masks[line] = masked
+	}
+	return masked
 }

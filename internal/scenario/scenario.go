@@ -31,6 +31,8 @@ const (
 
 	// maxNoted bounds the problems held before they are sorted; the rest is only counted.
 	maxNoted = 10_000
+	// maxExact bounds the problems whose place within a text is looked up to the character.
+	maxExact = 1_000
 	// maxExcerpt is the widest excerpt of a line, in characters.
 	maxExcerpt = 100
 )

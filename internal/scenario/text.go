@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"sort"
 	"strings"
 	"unicode"
 )
@@ -16,7 +17,8 @@ type text struct {
 	json bool
 }
 
-// shift says that on a line, columns past a character stand for columns by further right in the document.
+// shift says that on a line, columns past a character stand for columns by further right in the
+// document; by counts the shifts before it on that line as well.
 type shift struct {
 	line, column, by int
 }
@@ -41,13 +43,14 @@ func (t *text) line(n int) string {
 
 // place is the column of the document for a column that the YAML parser reported.
 func (t *text) place(line, column int) spot {
-	out := column
-	for _, s := range t.shifts {
-		if s.line == line && column > s.column {
-			out += s.by
-		}
+	after := sort.Search(len(t.shifts), func(i int) bool {
+		s := t.shifts[i]
+		return s.line > line || s.line == line && s.column >= column
+	})
+	if after > 0 && t.shifts[after-1].line == line {
+		column += t.shifts[after-1].by
 	}
-	return spot{line: line, column: out}
+	return spot{line: line, column: column}
 }
 
 // excerpt shows a line, cut to maxExcerpt characters around the column, and a caret below it.
