@@ -57,10 +57,13 @@ func (s *sine) rate(t float64) float64 {
 }
 
 func (s *sine) due(x float64) int64 {
+	if x >= s.endTotal {
+		return int64(s.end)
+	}
 	cycles := x / s.load
 	whole := float64(int64(cycles))
 	v := float64(int64((cycles-whole)*(1/sineLattice))) * sineLattice
-	return int64(min(float64((whole+s.inverse(v))*s.period), 0x1p62))
+	return int64(min(float64((whole+s.inverse(v))*s.period), s.end))
 }
 
 // inverse is the share of the period at which the share v of its load has been due. It depends on v alone, not on the

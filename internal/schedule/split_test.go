@@ -12,8 +12,8 @@ import (
 // weightsOf draws 1 to most weights, one of them at least above 0.
 func weightsOf(t *rapid.T, most int) []uint32 {
 	k := rapid.OneOf(rapid.IntRange(1, 9), rapid.IntRange(1, most), rapid.Just(most)).Draw(t, "parts")
-	small, any := rapid.Uint32Range(0, 9), rapid.Uint32()
-	w := rapid.SliceOfN(rapid.OneOf(small, small, any), k, k).Draw(t, "weights")
+	small, large := rapid.Uint32Range(0, 9), rapid.Uint32()
+	w := rapid.SliceOfN(rapid.OneOf(small, small, large), k, k).Draw(t, "weights")
 	if i := rapid.IntRange(0, len(w)-1).Draw(t, "present"); w[i] == 0 {
 		w[i] = 1
 	}

@@ -41,10 +41,8 @@ func (p *Phase) WalkOwned(o *Ownership, member int, from uint64) OwnedWalker {
 
 // Next gives the member's next arrival as Walker.Next does.
 func (w *OwnedWalker) Next() (n uint64, due int64, ok bool) {
-	at := w.cursor
 	n, ok = w.cursor.next(w.ownership)
 	if !ok || n >= w.walker.phase.numbers {
-		w.cursor = at
 		return 0, 0, false
 	}
 	w.walker.skipTo(n)
