@@ -43,7 +43,7 @@ func (c *Client) play1(cn *conn, req *Request, ex *Exchange, sink Sink) (reusabl
 	sendErr := c.send1(cn, req)
 	if sendErr == nil {
 		ex.Sent = c.cfg.Local.Now()
-	} else if !cn.answered() {
+	} else if !cn.answered(sendErr) {
 		return false, stageSend, sendErr
 	}
 	resp, err := cn.readHead(req.Method, ex)
@@ -81,12 +81,16 @@ func (c *Client) send1(cn *conn, req *Request) error {
 }
 
 // answered reports whether an answer is there although the request could not be written: servers
-// refuse large bodies so.
-func (cn *conn) answered() bool {
+// refuse large bodies so. When time is up, only what has come already counts.
+func (cn *conn) answered(sendErr error) bool {
+	grace := answerGrace
+	if errors.Is(sendErr, errLimit) {
+		grace = time.Millisecond
+	}
 	cn.head.left = MaxHead
 	cn.raw.shared = true // no limit of ours but this one
 	defer func() { cn.raw.shared = false }()
-	if cn.raw.stopped.Load() || cn.raw.Conn.SetReadDeadline(time.Now().Add(answerGrace)) != nil {
+	if cn.raw.stopped.Load() || cn.raw.Conn.SetReadDeadline(time.Now().Add(grace)) != nil {
 		return false
 	}
 	_, err := cn.br.Peek(1)

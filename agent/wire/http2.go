@@ -117,6 +117,15 @@ func (p *h2pool) close() {
 	p.conns = nil
 }
 
+// release closes a connection that a closed pool has let go of.
+func (p *h2pool) release(cc *http.ClientConn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed && cc.InFlight() == 0 {
+		_ = cc.Close()
+	}
+}
+
 // reserve finds room on an HTTP/2 connection. One connection is dialled at a time; others wait for it.
 func (c *Client) reserve(ctx context.Context, ex *Exchange) (*conn, error) {
 	waited := false
@@ -217,6 +226,7 @@ func (s *steps) trace(now func() measure.Instant) *httptrace.ClientTrace {
 // exchange2 plays an exchange over HTTP/2.
 func (c *Client) exchange2(ctx context.Context, cc *http.ClientConn, req *Request, ex *Exchange, sink Sink) error {
 	now := c.cfg.Local.Now
+	defer c.h2.release(cc)
 	inner, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	a := newAlarm(now, ex.lim, cancel)

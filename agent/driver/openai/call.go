@@ -24,7 +24,7 @@ const (
 	streamed             // as a stream of events
 	single               // as one JSON object
 	refused              // as the words of an error status
-	foreign              // not at all: it is of a type that no model server sends
+	foreign              // not at all: it is HTML, or compressed although that was not offered
 )
 
 // call is one request under way. It is the sink of the exchange.
@@ -109,10 +109,10 @@ func (c *call) Head(ex *wire.Exchange) (wire.Wait, error) {
 	switch {
 	case !c.expected(ex.Status):
 		c.kind = refused
+	case media == "text/html" || ex.Header.Get("Content-Encoding") != "":
+		c.kind = foreign
 	case media == "application/json" || strings.HasSuffix(media, "+json"):
 		c.kind = single // also where a stream was asked for: an error, or a server that does not stream
-	case media == "text/html":
-		c.kind = foreign
 	case c.asked:
 		c.kind = streamed
 		c.o.Streamed = true
@@ -137,6 +137,9 @@ func (c *call) Body(p []byte, at measure.Instant) (wire.Wait, error) {
 		f := check.TooLong(c.most)
 		return wire.Keep, c.fail(at, f.Class, f.Text)
 	}
+	if c.kind == single && c.asked && c.body == uint64(len(p)) && isStream(p) {
+		c.kind, c.o.Streamed = streamed, true
+	}
 	switch c.kind {
 	case streamed:
 		return c.stream(p, at)
@@ -149,6 +152,12 @@ func (c *call) Body(p []byte, at measure.Instant) (wire.Wait, error) {
 		c.raw = append(c.raw, p[:min(len(p), maxProblem-len(c.raw))]...)
 	}
 	return wire.Progress, nil
+}
+
+// isStream reports whether a body begins like an event stream, whatever its type says.
+func isStream(p []byte) bool {
+	p = bytes.TrimLeft(p, "\r\n")
+	return bytes.HasPrefix(p, []byte("data:")) || bytes.HasPrefix(p, []byte("event:")) || bytes.HasPrefix(p, []byte(":"))
 }
 
 // stream reads the events of a piece.

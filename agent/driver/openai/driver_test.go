@@ -191,6 +191,8 @@ func TestStreams(t *testing.T) {
 		{"broken JSON", append([]string{chunked}, append(events(hello, `{"choices":[`), last)...), "", bad("malformed", "", 1)},
 		{"not an event stream", []string{chunked, raw("lorem ipsum\ndolor sit amet\n"), last}, "", bad("malformed", "not an event stream", 0)},
 		{"HTML", []string{strings.Replace(chunked, "text/event-stream", "text/html", 1), raw("<html>"), last}, "", want{class: "malformed", err: "HTML"}},
+		{"compressed", []string{strings.Replace(chunked, "Transfer", "Content-Encoding: gzip\r\nTransfer", 1), raw("\x1f\x8b"), last}, "", want{class: "malformed", err: "compressed"}},
+		{"events that call themselves JSON", append([]string{strings.Replace(chunked, "text/event-stream", "application/json", 1)}, append(events(hello, stop, done), last)...), "", good(1, 1, ev)},
 		{"endless line", append([]string{chunked}, event(hello), raw("data: "+strings.Repeat("x", 2<<20))), "", bad("oversized", "1 MiB", 1)},
 
 		{"a whole answer on a streaming route", []string{"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n", `{"choices":[{"message":{"content":"Hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":7,"completion_tokens":2}}`}, "close", want{tokens: 2, source: srv}},
@@ -415,6 +417,23 @@ func TestBadTargets(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), part) || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("error %v, want one about %s", err, part)
 		}
+	}
+}
+
+func TestNoAllocationPerEvent(t *testing.T) {
+	piece := []byte(strings.Repeat("data: "+common+"\n\n", 20))
+	d := &Driver{shape: chatShape}
+	c := &call{}
+	c.emit = c.event
+	o := measure.Outcome{Events: make([]measure.Instant, 0, 1<<12)}
+	o.Reset()
+	c.begin(d, request(), &o)
+	if n := testing.AllocsPerRun(100, func() {
+		if _, err := c.stream(piece, 1); err != nil {
+			t.Fatal(err)
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations for 20 events", n)
 	}
 }
 

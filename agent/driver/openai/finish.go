@@ -78,7 +78,7 @@ func (c *call) judge(err error) {
 		}
 		_ = c.fail(c.at, measure.HTTPClass(c.ex.Status), text)
 	case c.kind == foreign:
-		_ = c.fail(c.at, measure.ClassMalformed, "the answer is HTML, not an answer of a model server")
+		_ = c.fail(c.at, measure.ClassMalformed, "the answer is HTML, or compressed although that was not offered")
 	case c.kind == streamed && !c.done && !c.ended:
 		c.cutShort()
 	case c.rules.NeedContent && !c.content:
