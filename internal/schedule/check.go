@@ -17,7 +17,7 @@ const (
 	// MaxSteps is the largest number of steps of one phase.
 	MaxSteps = 100_000
 	// MaxRandomArrivals is the largest expected number of arrivals of a scenario's phases with random spacing: they are
-	// counted one by one, about 10⁸ a second.
+	// counted one by one, about 7·10⁷ a second (gamma: 2·10⁷).
 	MaxRandomArrivals = 1 << 32
 	// maxRate is the highest rate, in sessions per second.
 	maxRate = 1e6
@@ -36,7 +36,8 @@ func (p Problem) String() string { return p.Path + ": " + p.Message + "; " + p.H
 
 // Check says what keeps the load of a scenario from being scheduled, everything at once: lengths that do not
 // follow from what is given, shapes that do not fit their phase, phases that follow one whose end is only known at run
-// time, and numbers beyond the limits. It looks at nothing but the phases' times, loads and sessions.
+// time, and numbers beyond the limits. A phase after closed load that has a duration as well as a number of sessions
+// begins when the duration is over. Check looks at nothing but the phases' times, loads and sessions.
 func Check(s *pb.Scenario) []Problem {
 	c := checker{}
 	c.outlines(s)
