@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -340,91 +339,6 @@ func TestProgressOffATerminal(t *testing.T) {
 		if err := json.Unmarshal([]byte(line), &p); err != nil || p.RunID != "r1" || p.Rate != 10 {
 			t.Errorf("line %q: %v", line, err)
 		}
-	}
-}
-
-func TestQuickRun(t *testing.T) {
-	t.Chdir(t.TempDir())
-	fake := newFake()
-	close(fake.messages)
-	a := newTestApp(t, fake, map[string]string{"KEY": "k", "LOADLINE_DURATION": "5s", "LOADLINE_RATE": "99"})
-	args := []string{"run", "--url", "http://127.0.0.1:8000/v1", "--model", "m: x", "--rate", "30", "--arrivals", "poisson",
-		"--input-tokens", "100-300", "--header", "x-api-key: env:KEY", "--header", "x-team: a: b", "--slo", "p99(ttft) < 800ms",
-		"--seed", "9", "--save", "kept.yaml"}
-	if got := a.run(context.Background(), args); got != 0 {
-		t.Fatalf("exit status %d: %s", got, a.err)
-	}
-	s := fake.started[0].GetScenario()
-	target, phase := s.GetTargets()[0], s.GetLoad()[0]
-	if target.GetModel() != "m: x" || target.GetProtocol() != pb.Protocol_PROTOCOL_OPENAI_CHAT || s.GetSeed() != 9 {
-		t.Errorf("target %v, seed %d", target, s.GetSeed())
-	}
-	if target.GetHeaders()["x-api-key"].GetEnv() != "KEY" || target.GetHeaders()["x-team"].GetValue() != "a: b" {
-		t.Errorf("headers %v", target.GetHeaders())
-	}
-	// Flags go before the environment, the environment before the defaults.
-	if phase.GetOpen().GetRate() != 30 || phase.GetDuration().AsDuration().String() != "5s" {
-		t.Errorf("rate %v for %s", phase.GetOpen().GetRate(), phase.GetDuration().AsDuration())
-	}
-	if u := s.GetWorkloads()[0].GetSynthetic().GetInputTokens().GetUniform(); u.GetMin() != 100 || u.GetMax() != 300 {
-		t.Errorf("input tokens %v", u)
-	}
-	kept, err := os.ReadFile("kept.yaml")
-	if err != nil || !slices.Equal(kept, fake.started[0].GetSource()) {
-		t.Errorf("--save kept %q, %v", kept, err)
-	}
-	if got := a.run(context.Background(), []string{"validate", "kept.yaml"}); got != 0 {
-		t.Errorf("the scenario kept is not good: %s", a.out)
-	}
-	if got := a.run(context.Background(), args); got != statusBadInput || !strings.Contains(a.err.String(), "kept.yaml") {
-		t.Errorf("--save replaced a file: %d %s", got, a.err)
-	}
-}
-
-func TestQuickRunNamesTheFlagAtFault(t *testing.T) {
-	base := []string{"run", "--url", "http://127.0.0.1:8000/v1", "--model", "m"}
-	tests := []struct {
-		args []string
-		want string
-	}{
-		{[]string{"--rate", "-3"}, "--rate"},
-		{[]string{"--rate", "fast"}, "--rate"},
-		{[]string{"--rate", "5", "--protocol", "smtp"}, "--protocol"},
-		{[]string{"--rate", "5", "--arrivals", "weekly"}, "--arrivals"},
-		{[]string{"--rate", "5", "--slo", "p99(ttft) <"}, "--slo"},
-		{[]string{"--rate", "5", "--input-tokens", "lots"}, "--input-tokens"},
-		{[]string{"--rate", "5", "--output-tokens", "-1"}, "--output-tokens"},
-		{[]string{"--rate", "5", "--header", "nocolon"}, "--header"},
-		{[]string{"--rate", "5", "--users", "5"}, "exclude"},
-		{[]string{"--users", "5", "--arrivals", "poisson"}, "--arrivals"},
-		{[]string{}, "how much load"},
-		{[]string{"--rate", "5", "--url", "ftp://x"}, "--url"},
-		{[]string{"--rate", "5", "--set", "load[0].rats=3"}, "rats"},
-	}
-	for _, tt := range tests {
-		a := newTestApp(t, newFake(), nil)
-		if got := a.run(context.Background(), append(slices.Clone(base), tt.args...)); got != statusBadInput {
-			t.Errorf("%v: exit status %d, want 104", tt.args, got)
-		}
-		if !strings.Contains(a.err.String(), tt.want) {
-			t.Errorf("%v: %q is not in the message:\n%s", tt.args, tt.want, a.err)
-		}
-	}
-}
-
-func TestQuickRunOverPlainHTTP(t *testing.T) {
-	fake := newFake()
-	close(fake.messages)
-	a := newTestApp(t, fake, nil)
-	if got := a.run(context.Background(), []string{"run", "--url", "http://127.0.0.1:8080/a/b?c=d", "--protocol", "http", "--users", "2", "--sessions", "10"}); got != 0 {
-		t.Fatalf("exit status %d: %s", got, a.err)
-	}
-	s := fake.started[0].GetScenario()
-	if s.GetTargets()[0].GetUrl() != "http://127.0.0.1:8080" || s.GetWorkloads()[0].GetHttp().GetPath() != "/a/b?c=d" {
-		t.Errorf("target %q, path %q", s.GetTargets()[0].GetUrl(), s.GetWorkloads()[0].GetHttp().GetPath())
-	}
-	if p := s.GetLoad()[0]; p.GetClosed().GetUsers() != 2 || p.GetSessions() != 10 || p.HasDuration() {
-		t.Errorf("load %v", p)
 	}
 }
 

@@ -193,14 +193,14 @@ func TestApplyCountsASecondOnce(t *testing.T) {
 
 func TestLine(t *testing.T) {
 	waiting := NewState(Header{})
-	waiting.Apply(pb.WatchRunResponse_builder{Status: pb.RunStatus_builder{State: pb.RunState_RUN_STATE_PREPARING, Detail: "waiting for\x07 1 agent"}.Build()}.Build())
+	waiting.Apply(pb.WatchRunResponse_builder{Status: pb.RunStatus_builder{State: pb.RunState_RUN_STATE_PREPARING, Detail: "waiting for\x1b[1m 1 agent"}.Build()}.Build())
 	tests := []struct {
 		name  string
 		state *State
 		want  string
 	}{
 		{"nothing", NewState(Header{}), "starting"},
-		{"waiting", waiting, "preparing: waiting for  1 agent"},
+		{"waiting", waiting, "preparing: waiting for 1 agent"},
 		{"climb", launchState(35), "00:35 climb · offered 37/s · started 36/s · in flight 16 · ttft p50 36.6 ms p99 153 ms · " +
 			"itl p50 9.93 ms p99 11.7 ms · e2e p50 1.2 s p99 1.93 s · tokens 4,352/s · failed 15 · missed 3 shed 1"},
 	}
