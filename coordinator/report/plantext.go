@@ -62,11 +62,20 @@ func planHeading(p *page, plan *pb.Plan, s *pb.Scenario) {
 	p.line(p.styled(faint, clip(strings.Join(facts, " · "), p.width-1)))
 }
 
-// length writes a length of time, to the millisecond.
-func length(d time.Duration) string { return d.Round(time.Millisecond).String() }
+// length writes a length of time, to the millisecond and without zeros at its end: 2m, 1h30m.
+func length(d time.Duration) string {
+	text := d.Round(time.Millisecond).String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
+}
 
 func planPhases(p *page, plan *pb.Plan) {
-	t := table{head: []string{"phases", "start", "length", "arrivals", "users", "tokens in", "tokens out"}}
+	t := table{head: []string{"phases", "start", "length", "sessions", "tokens in", "tokens out"}}
 	for _, ph := range plan.GetPhases()[:min(len(plan.GetPhases()), maxPlanPhases)] {
 		name, color := Clean(ph.GetName()), plain
 		if ph.GetDiscard() {
@@ -77,11 +86,22 @@ func planPhases(p *page, plan *pb.Plan) {
 			long = length(d)
 		}
 		t.add(cell{name, color}, cell{length(ph.GetStart().AsDuration()), color}, cell{long, color},
-			known(float64(ph.GetArrivals())), known(float64(ph.GetUsers())),
-			known(ph.GetExpectedInputTokens()), known(ph.GetExpectedOutputTokens()))
+			planned(ph), known(ph.GetExpectedInputTokens()), known(ph.GetExpectedOutputTokens()))
 	}
 	t.write(p)
 	p.more(len(plan.GetPhases())-maxPlanPhases, "in plan.json")
+}
+
+// planned says how many sessions a phase has, or how many users play as many as they can.
+func planned(ph *pb.PlannedPhase) cell {
+	switch {
+	case ph.GetUsers() == 0:
+		return known(float64(ph.GetArrivals()))
+	case ph.GetArrivals() == 0:
+		return cell{plural(int(ph.GetUsers()), "user"), plain}
+	default:
+		return cell{judge.Count(ph.GetArrivals()) + " by " + plural(int(ph.GetUsers()), "user"), plain}
+	}
 }
 
 // known writes a figure of which 0 means that there is none.

@@ -36,6 +36,15 @@ func ReadJSON(r io.Reader) (*pb.Summary, error) {
 
 type decoder struct{ *json.Decoder }
 
+// next is the next token of a text that goes on.
+func (d decoder) next() (json.Token, error) {
+	t, err := d.Token()
+	if errors.Is(err, io.EOF) {
+		err = errors.New("it ends in the middle")
+	}
+	return t, err
+}
+
 // place is an error with the path of the field it is about.
 type place struct {
 	path string
@@ -58,7 +67,7 @@ func within(step string, err error) error {
 }
 
 func (d decoder) document(m protoreflect.Message) error {
-	t, err := d.Token()
+	t, err := d.next()
 	if err != nil {
 		return err
 	}
@@ -78,7 +87,7 @@ func (d decoder) message(t json.Token, m protoreflect.Message) error {
 	}
 	seen := make(map[string]bool)
 	for d.More() {
-		t, err := d.Token()
+		t, err := d.next()
 		if err != nil {
 			return err
 		}
@@ -95,12 +104,12 @@ func (d decoder) message(t json.Token, m protoreflect.Message) error {
 			return within(name, err)
 		}
 	}
-	_, err := d.Token()
+	_, err := d.next()
 	return err
 }
 
 func (d decoder) field(m protoreflect.Message, f protoreflect.FieldDescriptor) error {
-	t, err := d.Token()
+	t, err := d.next()
 	if err != nil {
 		return err
 	}
@@ -128,12 +137,12 @@ func (d decoder) list(t json.Token, l protoreflect.List, f protoreflect.FieldDes
 			return within(fmt.Sprintf("[%d]", l.Len()), err)
 		}
 	}
-	_, err := d.Token()
+	_, err := d.next()
 	return err
 }
 
 func (d decoder) element(l protoreflect.List, f protoreflect.FieldDescriptor) error {
-	t, err := d.Token()
+	t, err := d.next()
 	if err != nil {
 		return err
 	}
