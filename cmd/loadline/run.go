@@ -97,16 +97,27 @@ func (a *app) runScenario(ctx context.Context, o *runOptions, args []string) err
 	if errors.Is(err, errLeft) {
 		return &failure{status: statusStopped, err: fmt.Errorf("left at once; the journal is valid up to the last acknowledged second: loadline report %s", r.folder)}
 	}
-	if err := r.close(); err != nil {
-		fmt.Fprintf(a.stderr, "loadline: %s\n", term.CleanLines(err.Error()))
+	if err == nil {
+		err = a.writeSummary(summary, r.folder, o.json, o.noColor)
 	}
+	a.wrapUp(r, signals)
 	if err != nil {
 		return err
 	}
-	if err := a.writeSummary(summary, r.folder, o.json, o.noColor); err != nil {
-		return err
-	}
 	return exit(int(summary.GetExitStatus()))
+}
+
+// wrapUp ends what was started for the run, when everything has been said. A signal cuts it short.
+func (a *app) wrapUp(r *preparedRun, signals <-chan os.Signal) {
+	closed := make(chan error, 1)
+	go func() { closed <- r.close() }()
+	select {
+	case err := <-closed:
+		if err != nil {
+			fmt.Fprintf(a.stderr, "loadline: %s\n", term.CleanLines(err.Error()))
+		}
+	case <-signals:
+	}
 }
 
 // watchRun shows the run until it has ended.
