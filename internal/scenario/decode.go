@@ -119,8 +119,12 @@ func placeholderHint(n *node) string {
 
 // unknown notes a field that the message does not have.
 func (d *decoder) unknown(p *path, n, key *node, md protoreflect.MessageDescriptor) {
-	known := knownFields(md)
 	at := p.field(key.value)
+	if len(d.notes) > maxExact { // nobody reads that far
+		d.at(key.at, at, "unknown field "+quote(key.value), "")
+		return
+	}
+	known := knownFields(md)
 	hint := "known here: " + list(known, "and")
 	if near := nearest(key.value, known); near != "" {
 		hint = "did you mean " + near + "? " + hint
@@ -193,6 +197,10 @@ func (d *decoder) listField(p *path, n *node, l protoreflect.List, fd protorefle
 		d.wrongType(p, n, "a list")
 		return
 	}
+	if most := fieldRules(fd).GetRepeated(); most.HasMaxItems() && uint64(len(n.items)) > most.GetMaxItems() {
+		d.at(n.at, p, tooMany(len(n.items), most.GetMaxItems()), "")
+		return
+	}
 	fresh := func(protoreflect.FieldDescriptor) protoreflect.Value { return l.NewElement() }
 	for i, item := range n.items {
 		at := p.index(i)
@@ -203,6 +211,11 @@ func (d *decoder) listField(p *path, n *node, l protoreflect.List, fd protorefle
 		}
 		l.Append(v)
 	}
+}
+
+// tooMany is what is wrong with a list beyond its limit.
+func tooMany(n int, most uint64) string {
+	return fmt.Sprintf("has %s elements; the most is %s", thousands(float64(n)), thousands(float64(most)))
 }
 
 func (d *decoder) mapField(p *path, n *node, m protoreflect.Map, fd protoreflect.FieldDescriptor) {

@@ -136,7 +136,7 @@ func (c *ruleChecker) mapField(p *path, fd protoreflect.FieldDescriptor, rules *
 func (c *ruleChecker) list(p *path, fd protoreflect.FieldDescriptor, rules *validate.RepeatedRules, l protoreflect.List) {
 	n := uint64(l.Len())
 	if rules.HasMaxItems() && n > rules.GetMaxItems() {
-		c.value(p, fmt.Sprintf("has %s elements; the most is %s", thousands(float64(n)), thousands(float64(rules.GetMaxItems()))), "")
+		c.value(p, tooMany(l.Len(), rules.GetMaxItems()), "")
 		return
 	}
 	if n < rules.GetMinItems() {

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // Errors of durations.
@@ -125,9 +126,9 @@ func nearest(word string, known []string) string {
 	if word == "" || len(word) > longest {
 		return ""
 	}
-	best, least := "", 0
+	best, least, meant := "", 0, plain(word)
 	for _, k := range known {
-		far := distance(plain(word), plain(k))
+		far := distance(meant, plain(k))
 		if far <= max(1, min(len(word), len(k))/3) && (best == "" || far < least) {
 			best, least = k, far
 		}
@@ -137,7 +138,12 @@ func nearest(word string, known []string) string {
 
 // plain removes what people mix up between spellings of one name.
 func plain(s string) string {
-	return strings.NewReplacer("_", "", "-", "", " ", "").Replace(strings.ToLower(s))
+	return strings.Map(func(c rune) rune {
+		if c == '_' || c == '-' || c == ' ' {
+			return -1
+		}
+		return unicode.ToLower(c)
+	}, s)
 }
 
 // distance is the number of insertions, deletions, replacements and swaps of neighbours between
