@@ -7,40 +7,42 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// sequence checks the numbers of one agent's windows; a state machine without I/O.
+// Sequence checks the numbers of one agent's windows; a state machine without I/O. The zero value is
+// an agent that has sent nothing.
 //
 //	durable ≤ accepted; the next new window has number accepted + 1
-type sequence struct {
+type Sequence struct {
 	accepted, durable    uint64
 	closed, totalsStored bool
 }
 
-// verdict on a window's number.
-type verdict int
+// Verdict on a window's number.
+type Verdict int
 
+// The verdicts.
 const (
-	// fresh: the next window; it must be appended.
-	fresh verdict = iota + 1
-	// repeated: accepted before; it is acknowledged (again) once durable, and dropped.
-	repeated
-	// gap: a window before it is missing.
-	gap
-	// late: the agent's totals were taken; nothing may follow.
-	late
+	// Fresh: the next window; it must be appended.
+	Fresh Verdict = iota + 1
+	// Repeated: accepted before; it is acknowledged (again) once durable, and dropped.
+	Repeated
+	// Gap: a window before it is missing.
+	Gap
+	// Late: the agent's totals were taken; nothing may follow.
+	Late
 )
 
-// offer judges the number of a window and accepts a fresh one.
-func (s *sequence) offer(n uint64) verdict {
+// Offer judges the number of a window and accepts a fresh one.
+func (s *Sequence) Offer(n uint64) Verdict {
 	switch {
 	case n >= 1 && n <= s.accepted:
-		return repeated
+		return Repeated
 	case s.closed:
-		return late
+		return Late
 	case n != s.accepted+1:
-		return gap
+		return Gap
 	}
 	s.accepted = n
-	return fresh
+	return Fresh
 }
 
 // Inbox is the state of one agent's results over all its streams. The zero value is an agent that
@@ -49,7 +51,7 @@ type Inbox struct {
 	taking sync.Mutex // one message at a time, whatever the number of streams
 
 	mu        sync.Mutex
-	sequence  sequence
+	sequence  Sequence
 	listeners map[chan struct{}]bool
 }
 
@@ -59,15 +61,15 @@ func (b *Inbox) take(n uint64, add func(durable func()) error) error {
 	b.taking.Lock()
 	defer b.taking.Unlock()
 	b.mu.Lock()
-	judged, want := b.sequence.offer(n), b.sequence.accepted+1
+	judged, want := b.sequence.Offer(n), b.sequence.accepted+1
 	b.mu.Unlock()
 	switch judged {
-	case repeated:
+	case Repeated:
 		b.notify()
 		return nil
-	case late:
+	case Late:
 		return status.Error(codes.FailedPrecondition, "a window came after the agent's totals")
-	case gap:
+	case Gap:
 		return status.Errorf(codes.OutOfRange, "window %d came, window %d is missing", n, want)
 	}
 	err := add(func() {

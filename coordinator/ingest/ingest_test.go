@@ -212,21 +212,21 @@ func TestRefusals(t *testing.T) {
 // Whatever is repeated, skipped or reordered, each number is accepted once and in order.
 func TestSequenceAcceptsEveryNumberOnceAndInOrder(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		var s sequence
+		var s Sequence
 		next := uint64(1)
 		for _, n := range rapid.SliceOf(rapid.Uint64Range(0, 20)).Draw(t, "numbers") {
-			got := s.offer(n)
+			got := s.Offer(n)
 			switch {
 			case n == next:
-				if got != fresh {
+				if got != Fresh {
 					t.Fatalf("window %d judged %d, want fresh", n, got)
 				}
 				next++
 			case n >= 1 && n < next:
-				if got != repeated {
+				if got != Repeated {
 					t.Fatalf("window %d judged %d, want repeated", n, got)
 				}
-			case got != gap:
+			case got != Gap:
 				t.Fatalf("window %d judged %d, want gap", n, got)
 			}
 		}
