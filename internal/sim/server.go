@@ -75,7 +75,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	select {
 	case <-ctx.Done():
 		s.Close()
-		err = shutDown(web)
+		err = shutDown(context.WithoutCancel(ctx), web)
 		<-failed
 	case err = <-failed:
 		s.Close()
@@ -85,8 +85,8 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 }
 
 // shutDown waits for the handlers, which have been told to stop, and cuts those that do not.
-func shutDown(web *http.Server) error {
-	ctx, cancel := context.WithTimeout(context.Background(), shutdownGrace)
+func shutDown(ctx context.Context, web *http.Server) error {
+	ctx, cancel := context.WithTimeout(ctx, shutdownGrace)
 	defer cancel()
 	err := web.Shutdown(ctx)
 	if errors.Is(err, context.DeadlineExceeded) {
