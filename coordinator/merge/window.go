@@ -22,6 +22,10 @@ type parsed struct {
 	seriesLeftOut  uint64
 }
 
+// jitterUS: a window that begins so little before a second, by the agent's timer, belongs to it. So a
+// second does not hold two windows of an agent and the next one none.
+const jitterUS = 50_000
+
 type parsedGroup struct {
 	key      Key
 	counters Counters
@@ -62,7 +66,7 @@ func (r *Run) parseWindow(w *pb.Window) (*parsed, error) {
 	case p.recordsLeftOut > MaxCount || p.seriesLeftOut > MaxCount:
 		return nil, errCount
 	}
-	p.second = uint64(max(p.startUS, 0)) / 1_000_000
+	p.second = uint64(max(p.startUS+jitterUS, 0)) / 1_000_000
 	var err error
 	if p.groups, err = r.parseGroups(w.GetGroups()); err != nil {
 		return nil, err

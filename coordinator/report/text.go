@@ -132,7 +132,7 @@ func latency(p *page, s *pb.Summary) {
 		"ttft", "ttft_service", "itl", "max_itl", "tpot", "wait", "e2e", "e2e_service", "e2e_failed", "connect", "lateness",
 	} {
 		series := whole(s, name)
-		if series == nil || name == "wait" && whole(s, "ttft") != nil {
+		if series == nil || name == "wait" && whole(s, "ttft") != nil || !p.wide() && strings.HasSuffix(name, "_service") {
 			continue
 		}
 		t.add(p.quantiles(name, series)...)
@@ -172,11 +172,12 @@ func (p *page) quantiles(name string, e *pb.SeriesSummary) []cell {
 
 // groups shows the headline by phase and workload, where there are several.
 func groups(p *page, s *pb.Summary) {
-	t := table{head: []string{"by workload", "series", "p50", "p99", "max", "count"}}
+	title, label := labels(s)
+	t := table{head: []string{title, "series", "p50", "p99", "max", "count"}}
 	left := 0
 	seen := make(map[string]bool)
 	for _, e := range s.GetSeries() {
-		name := Clean(e.GetPhase() + "/" + e.GetWorkload())
+		name := label(e)
 		if e.GetPhase() == "" || e.GetName() != "ttft" && (e.GetName() != "e2e" || seen[name]) {
 			continue
 		}
@@ -193,6 +194,24 @@ func groups(p *page, s *pb.Summary) {
 	}
 	t.write(p)
 	p.more(left, "in summary.json")
+}
+
+// labels names groups by what tells them apart: phase, workload or both.
+func labels(s *pb.Summary) (title string, label func(*pb.SeriesSummary) string) {
+	phases, workloads := make(map[string]bool), make(map[string]bool)
+	for _, e := range s.GetSeries() {
+		if e.GetPhase() != "" {
+			phases[e.GetPhase()], workloads[e.GetWorkload()] = true, true
+		}
+	}
+	switch {
+	case len(workloads) == 1:
+		return "by phase", func(e *pb.SeriesSummary) string { return Clean(e.GetPhase()) }
+	case len(phases) == 1:
+		return "by workload", func(e *pb.SeriesSummary) string { return Clean(e.GetWorkload()) }
+	default:
+		return "by workload", func(e *pb.SeriesSummary) string { return Clean(e.GetPhase() + "/" + e.GetWorkload()) }
+	}
 }
 
 // more says how many rows are left out.
