@@ -18,8 +18,10 @@ import (
 	"time"
 
 	"github.com/loadline/loadline/agent/guard"
+	"github.com/loadline/loadline/agent/pace"
 	"github.com/loadline/loadline/agent/run"
 	"github.com/loadline/loadline/internal/bus"
+	"github.com/loadline/loadline/internal/measure"
 	pb "github.com/loadline/loadline/proto/loadline/v1"
 )
 
@@ -52,6 +54,8 @@ type Config struct {
 	Env func(string) (string, bool)
 	// Log takes what an operator should know. Nothing is logged per request.
 	Log *slog.Logger
+	// Sleeper makes what the pacer waits with; nil: pace.System. Tests in fake time give pace.Portable.
+	Sleeper func(now func() measure.Instant) pace.Sleeper
 }
 
 // Agent is one agent. New makes it, Run is its life.
@@ -75,6 +79,9 @@ type Agent struct {
 func New(config Config) (*Agent, error) {
 	if config.Bus == nil || config.Results == nil || config.Env == nil || config.Log == nil {
 		return nil, errors.New("an agent needs a bus, a results service, an environment and a log")
+	}
+	if config.Sleeper == nil {
+		config.Sleeper = pace.System
 	}
 	return &Agent{
 		config: config, log: config.Log.With("component", "agent", "agent", config.Name),

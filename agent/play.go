@@ -40,8 +40,8 @@ type player struct {
 	jobs     chan job // taken by idle workers; an arrival that finds none begins a new one
 	sessions sync.WaitGroup
 	workers  sync.WaitGroup
-	hardened sync.Mutex // guards drainTimer
-	timer    *time.Timer
+	stopping sync.Mutex
+	timer    *time.Timer // cancels what is in flight once a stop's drain time is over; guarded by stopping
 }
 
 // phase is one phase while it is played.
@@ -90,7 +90,7 @@ func (a *Agent) newPlayer(p *part, lease *guard.Lease) *player {
 		Records: records(s), Start: min(0, clock()),
 	})
 	pl.pacer = pace.New(pace.Config{
-		Now: clock, MaxLateness: s.GetLimits().GetMaxLateness().AsDuration(), Precise: s.GetPrecise(),
+		Now: clock, Sleeper: a.config.Sleeper(clock), MaxLateness: s.GetLimits().GetMaxLateness().AsDuration(), Precise: s.GetPrecise(),
 	}, pace.NewMerge(lanes...), pl)
 	return pl
 }
@@ -130,11 +130,11 @@ func (pl *player) run() {
 		}
 		ph.cancel(errRun)
 	}
-	pl.hardened.Lock()
+	pl.stopping.Lock()
 	if pl.timer != nil {
 		pl.timer.Stop()
 	}
-	pl.hardened.Unlock()
+	pl.stopping.Unlock()
 	pl.stopLoad(errRun)
 }
 
@@ -145,8 +145,8 @@ func (pl *player) stop(mode pb.StopMode) {
 		before = pl.limit.Load()
 	}
 	pl.stopLoad(errRun)
-	pl.hardened.Lock()
-	defer pl.hardened.Unlock()
+	pl.stopping.Lock()
+	defer pl.stopping.Unlock()
 	if mode == pb.StopMode_STOP_MODE_NOW {
 		pl.cancelSessions()
 	} else if pl.timer == nil {
