@@ -63,6 +63,7 @@ func (r *Run) AddEvent(e *pb.RunEvent) error {
 	if e.HasTime() {
 		event.Time = e.GetTime().AsTime()
 	}
+	r.cutKnown = false
 	byAgent, ok := r.events.agents[kind]
 	if !ok {
 		keepFirst(r.events.first, kind, event)

@@ -203,6 +203,29 @@ func (r *Run) endedByItself() bool {
 	return ended && !r.Stopped() && e.State != pb.RunState_RUN_STATE_ABORTED
 }
 
+// wentThrough says that a run that ended had load to the end of its plan: it was complete, or some
+// agent accounted for everything that it owned.
+func (r *Run) wentThrough(ended Event) bool {
+	if ended.State == pb.RunState_RUN_STATE_COMPLETE {
+		return true
+	}
+	for member, a := range r.agents {
+		if a.reported() && r.accountedForAll(member, a) {
+			return true
+		}
+	}
+	return false
+}
+
+func (r *Run) accountedForAll(member int, a *Agent) bool {
+	for i, p := range r.schedule.Phases {
+		if p.Users == 0 && a.accounted(i) < r.owners.Count(member, p.Arrivals) {
+			return false
+		}
+	}
+	return true
+}
+
 // BrokenOff says that the record ends in the middle of the run: neither an end is known nor the
 // totals of every agent, so it cannot be told what the rest of the plan would have shown.
 func (r *Run) BrokenOff() bool {
@@ -221,6 +244,13 @@ func (r *Run) BrokenOff() bool {
 // start: a stop, an abort or the end, whichever came first; the end of the last window where
 // none of them is known.
 func (r *Run) cutNS() int64 {
+	if !r.cutKnown {
+		r.cut, r.cutKnown = r.computeCut(), true
+	}
+	return r.cut
+}
+
+func (r *Run) computeCut() int64 {
 	at, known := int64(0), false
 	for _, kind := range []pb.RunEventKind{
 		pb.RunEventKind_RUN_EVENT_KIND_STOP_REQUESTED,
@@ -233,6 +263,10 @@ func (r *Run) cutNS() int64 {
 		}
 		if kind == pb.RunEventKind_RUN_EVENT_KIND_ENDED {
 			e.AtUS = max(e.AtUS, r.lastEndUS)
+			if r.wentThrough(e) {
+				// Agents are done when their last session is, which may be before the phase is.
+				e.AtUS = max(e.AtUS, r.schedule.End/1000+1)
+			}
 		}
 		if !known || e.AtUS < at {
 			at, known = e.AtUS, true

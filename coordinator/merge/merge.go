@@ -32,6 +32,9 @@ type Run struct {
 	liveSeries int
 	events     events
 
+	cut      int64 // of cutNS, while cutKnown: until something is added
+	cutKnown bool
+
 	duplicates     uint64
 	lastEndUS      int64
 	lastSecond     uint64
@@ -121,6 +124,7 @@ func (r *Run) sender(runID, name string, incarnation uint64) (*Agent, *stream, e
 }
 
 func (r *Run) add(agent *Agent, s *stream, p *parsed) {
+	r.cutKnown = false
 	s.received = s.received.add(p.sequence)
 	r.lastEndUS = max(r.lastEndUS, p.endUS)
 	r.lastSecond = max(r.lastSecond, p.second)

@@ -366,6 +366,32 @@ func TestLedgerOfAStoppedRun(t *testing.T) {
 	}
 }
 
+// Agents may be done before the last phase is: it was whole all the same, and what a dead agent
+// owned until its end is lost.
+func TestEndBeforeTheLastPhaseIsOver(t *testing.T) {
+	// The last arrival of a1 is due at 0 s, 2 s, …, 8 s; that of a2 at 9 s.
+	s := mergetest.Scenario([]*pb.Phase{mergetest.Open("hold", 1, 10*time.Second)})
+	for name, state := range map[string]pb.RunState{"complete": done, "partial": pb.RunState_RUN_STATE_PARTIAL} {
+		r := play(t, s, 8500*time.Millisecond, quick)
+		r.addEvents(mergetest.Event(started, 0), mergetest.Ended(8500*time.Millisecond, state))
+		r.addWindows(r.sent.Windows[0]...)
+		r.addTotals(r.sent.Totals[0])
+		if l := r.Ledger().Sum(all); l.Due != 10 || l.Lost != 5 {
+			t.Errorf("%s: due %d, lost %d; want 10 and a2's 5", name, l.Due, l.Lost)
+		}
+		if s := r.Span(0); s.Length() != int64(10*time.Second) {
+			t.Errorf("%s: the phase lasted %d ns, want 10 s", name, s.Length())
+		}
+	}
+	// Where no agent got to its end, the run ended there.
+	r := play(t, s, 4500*time.Millisecond, quick)
+	r.addEvents(mergetest.Event(started, 0), mergetest.Ended(4500*time.Millisecond, pb.RunState_RUN_STATE_PARTIAL))
+	r.addWindows(r.sent.Windows[0][:2]...)
+	if l := r.Ledger().Sum(all); l.Due != 5 || l.Lost != 4 {
+		t.Errorf("due %d, lost %d; want 5 and 4", l.Due, l.Lost)
+	}
+}
+
 // A journal without an end shows what had been acknowledged, and is not complete.
 func TestLedgerOfACrashedRun(t *testing.T) {
 	r := play(t, mergetest.Scenario([]*pb.Phase{mergetest.Open("hold", 100, 10*time.Second)}), 3*time.Second, quick)

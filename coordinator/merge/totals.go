@@ -15,6 +15,7 @@ func (r *Run) AddTotals(m *pb.Totals) error {
 	if err != nil {
 		return err
 	}
+	r.cutKnown = false
 	agent.stream(m.GetIncarnation()).totals = t
 	return nil
 }
