@@ -137,6 +137,9 @@ func (r *Run) notAccounted(member int, a *Agent) string {
 		owned := r.owners.Count(member, due)
 		n += owned - min(owned, a.accounted(i))
 	}
+	if n == 0 {
+		return "every arrival that it owned until then is accounted for"
+	}
 	return "nothing is known of " + count(n, "arrival") + " that it owned"
 }
 
