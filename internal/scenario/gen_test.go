@@ -60,7 +60,7 @@ func (g gen) maybe(label string) bool { return rapid.Bool().Draw(g.t, label) }
 func (g gen) text(label string, least, most int) string {
 	chars := rapid.RuneFrom([]rune("abcXYZ019 .,:;-_#'\"\\{}[]&*!|>%@`~?=/<()é漢😀\u2028\ufeff"))
 	return rapid.StringOfN(chars, least, most, -1).Filter(func(s string) bool {
-		return least == 0 || strings.TrimSpace(s) == s
+		return !strings.Contains(s, "{{") && (least == 0 || strings.TrimSpace(s) == s)
 	}).Draw(g.t, label)
 }
 
