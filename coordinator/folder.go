@@ -35,7 +35,7 @@ func writeIntent(folder string, h *pb.RunHeader, source []byte) error {
 		return fmt.Errorf("create the run folder: %w", err)
 	}
 	if _, err := os.Stat(journalFolder(folder)); err == nil {
-		return fmt.Errorf("%s holds a run already: name another folder", folder)
+		return fmt.Errorf("%s holds a run already, name another folder: %w", folder, os.ErrExist)
 	}
 	resolved := scenario.Marshal(h.GetScenario())
 	if len(source) == 0 {

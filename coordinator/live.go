@@ -330,6 +330,17 @@ func (r *liveRun) mergeEvent(e *pb.RunEvent) {
 	}
 }
 
+// incomplete says in the summary that the folder does not hold what it should: nobody may take the
+// run for one that can be looked at again.
+func (r *liveRun) incomplete(err error) {
+	r.log.Error("the run folder is not whole", "folder", r.folder, "error", err)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.writeErr = err
+	r.summary.SetExitStatus(judge.ExitUnforeseen)
+	r.summary.SetReasons(append(r.summary.GetReasons(), "the run folder is not whole: "+err.Error()))
+}
+
 // finish closes the journal, judges, and writes what the run leaves behind.
 func (r *liveRun) finish(noted <-chan struct{}) {
 	ctx, cancel := context.WithTimeout(r.coordinator.ctx, closeWait)
@@ -347,13 +358,9 @@ func (r *liveRun) finish(noted <-chan struct{}) {
 	r.mu.Lock()
 	r.summary = judge.Summarize(r.merged)
 	r.mu.Unlock()
-	err := errors.Join(closed, writeResults(r.folder, r.merged, r.summary))
-	if err != nil {
-		r.log.Error("the run folder is not whole", "folder", r.folder, "error", err)
+	if err := errors.Join(closed, writeResults(r.folder, r.merged, r.summary)); err != nil {
+		r.incomplete(err)
 	}
-	r.mu.Lock()
-	r.writeErr = err
-	r.mu.Unlock()
 	r.setStatus()
 	r.mu.Lock()
 	r.watchers.close()

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"time"
 
@@ -52,6 +53,9 @@ func (c *Coordinator) startRun(ctx context.Context, q *pb.StartRunRequest) (*liv
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
 	r, err := c.open(q, p, digest[:])
+	if errors.Is(err, os.ErrExist) {
+		return nil, status.Error(codes.AlreadyExists, err.Error())
+	}
 	if err != nil {
 		return nil, status.Error(codes.Internal, err.Error())
 	}

@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/loadline/loadline/agent/guard"
+	"github.com/loadline/loadline/agent/workload"
 	"github.com/loadline/loadline/internal/scenario"
 	pb "github.com/loadline/loadline/proto/loadline/v1"
 )
@@ -63,6 +65,36 @@ func digestFile(ctx context.Context, baseDir, path string) (*pb.FileDigest, erro
 		return nil, err
 	}
 	return pb.FileDigest_builder{Path: path, Sha256: hash.Sum(nil), Size: size}.Build(), nil
+}
+
+// checkWorkloads makes the workloads as an agent would, so that a broken line of a data set or a secret that cannot be
+// used is told with its place before anything is started.
+func checkWorkloads(s *pb.Scenario, baseDir string, env func(string) (string, bool)) error {
+	var opened []*os.File
+	defer func() {
+		for _, file := range opened {
+			_ = file.Close() // only read from
+		}
+	}()
+	open := func(path string) (io.ReaderAt, int64, error) {
+		if !filepath.IsAbs(path) {
+			path = filepath.Join(baseDir, path)
+		}
+		file, err := os.Open(path)
+		if err != nil {
+			return nil, 0, err
+		}
+		opened = append(opened, file)
+		info, err := file.Stat()
+		if err != nil {
+			return nil, 0, err
+		}
+		return file, info.Size(), nil
+	}
+	if _, err := workload.Compile(s, open, guard.Secrets(env, guard.ReadFile, &guard.Redactor{})); err != nil {
+		return badInput("%w", err)
+	}
+	return nil
 }
 
 // contextReader ends a long read when the context does.

@@ -202,6 +202,9 @@ func (a *app) prepare(ctx context.Context, o *runOptions, args []string, log *he
 	if err := checkSecrets(s, a.env); err != nil {
 		return nil, err
 	}
+	if err := checkWorkloads(s, doc.baseDir, a.env); err != nil {
+		return nil, err
+	}
 	logger := slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	r = &preparedRun{scenario: s}
 	defer func() {

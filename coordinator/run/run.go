@@ -100,6 +100,9 @@ func (m *Machine) Detail() string {
 	if m.detail != "" {
 		return m.detail
 	}
+	if m.journalFailing != 0 && m.state != Ended {
+		return "the journal cannot be written; results wait on the agents"
+	}
 	switch m.state {
 	case Preparing:
 		return "waiting until ready: " + strings.Join(m.pending(func(a *member) bool { return a.ready }), ", ")
