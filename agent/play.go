@@ -314,7 +314,8 @@ func (a *Agent) cutWindows(p *part, pl *player, over <-chan struct{}) {
 }
 
 func (p *part) push(pl *player, health *health) {
-	w := pl.recorder.Swap(pl.now())
+	// A load that was stopped before its start has a window too, and windows end within the run.
+	w := pl.recorder.Swap(max(pl.now(), measure.Instant(time.Microsecond)))
 	h := health.sample()
 	h.SetClockErrorBoundUs(uint64(max(0, p.clockBound.Load())) / 1000)
 	h.SetWindowsWaiting(uint64(p.uplink.Waiting()))
