@@ -230,19 +230,20 @@ func (u *Uplink) receive(stream receiver) (progressed bool, err error) {
 		if err != nil {
 			return progressed, err
 		}
-		if u.acknowledged(answer) {
+		done, gone := u.acknowledged(answer)
+		if done {
 			return true, nil
 		}
-		progressed = true
+		progressed = progressed || gone > 0 // the answer to a hello acknowledges nothing new
 		u.kick()
 	}
 }
 
-// acknowledged forgets what is durable at the coordinator; it reports whether that is everything.
-func (u *Uplink) acknowledged(answer *pb.PushWindowsResponse) bool {
+// acknowledged forgets what is durable at the coordinator; it reports whether that is everything,
+// and how many windows it was.
+func (u *Uplink) acknowledged(answer *pb.PushWindowsResponse) (done bool, gone int) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	gone := 0
 	for gone < u.sent && u.waiting[gone].GetSequence() <= answer.GetAcknowledged() {
 		u.bytes -= u.sizes[gone]
 		u.waiting[gone] = nil
@@ -250,5 +251,5 @@ func (u *Uplink) acknowledged(answer *pb.PushWindowsResponse) bool {
 	}
 	u.waiting, u.sizes, u.sent = u.waiting[gone:], u.sizes[gone:], u.sent-gone
 	u.done = u.done || answer.GetTotalsAcknowledged() && u.totals != nil && len(u.waiting) == 0
-	return u.done
+	return u.done, gone
 }
