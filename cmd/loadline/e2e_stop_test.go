@@ -103,4 +103,7 @@ func TestSignalBeforeTheLoad(t *testing.T) {
 	if s.GetState() != pb.SummaryState_SUMMARY_STATE_ABORTED || s.GetExitStatus() != 105 {
 		t.Errorf("state %v, exit status %d", s.GetState(), s.GetExitStatus())
 	}
+	for _, note := range s.GetNotes() {
+		t.Errorf("a run that was stopped in good order has the note: %s", note)
+	}
 }
