@@ -251,10 +251,7 @@ func (r *liveRun) Agent(name string, incarnation uint64) (*ingest.Inbox, error) 
 
 // Window implements ingest.Run: checked, appended, synced, merged, and only then called durable.
 func (r *liveRun) Window(ctx context.Context, w *pb.Window, durable func()) error {
-	r.mu.Lock()
-	err := r.merged.CheckWindow(w)
-	r.mu.Unlock()
-	if err != nil {
+	if err := r.check(func(m *merge.Run) error { return m.CheckWindow(w) }); err != nil {
 		return err
 	}
 	return r.journal.Append(ctx, pb.JournalRecord_builder{Window: w}.Build(), func() {
@@ -272,12 +269,19 @@ func (r *liveRun) Window(ctx context.Context, w *pb.Window, durable func()) erro
 	})
 }
 
+// check asks the merged run about a message, while there is one.
+func (r *liveRun) check(ask func(*merge.Run) error) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.merged == nil {
+		return fmt.Errorf("run %s has ended", r.header.GetRunId())
+	}
+	return ask(r.merged)
+}
+
 // Totals implements ingest.Run.
 func (r *liveRun) Totals(ctx context.Context, t *pb.Totals, durable func()) error {
-	r.mu.Lock()
-	err := r.merged.CheckTotals(t)
-	r.mu.Unlock()
-	if err != nil {
+	if err := r.check(func(m *merge.Run) error { return m.CheckTotals(t) }); err != nil {
 		return err
 	}
 	return r.journal.Append(ctx, pb.JournalRecord_builder{Totals: t}.Build(), func() {
@@ -364,5 +368,6 @@ func (r *liveRun) finish(noted <-chan struct{}) {
 	r.setStatus()
 	r.mu.Lock()
 	r.watchers.close()
+	r.merged = nil // the summary stays; what it was computed from is in the journal
 	r.mu.Unlock()
 }
