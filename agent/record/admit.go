@@ -92,3 +92,12 @@ func likelySeries(s *pb.Scenario) []uint32 {
 	}
 	return out
 }
+
+// streams tells for each workload whether its answers are streams of tokens.
+func streams(s *pb.Scenario) []bool {
+	out := make([]bool, 0, len(s.GetWorkloads()))
+	for _, series := range likelySeries(s) {
+		out = append(out, series&(1<<measure.TTFT) != 0)
+	}
+	return out
+}

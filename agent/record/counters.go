@@ -39,6 +39,8 @@ const (
 	tokensFromEvents
 	tokensDiffer
 	tokensDifference
+	requestsCanceledLate
+	requestsCanceledSilent
 
 	numCounters
 )
@@ -55,7 +57,9 @@ func (c *counters) add(o *counters) {
 type request struct {
 	good      goodness
 	overRange uint64
-	inSpan    bool // it ended within the phase's span
+	inSpan    bool            // it ended within the phase's span
+	drain     measure.Instant // length of the scenario's drain
+	streams   bool            // its workload is to be answered by a stream of tokens
 }
 
 // request counts a request that has ended.
@@ -77,12 +81,26 @@ func (c *counters) request(o *measure.Outcome, r *request) {
 	case o.Succeeded():
 		c.success(o, r)
 	case o.Canceled():
-		c[requestsCanceled]++
+		c.canceled(o, r)
 	default:
 		c[requestsFailed]++
 		if r.inSpan {
 			c[spanFailed]++
 		}
+	}
+}
+
+// canceled counts a request that was canceled and what it had waited for in vain. That it had a
+// stream to expect is told by its workload: a target that hangs sends no head, and without one the
+// outcome is not streamed.
+func (c *counters) canceled(o *measure.Outcome, r *request) {
+	c[requestsCanceled]++
+	if o.End-o.Due < r.drain {
+		return
+	}
+	c[requestsCanceledLate]++
+	if r.streams && len(o.Events) == 0 {
+		c[requestsCanceledSilent]++
 	}
 }
 
@@ -151,5 +169,8 @@ func (c *counters) proto() *pb.Counters {
 		TokensFromEvents:  c[tokensFromEvents],
 		TokensDiffer:      c[tokensDiffer],
 		TokensDifference:  c[tokensDifference],
+
+		RequestsCanceledLate:   c[requestsCanceledLate],
+		RequestsCanceledSilent: c[requestsCanceledSilent],
 	}.Build()
 }

@@ -63,6 +63,8 @@ type Recorder struct {
 	spans     []Span
 	admitted  []uint32  // series kept, one bit each; by pair
 	bounds    [][]bound // of a good request; by workload
+	streams   []bool    // answers are streams of tokens; by workload
+	drain     measure.Instant
 	seed      uint64
 	limit     int
 
@@ -90,6 +92,8 @@ func New(cfg Config) *Recorder {
 		spans:     cfg.Spans,
 		admitted:  admit(cfg.Scenario, MaxSeries),
 		bounds:    compileGood(cfg.Scenario),
+		streams:   streams(cfg.Scenario),
+		drain:     measure.Instant(cfg.Scenario.GetDrain().AsDuration()),
 		seed:      mix(cfg.Seed),
 		limit:     limit,
 		shards:    make([]shard, shards),
@@ -216,7 +220,9 @@ func (r *Recorder) SessionEnded(phase, workload int, due, end measure.Instant, c
 // nothing once the memory for its series is there.
 func (r *Recorder) Record(o *measure.Outcome) {
 	hash := r.hash(o)
-	request := request{good: goodness{bounds: r.bounds[o.Workload]}, inSpan: r.inSpan(o)}
+	request := request{
+		good: goodness{bounds: r.bounds[o.Workload]}, inSpan: r.inSpan(o), drain: r.drain, streams: r.streams[o.Workload],
+	}
 	s, g := r.hold(hash, o.Phase, o.Workload)
 	before := g.window[overRange]
 	o.Values(func(series measure.Series, v uint64) {

@@ -8,9 +8,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/loadline/loadline/internal/hist"
 	"github.com/loadline/loadline/internal/measure"
@@ -26,7 +28,7 @@ const (
 func scenario(phases, workloads int, change ...func(*pb.Scenario)) *pb.Scenario {
 	b := pb.Scenario_builder{Targets: []*pb.Target{pb.Target_builder{
 		Name: proto.String("chat"), Protocol: pb.Protocol_PROTOCOL_OPENAI_CHAT.Enum(),
-	}.Build()}}
+	}.Build()}, Drain: durationpb.New(30 * time.Second)}
 	for i := range phases {
 		b.Load = append(b.Load, pb.Phase_builder{Name: proto.String(fmt.Sprintf("phase-%d", i+1))}.Build())
 	}
@@ -133,6 +135,52 @@ func TestCountersOfARequest(t *testing.T) {
 			got := add(r.Swap(2 * ms)).groups[pair{}].counters
 			if d := cmp.Diff(c.want, got); d != "" {
 				t.Errorf("want -, got +:\n%s", d)
+			}
+		})
+	}
+}
+
+// What a canceled request had waited for in vain: counted from due, and in a workload that streams
+// whether or not the answer ever began.
+func TestCanceled(t *testing.T) {
+	const drain = 30_000 * ms
+	none := func(o *measure.Outcome) { o.Events = nil }
+	headless := func(o *measure.Outcome) { o.Streamed, o.Events, o.FirstByte = false, nil, measure.None }
+	unary := func(s *pb.Scenario) { s.GetWorkloads()[0].SetStream(false) }
+	plain := func(s *pb.Scenario) { s.GetTargets()[0].SetProtocol(pb.Protocol_PROTOCOL_HTTP) }
+	short := func(s *pb.Scenario) { s.SetDrain(nil) }
+	for name, c := range map[string]struct {
+		waited   measure.Instant
+		outcome  func(*measure.Outcome)
+		scenario func(*pb.Scenario)
+		want     [3]uint64 // canceled, late, silent
+	}{
+		"without a head":              {drain, headless, nil, [3]uint64{1, 1, 1}},
+		"a head and no content":       {drain, none, nil, [3]uint64{1, 1, 1}},
+		"within its answer":           {drain, nil, nil, [3]uint64{1, 1, 0}},
+		"before the drain was over":   {drain - 1, headless, nil, [3]uint64{1, 0, 0}},
+		"dispatched late":             {drain, func(o *measure.Outcome) { headless(o); o.Dispatched += 5 * ms }, nil, [3]uint64{1, 1, 1}},
+		"not to be streamed":          {drain, headless, unary, [3]uint64{1, 1, 0}},
+		"a target that has no tokens": {drain, headless, plain, [3]uint64{1, 1, 0}},
+		"no drain":                    {0, headless, short, [3]uint64{1, 1, 1}},
+		"failed":                      {drain, func(o *measure.Outcome) { headless(o); o.Class = measure.ClassReset }, nil, [3]uint64{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := scenario(1, 1)
+			if c.scenario != nil {
+				c.scenario(s)
+			}
+			r := New(Config{Scenario: s, Spans: []Span{{0, math.MaxInt64}}, Shards: 1})
+			o := answered(1, func(o *measure.Outcome) { o.Class, o.End = measure.ClassCanceled, o.Due+c.waited })
+			if c.outcome != nil {
+				c.outcome(o)
+			}
+			r.Record(o)
+			for what, g := range map[string]*pb.Group{"window": r.Swap(2 * drain).GetGroups()[0], "totals": r.Totals().GetGroups()[0]} {
+				n := g.GetCounters()
+				if got := [3]uint64{n.GetRequestsCanceled(), n.GetRequestsCanceledLate(), n.GetRequestsCanceledSilent()}; got != c.want {
+					t.Errorf("%s: %v, want %v", what, got, c.want)
+				}
 			}
 		})
 	}
@@ -270,6 +318,7 @@ func TestInFlight(t *testing.T) {
 func TestRecordAllocatesNothing(t *testing.T) {
 	r := recorder(4, 200)
 	good, bad := answered(1), answered(2, failed)
+	hung := answered(3, func(o *measure.Outcome) { o.Class, o.Events, o.End = measure.ClassCanceled, nil, o.Due+31_000*ms })
 	cycle := func() {
 		for n := range uint64(500) {
 			good.ID.Number, bad.ID.Number = n, n+1000
@@ -277,6 +326,7 @@ func TestRecordAllocatesNothing(t *testing.T) {
 			r.Started(0, 0, good.Due)
 			r.Record(good)
 			r.Record(bad)
+			r.Record(hung)
 			r.SessionEnded(0, 0, good.Due, good.End, "")
 		}
 	}

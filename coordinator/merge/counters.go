@@ -43,6 +43,8 @@ const (
 	TokensFromEvents
 	TokensDiffer
 	TokensDifference
+	RequestsCanceledLate
+	RequestsCanceledSilent
 	NumCounters
 )
 
@@ -89,6 +91,7 @@ func countersOf(m *pb.Counters) (Counters, error) {
 		BytesIn: m.GetBytesIn(), BytesOut: m.GetBytesOut(),
 		TokensFromServer: m.GetTokensFromServer(), TokensFromEvents: m.GetTokensFromEvents(),
 		TokensDiffer: m.GetTokensDiffer(), TokensDifference: m.GetTokensDifference(),
+		RequestsCanceledLate: m.GetRequestsCanceledLate(), RequestsCanceledSilent: m.GetRequestsCanceledSilent(),
 	}
 	for i, v := range c {
 		if v > MaxCount {
@@ -106,7 +109,7 @@ func (c Counter) String() string {
 		"input_tokens", "output_tokens", "span_succeeded", "span_failed", "span_good", "span_input_tokens",
 		"span_output_tokens", "coalesced", "content_events", "over_range", "connections_new",
 		"connections_reused", "bytes_in", "bytes_out", "tokens_from_server", "tokens_from_events",
-		"tokens_differ", "tokens_difference",
+		"tokens_differ", "tokens_difference", "requests_canceled_late", "requests_canceled_silent",
 	}
 	if c < 0 || c >= NumCounters {
 		return "?"

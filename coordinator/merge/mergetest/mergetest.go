@@ -106,12 +106,14 @@ type Arrival struct {
 
 // Answer says what became of an arrival. The zero value is a success at once.
 type Answer struct {
+	// E2E of a canceled request is how long it had waited.
 	Lateness, TTFT, ITL, E2E time.Duration
 	// Class of failure, "canceled", or empty for success.
 	Class string
 	// Missed, Shed: no session was started. Unfinished: it was, and its end is not reported.
 	Missed, Shed, Unfinished bool
-	OutputTokens             uint64
+	// OutputTokens of a canceled request are those that had come; 0: no content had.
+	OutputTokens uint64
 }
 
 // Sent is what the agents of a run sent.
@@ -140,9 +142,10 @@ func Play(h *pb.RunHeader, until time.Duration, answer func(Arrival) Answer) (Se
 		weights[i] = m.GetWeight()
 	}
 	owners := schedule.NewOwnership(weights)
+	drain := h.GetScenario().GetDrain().AsDuration()
 	players := make([]*player, len(weights))
 	for i, m := range h.GetPlan().GetMembers() {
-		players[i] = &player{name: m.GetAgent(), seconds: map[int64]*second{}}
+		players[i] = &player{name: m.GetAgent(), drain: drain, seconds: map[int64]*second{}}
 	}
 	for _, p := range compiled.Phases {
 		for w := p.Walk(0); ; {
@@ -182,6 +185,7 @@ type second struct {
 
 type player struct {
 	name    string
+	drain   time.Duration
 	seconds map[int64]*second
 }
 
@@ -230,7 +234,11 @@ func (p *player) play(a Arrival, x Answer, phaseEnd int64) {
 	s.most[a.Phase]++
 	if !x.Unfinished {
 		end := a.Due + int64(x.E2E)
-		p.at(end, k).end(a, x, end < phaseEnd)
+		t := p.at(end, k)
+		t.end(a, x, end < phaseEnd)
+		if x.Class == measure.ClassCanceled && x.E2E >= p.drain {
+			t.outlasted(x)
+		}
 	}
 }
 
@@ -258,6 +266,15 @@ func (t *tally) end(a Arrival, x Answer, within bool) {
 		if h := a.Number*0x9e3779b97f4a7c15 + 1; h < e.GetExampleHash() {
 			e.SetExampleHash(h)
 		}
+	}
+}
+
+// outlasted counts a canceled request that had waited as long as the drain. The workloads of tests
+// stream where any of their requests is canceled.
+func (t *tally) outlasted(x Answer) {
+	t.counters.RequestsCanceledLate++
+	if x.OutputTokens == 0 {
+		t.counters.RequestsCanceledSilent++
 	}
 }
 
@@ -381,4 +398,6 @@ func add(to, c *pb.Counters_builder) {
 	to.SpanOutputTokens += c.SpanOutputTokens
 	to.ContentEvents += c.ContentEvents
 	to.TokensFromServer += c.TokensFromServer
+	to.RequestsCanceledLate += c.RequestsCanceledLate
+	to.RequestsCanceledSilent += c.RequestsCanceledSilent
 }

@@ -1028,39 +1028,41 @@ func (b0 Group_builder) Build() *Group {
 
 // Counters are sums over a window, or over a whole run.
 type Counters struct {
-	state                        protoimpl.MessageState `protogen:"opaque.v1"`
-	xxx_hidden_Due               uint64                 `protobuf:"varint,1,opt,name=due"`
-	xxx_hidden_Started           uint64                 `protobuf:"varint,2,opt,name=started"`
-	xxx_hidden_Missed            uint64                 `protobuf:"varint,3,opt,name=missed"`
-	xxx_hidden_Shed              uint64                 `protobuf:"varint,4,opt,name=shed"`
-	xxx_hidden_SessionsSucceeded uint64                 `protobuf:"varint,5,opt,name=sessions_succeeded,json=sessionsSucceeded"`
-	xxx_hidden_SessionsFailed    uint64                 `protobuf:"varint,6,opt,name=sessions_failed,json=sessionsFailed"`
-	xxx_hidden_SessionsCanceled  uint64                 `protobuf:"varint,7,opt,name=sessions_canceled,json=sessionsCanceled"`
-	xxx_hidden_RequestsSent      uint64                 `protobuf:"varint,8,opt,name=requests_sent,json=requestsSent"`
-	xxx_hidden_RequestsSucceeded uint64                 `protobuf:"varint,9,opt,name=requests_succeeded,json=requestsSucceeded"`
-	xxx_hidden_RequestsFailed    uint64                 `protobuf:"varint,10,opt,name=requests_failed,json=requestsFailed"`
-	xxx_hidden_RequestsCanceled  uint64                 `protobuf:"varint,11,opt,name=requests_canceled,json=requestsCanceled"`
-	xxx_hidden_Good              uint64                 `protobuf:"varint,12,opt,name=good"`
-	xxx_hidden_InputTokens       uint64                 `protobuf:"varint,13,opt,name=input_tokens,json=inputTokens"`
-	xxx_hidden_OutputTokens      uint64                 `protobuf:"varint,14,opt,name=output_tokens,json=outputTokens"`
-	xxx_hidden_SpanSucceeded     uint64                 `protobuf:"varint,15,opt,name=span_succeeded,json=spanSucceeded"`
-	xxx_hidden_SpanFailed        uint64                 `protobuf:"varint,16,opt,name=span_failed,json=spanFailed"`
-	xxx_hidden_SpanGood          uint64                 `protobuf:"varint,17,opt,name=span_good,json=spanGood"`
-	xxx_hidden_SpanInputTokens   uint64                 `protobuf:"varint,18,opt,name=span_input_tokens,json=spanInputTokens"`
-	xxx_hidden_SpanOutputTokens  uint64                 `protobuf:"varint,19,opt,name=span_output_tokens,json=spanOutputTokens"`
-	xxx_hidden_Coalesced         uint64                 `protobuf:"varint,20,opt,name=coalesced"`
-	xxx_hidden_ContentEvents     uint64                 `protobuf:"varint,21,opt,name=content_events,json=contentEvents"`
-	xxx_hidden_OverRange         uint64                 `protobuf:"varint,22,opt,name=over_range,json=overRange"`
-	xxx_hidden_ConnectionsNew    uint64                 `protobuf:"varint,23,opt,name=connections_new,json=connectionsNew"`
-	xxx_hidden_ConnectionsReused uint64                 `protobuf:"varint,24,opt,name=connections_reused,json=connectionsReused"`
-	xxx_hidden_BytesIn           uint64                 `protobuf:"varint,25,opt,name=bytes_in,json=bytesIn"`
-	xxx_hidden_BytesOut          uint64                 `protobuf:"varint,26,opt,name=bytes_out,json=bytesOut"`
-	xxx_hidden_TokensFromServer  uint64                 `protobuf:"varint,27,opt,name=tokens_from_server,json=tokensFromServer"`
-	xxx_hidden_TokensFromEvents  uint64                 `protobuf:"varint,28,opt,name=tokens_from_events,json=tokensFromEvents"`
-	xxx_hidden_TokensDiffer      uint64                 `protobuf:"varint,29,opt,name=tokens_differ,json=tokensDiffer"`
-	xxx_hidden_TokensDifference  uint64                 `protobuf:"varint,30,opt,name=tokens_difference,json=tokensDifference"`
-	unknownFields                protoimpl.UnknownFields
-	sizeCache                    protoimpl.SizeCache
+	state                             protoimpl.MessageState `protogen:"opaque.v1"`
+	xxx_hidden_Due                    uint64                 `protobuf:"varint,1,opt,name=due"`
+	xxx_hidden_Started                uint64                 `protobuf:"varint,2,opt,name=started"`
+	xxx_hidden_Missed                 uint64                 `protobuf:"varint,3,opt,name=missed"`
+	xxx_hidden_Shed                   uint64                 `protobuf:"varint,4,opt,name=shed"`
+	xxx_hidden_SessionsSucceeded      uint64                 `protobuf:"varint,5,opt,name=sessions_succeeded,json=sessionsSucceeded"`
+	xxx_hidden_SessionsFailed         uint64                 `protobuf:"varint,6,opt,name=sessions_failed,json=sessionsFailed"`
+	xxx_hidden_SessionsCanceled       uint64                 `protobuf:"varint,7,opt,name=sessions_canceled,json=sessionsCanceled"`
+	xxx_hidden_RequestsSent           uint64                 `protobuf:"varint,8,opt,name=requests_sent,json=requestsSent"`
+	xxx_hidden_RequestsSucceeded      uint64                 `protobuf:"varint,9,opt,name=requests_succeeded,json=requestsSucceeded"`
+	xxx_hidden_RequestsFailed         uint64                 `protobuf:"varint,10,opt,name=requests_failed,json=requestsFailed"`
+	xxx_hidden_RequestsCanceled       uint64                 `protobuf:"varint,11,opt,name=requests_canceled,json=requestsCanceled"`
+	xxx_hidden_Good                   uint64                 `protobuf:"varint,12,opt,name=good"`
+	xxx_hidden_InputTokens            uint64                 `protobuf:"varint,13,opt,name=input_tokens,json=inputTokens"`
+	xxx_hidden_OutputTokens           uint64                 `protobuf:"varint,14,opt,name=output_tokens,json=outputTokens"`
+	xxx_hidden_SpanSucceeded          uint64                 `protobuf:"varint,15,opt,name=span_succeeded,json=spanSucceeded"`
+	xxx_hidden_SpanFailed             uint64                 `protobuf:"varint,16,opt,name=span_failed,json=spanFailed"`
+	xxx_hidden_SpanGood               uint64                 `protobuf:"varint,17,opt,name=span_good,json=spanGood"`
+	xxx_hidden_SpanInputTokens        uint64                 `protobuf:"varint,18,opt,name=span_input_tokens,json=spanInputTokens"`
+	xxx_hidden_SpanOutputTokens       uint64                 `protobuf:"varint,19,opt,name=span_output_tokens,json=spanOutputTokens"`
+	xxx_hidden_Coalesced              uint64                 `protobuf:"varint,20,opt,name=coalesced"`
+	xxx_hidden_ContentEvents          uint64                 `protobuf:"varint,21,opt,name=content_events,json=contentEvents"`
+	xxx_hidden_OverRange              uint64                 `protobuf:"varint,22,opt,name=over_range,json=overRange"`
+	xxx_hidden_ConnectionsNew         uint64                 `protobuf:"varint,23,opt,name=connections_new,json=connectionsNew"`
+	xxx_hidden_ConnectionsReused      uint64                 `protobuf:"varint,24,opt,name=connections_reused,json=connectionsReused"`
+	xxx_hidden_BytesIn                uint64                 `protobuf:"varint,25,opt,name=bytes_in,json=bytesIn"`
+	xxx_hidden_BytesOut               uint64                 `protobuf:"varint,26,opt,name=bytes_out,json=bytesOut"`
+	xxx_hidden_TokensFromServer       uint64                 `protobuf:"varint,27,opt,name=tokens_from_server,json=tokensFromServer"`
+	xxx_hidden_TokensFromEvents       uint64                 `protobuf:"varint,28,opt,name=tokens_from_events,json=tokensFromEvents"`
+	xxx_hidden_TokensDiffer           uint64                 `protobuf:"varint,29,opt,name=tokens_differ,json=tokensDiffer"`
+	xxx_hidden_TokensDifference       uint64                 `protobuf:"varint,30,opt,name=tokens_difference,json=tokensDifference"`
+	xxx_hidden_RequestsCanceledLate   uint64                 `protobuf:"varint,31,opt,name=requests_canceled_late,json=requestsCanceledLate"`
+	xxx_hidden_RequestsCanceledSilent uint64                 `protobuf:"varint,32,opt,name=requests_canceled_silent,json=requestsCanceledSilent"`
+	unknownFields                     protoimpl.UnknownFields
+	sizeCache                         protoimpl.SizeCache
 }
 
 func (x *Counters) Reset() {
@@ -1298,6 +1300,20 @@ func (x *Counters) GetTokensDifference() uint64 {
 	return 0
 }
 
+func (x *Counters) GetRequestsCanceledLate() uint64 {
+	if x != nil {
+		return x.xxx_hidden_RequestsCanceledLate
+	}
+	return 0
+}
+
+func (x *Counters) GetRequestsCanceledSilent() uint64 {
+	if x != nil {
+		return x.xxx_hidden_RequestsCanceledSilent
+	}
+	return 0
+}
+
 func (x *Counters) SetDue(v uint64) {
 	x.xxx_hidden_Due = v
 }
@@ -1418,6 +1434,14 @@ func (x *Counters) SetTokensDifference(v uint64) {
 	x.xxx_hidden_TokensDifference = v
 }
 
+func (x *Counters) SetRequestsCanceledLate(v uint64) {
+	x.xxx_hidden_RequestsCanceledLate = v
+}
+
+func (x *Counters) SetRequestsCanceledSilent(v uint64) {
+	x.xxx_hidden_RequestsCanceledSilent = v
+}
+
 type Counters_builder struct {
 	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
 
@@ -1481,6 +1505,12 @@ type Counters_builder struct {
 	TokensDiffer uint64
 	// Sum of the differences, without sign.
 	TokensDifference uint64
+	// Of requests_canceled, those that had waited at least the scenario's drain since they were due. From due, as
+	// e2e and ttft are measured: so these are known to have taken longer than any bound up to the drain.
+	RequestsCanceledLate uint64
+	// Of requests_canceled_late, those of workloads that stream from a model and without any content event when they
+	// were canceled: their first token is known to have taken as long.
+	RequestsCanceledSilent uint64
 }
 
 func (b0 Counters_builder) Build() *Counters {
@@ -1517,6 +1547,8 @@ func (b0 Counters_builder) Build() *Counters {
 	x.xxx_hidden_TokensFromEvents = b.TokensFromEvents
 	x.xxx_hidden_TokensDiffer = b.TokensDiffer
 	x.xxx_hidden_TokensDifference = b.TokensDifference
+	x.xxx_hidden_RequestsCanceledLate = b.RequestsCanceledLate
+	x.xxx_hidden_RequestsCanceledSilent = b.RequestsCanceledSilent
 	return m0
 }
 
@@ -3127,7 +3159,7 @@ const file_loadline_v1_results_proto_rawDesc = "" +
 	"\bworkload\x18\x02 \x01(\rR\bworkload\x121\n" +
 	"\bcounters\x18\x03 \x01(\v2\x15.loadline.v1.CountersR\bcounters\x12/\n" +
 	"\x06errors\x18\x04 \x03(\v2\x17.loadline.v1.ClassCountR\x06errors\x12/\n" +
-	"\x06series\x18\x05 \x03(\v2\x17.loadline.v1.SeriesDataR\x06series\"\xce\b\n" +
+	"\x06series\x18\x05 \x03(\v2\x17.loadline.v1.SeriesDataR\x06series\"\xbe\t\n" +
 	"\bCounters\x12\x10\n" +
 	"\x03due\x18\x01 \x01(\x04R\x03due\x12\x18\n" +
 	"\astarted\x18\x02 \x01(\x04R\astarted\x12\x16\n" +
@@ -3161,7 +3193,9 @@ const file_loadline_v1_results_proto_rawDesc = "" +
 	"\x12tokens_from_server\x18\x1b \x01(\x04R\x10tokensFromServer\x12,\n" +
 	"\x12tokens_from_events\x18\x1c \x01(\x04R\x10tokensFromEvents\x12#\n" +
 	"\rtokens_differ\x18\x1d \x01(\x04R\ftokensDiffer\x12+\n" +
-	"\x11tokens_difference\x18\x1e \x01(\x04R\x10tokensDifference\"u\n" +
+	"\x11tokens_difference\x18\x1e \x01(\x04R\x10tokensDifference\x124\n" +
+	"\x16requests_canceled_late\x18\x1f \x01(\x04R\x14requestsCanceledLate\x128\n" +
+	"\x18requests_canceled_silent\x18  \x01(\x04R\x16requestsCanceledSilent\"u\n" +
 	"\n" +
 	"ClassCount\x12\x14\n" +
 	"\x05class\x18\x01 \x01(\tR\x05class\x12\x14\n" +
