@@ -27,8 +27,11 @@ type answers struct {
 	failed   uint64
 	silent   uint64 // missed, shed, lost, unfinished
 	canceled uint64
-	// outlasted is how many of failed were canceled at the end of the drain time, and so took
-	// longer than the bound.
+	// cut is how many of canceled had waited less than the drain time: a stop cut them off, and
+	// they might have been fast.
+	cut uint64
+	// outlasted is how many of failed were canceled when the drain time was over, and so are
+	// known to have taken longer than the bound.
 	outlasted uint64
 	parts     silence
 }
@@ -105,13 +108,19 @@ func weighQuantile(o *pb.Objective, s scope) bracket {
 	default:
 		a = ofRequests(s.ledger, h.Count())
 	}
-	if s.outlasted && (series == measure.E2E || series == measure.Session) {
-		a.failed, a.outlasted, a.canceled = a.failed+a.canceled, a.canceled, 0
-	}
+	a.canceledAt(s)
 	return bracket{
 		observed: observed, samples: a.all(), answers: a,
-		fast: ranked(h, p, a.silent, a.failed), slow: ranked(h, p, 0, a.failed+a.unanswered()),
+		fast: ranked(h, p, a.silent+a.cut, a.failed), slow: ranked(h, p, 0, a.failed+a.unanswered()),
 	}
+}
+
+// canceledAt tells the canceled ones apart by how long they had waited.
+func (a *answers) canceledAt(s scope) {
+	a.outlasted = min(s.outlasted, a.canceled)
+	a.failed, a.canceled = a.failed+a.outlasted, a.canceled-a.outlasted
+	early := s.counters[merge.RequestsCanceled] - min(s.counters[merge.RequestsCanceled], s.counters[merge.RequestsCanceledLate])
+	a.cut = min(early, a.canceled)
 }
 
 // ranked is the p-quantile of the values of h together with `fast` values below all of them and

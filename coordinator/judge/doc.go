@@ -2,13 +2,18 @@
 //
 // Each objective is judged twice. Once every arrival without an answer (missed, shed, lost,
 // unfinished) counts as infinitely slow and failed; once as fast and good. Where both agree, that
-// stands; else the objective is undecided. A request that the scenario canceled at the end of
-// its drain time got no answer either: it counts as infinitely slow the first time, and is left
-// out the second time, because what ran out of its time was not fast. In e2e and session it is
-// infinitely slow both times where the bound is no longer than the drain time, which it outlasted
-// (3.2 of the reliability page); its first token may have been fast. A failed request is
-// infinitely slow in a quantile of latency both times. Means, smallest and largest values and
-// itl use measured values only.
+// stands; else the objective is undecided. A failed request is infinitely slow in a quantile of
+// latency both times. Means, smallest and largest values and itl use measured values only.
+//
+// A canceled request got no answer either and counts as infinitely slow the first time. The second
+// time, in a quantile of latency, it depends on how long it had waited since it was due:
+//
+//   - the drain time at least, and the bound is no longer: it is infinitely slow again (3.2 of the
+//     reliability page) in e2e and session, and in ttft, ttft_service and ttfo where no content
+//     had come. So a target that hangs fails.
+//   - the drain time at least, else: it is left out, because what ran out of its time was not fast;
+//     but its first token may have been, or the bound is longer than what it had.
+//   - less: a stop cut it off, and it counts as fast, as every arrival of which nothing is known.
 //
 // A quantile needs the sample size of M7 of the reliability page, else it is undecided.
 //

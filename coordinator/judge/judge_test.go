@@ -114,7 +114,9 @@ func every(n uint64, f func(*answer)) func(arrival) answer {
 func slow(x *answer)                                  { x.TTFT, x.E2E = 2*time.Second, 3*time.Second }
 func broken(x *answer)                                { x.Class = "http_500" }
 func shed(x *answer)                                  { x.Shed = true }
-func canceled(x *answer)                              { x.Class = "canceled" }
+func canceled(x *answer)                              { x.Class, x.E2E = "canceled", 31*time.Second } // in the middle of its answer
+func hung(x *answer)                                  { canceled(x); x.OutputTokens = 0 }
+func cut(x *answer)                                   { hung(x); x.E2E = 29 * time.Second } // before the drain was over
 func unfinished(x *answer)                            { x.Unfinished = true }
 func everything(f func(*answer)) func(arrival) answer { return every(1, f) }
 

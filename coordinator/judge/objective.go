@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/loadline/loadline/coordinator/merge"
+	"github.com/loadline/loadline/internal/measure"
 	pb "github.com/loadline/loadline/proto/loadline/v1"
 )
 
@@ -70,7 +71,7 @@ func failedAlone(o *pb.Objective, b bracket) bool {
 	if b.answers.failed == 0 || !math.IsInf(b.fast, 1) {
 		return false
 	}
-	known := b.answers.measured + b.answers.failed + b.answers.silent
+	known := b.answers.measured + b.answers.failed + b.answers.silent + b.answers.cut
 	return b.answers.measured == 0 || decisive(b.answers.failed, known, o.GetQuantile())
 }
 
@@ -152,7 +153,7 @@ func failureReason(o *pb.Objective, b bracket) string {
 	bound := Quantity(o.GetBound(), unit)
 	if math.IsInf(b.fast, 1) {
 		return fmt.Sprintf("%s has no finite value: %s, and that counts as infinitely slow; the bound is %s",
-			subject(o), failedWords(a), bound)
+			subject(o), failedWords(o, a), bound)
 	}
 	value := b.observed
 	tail := ""
@@ -161,21 +162,25 @@ func failureReason(o *pb.Objective, b bracket) string {
 	} else if holds(o, value) {
 		// What was measured holds: it is the failed requests in the denominator that decide.
 		value = b.fast
-		tail = "; " + failedWords(a) + ", and that counts as infinitely slow"
+		tail = "; " + failedWords(o, a) + ", and that counts as infinitely slow"
 	}
 	return fmt.Sprintf("%s is %s, %s the bound of %s%s", subject(o), Quantity(value, unit), beyond(o), bound, tail)
 }
 
 // failedWords says what counts as infinitely slow both times.
-func failedWords(a answers) string {
-	switch {
-	case a.outlasted == 0:
-		return fmt.Sprintf("%s of %s requests failed", Count(a.failed), Count(a.all()))
-	case a.outlasted == a.failed:
-		return fmt.Sprintf("%s of %s requests had no end when the drain time was over", Count(a.failed), Count(a.all()))
-	default:
-		return fmt.Sprintf("%s of %s requests failed or had no end when the drain time was over", Count(a.failed), Count(a.all()))
+func failedWords(o *pb.Objective, a answers) string {
+	missing := "had no first token when the drain time was over"
+	if s, _ := seriesOf(o); s == measure.E2E || s == measure.Session {
+		missing = "had no end when the drain time was over"
 	}
+	what := "failed or " + missing
+	switch a.outlasted {
+	case 0:
+		what = "failed"
+	case a.failed:
+		what = missing
+	}
+	return fmt.Sprintf("%s of %s requests %s", Count(a.failed), Count(a.all()), what)
 }
 
 func sampleReason(o *pb.Objective, b bracket) string {

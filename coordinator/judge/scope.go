@@ -20,9 +20,9 @@ type scope struct {
 	ledger   merge.Ledger
 	// spanNS is the length of the phases' load.
 	spanNS int64
-	// outlasted says that whatever was canceled took longer than the objective's bound: it was
-	// canceled at the end of the drain time, which is no shorter.
-	outlasted bool
+	// outlasted is how many of the canceled requests are known to have taken longer than the
+	// objective's bound to what its series measures.
+	outlasted uint64
 	// mostOutput and mostInput are the most tokens of one answer and one prompt.
 	mostOutput, mostInput uint64
 }
@@ -35,13 +35,14 @@ func (e evidence) scopeOf(o *pb.Objective) scope {
 	}
 	s := scope{
 		ledger: e.book.Sum(include), spanNS: e.span(o),
-		outlasted: !e.run.Stopped() && o.GetBound() <= float64(e.run.Scenario().GetDrain().AsDuration().Microseconds()),
 	}
+	drain := float64(e.run.Scenario().GetDrain().AsDuration().Microseconds())
 	var groups []*merge.Group
 	for k, g := range e.run.Groups() {
 		if include(k) {
 			groups = append(groups, g)
 			s.counters.Add(&g.Counters)
+			s.outlasted += outlasted(series, o.GetBound(), drain, g)
 			s.mostOutput = max(s.mostOutput, g.Histogram(measure.OutputTokens).Max())
 			s.mostInput = max(s.mostInput, g.Histogram(measure.InputTokens).Max())
 		}
@@ -51,6 +52,31 @@ func (e evidence) scopeOf(o *pb.Objective) scope {
 		s.values = e.values(o, series, groups)
 	}
 	return s
+}
+
+// outlasted counts the canceled requests of a group that are known to have taken longer than a
+// bound: those that had waited the drain out, which is no shorter, without what the series
+// measures. Bound and drain are in microseconds.
+func outlasted(series measure.Series, bound, drain float64, g *merge.Group) uint64 {
+	late, silent := g.Counters[merge.RequestsCanceledLate], g.Counters[merge.RequestsCanceledSilent]
+	switch series {
+	case measure.E2E, measure.Session: // a session is no shorter than its last request
+		if bound <= drain {
+			return late
+		}
+	case measure.TTFT, measure.TTFO:
+		if bound <= drain {
+			return silent
+		}
+	case measure.TTFTService:
+		// The wait was counted from due, and this series counts from when the request was
+		// dispatched: that was less by the lateness, at most 1 µs above the largest recorded.
+		lateness := g.Histogram(measure.Lateness)
+		if lateness.Count() > 0 && bound+float64(lateness.Max()+1) <= drain {
+			return silent
+		}
+	}
+	return 0
 }
 
 // values adds a series up over groups; the whole run's and a single group's are there already.

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/types/known/durationpb"
+
 	"github.com/loadline/loadline/coordinator/judge"
 	"github.com/loadline/loadline/coordinator/merge"
 	"github.com/loadline/loadline/coordinator/merge/mergetest"
@@ -78,6 +80,7 @@ func chat() *pb.Scenario {
 		mergetest.Discarded(mergetest.Open("warm-up", 10, 5*time.Second)), mergetest.Open("hold", 80, 15*time.Second),
 	}, mergetest.Chat("short-questions"), mergetest.Chat("golden"))
 	s.SetName("chat-launch")
+	s.SetDrain(durationpb.New(5 * time.Second))
 	s.SetSlo([]*pb.Objective{
 		mergetest.Objective("p99(ttft) < 800ms", 0.99, "ttft", 800_000),
 		mergetest.Objective("p95(e2e) < 2s", 0.95, "e2e", 2_000_000),
