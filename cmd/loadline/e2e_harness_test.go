@@ -172,13 +172,21 @@ func (p *played) read(t *testing.T) {
 	checkNoRemains(t, p.folder)
 }
 
-// wantVerdict wants an exit status, or 98 where this machine was too busy for a valid run.
+// wantVerdict wants an exit status and its verdict, or 98 where this machine was too busy for a valid run.
 func (p *played) wantVerdict(t *testing.T, status int) {
 	t.Helper()
-	if p.status == status || (p.status == 98 && !p.summary.GetValidity().GetValid()) {
-		return
+	verdicts := map[int][]pb.Verdict{
+		0:  {pb.Verdict_VERDICT_PASS, pb.Verdict_VERDICT_UNSPECIFIED},
+		97: {pb.Verdict_VERDICT_INCONCLUSIVE, pb.Verdict_VERDICT_UNSPECIFIED},
+		98: {pb.Verdict_VERDICT_INCONCLUSIVE, pb.Verdict_VERDICT_UNSPECIFIED},
+		99: {pb.Verdict_VERDICT_FAIL},
 	}
-	t.Errorf("exit status %d, want %d\n%s%s", p.status, status, &p.out, &p.err)
+	if !p.summary.GetValidity().GetValid() {
+		status = 98
+	}
+	if p.status != status || !slices.Contains(verdicts[status], p.summary.GetVerdict()) {
+		t.Errorf("exit status %d, verdict %v; want %d\n%s%s", p.status, p.summary.GetVerdict(), status, &p.out, &p.err)
+	}
 }
 
 // wantState wants a state.
