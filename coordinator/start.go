@@ -48,29 +48,33 @@ func (c *Coordinator) startRun(ctx context.Context, q *pb.StartRunRequest) (*liv
 	if err != nil {
 		return nil, status.Error(codes.Unavailable, err.Error())
 	}
-	p, err := c.plan(s, hex.EncodeToString(digest[:]), agents)
+	load, err := schedule.Compile(s)
+	if err != nil {
+		return nil, status.Errorf(codes.InvalidArgument, "the load cannot be scheduled: %v", err)
+	}
+	p, err := c.plan(s, load, hex.EncodeToString(digest[:]), agents)
 	if err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
-	r, err := c.open(q, p, digest[:])
+	r, err := c.open(q, p, load, digest[:])
 	if errors.Is(err, os.ErrExist) {
 		return nil, status.Error(codes.AlreadyExists, err.Error())
 	}
 	if err != nil {
 		return nil, status.Error(codes.Internal, err.Error())
 	}
-	if err := c.admit(q.GetRequestId(), r); err != nil {
+	if err := c.admit(q.GetRequestId(), r, waits(s, load, c.config.StartAhead)); err != nil {
 		return nil, errors.Join(status.Error(codes.ResourceExhausted, err.Error()), r.journal.Close(ctx))
 	}
 	return r, nil
 }
 
-func (c *Coordinator) plan(s *pb.Scenario, digest string, agents []*fleet.Agent) (*pb.Plan, error) {
+func (c *Coordinator) plan(s *pb.Scenario, load *schedule.Schedule, digest string, agents []*fleet.Agent) (*pb.Plan, error) {
 	roster := make([]plan.Agent, len(agents))
 	for i, a := range agents {
 		roster[i] = plan.Agent{Name: a.Info.GetName(), Incarnation: a.Incarnation, Weight: a.Weight()}
 	}
-	p, err := plan.Make(s, digest, roster)
+	p, err := plan.Make(s, load, digest, roster)
 	if err != nil {
 		return nil, err
 	}
@@ -82,12 +86,12 @@ func (c *Coordinator) plan(s *pb.Scenario, digest string, agents []*fleet.Agent)
 }
 
 // open makes the run's folder, journal and everything else that must exist before its first command.
-func (c *Coordinator) open(q *pb.StartRunRequest, p *pb.Plan, digest []byte) (*liveRun, error) {
+func (c *Coordinator) open(q *pb.StartRunRequest, p *pb.Plan, load *schedule.Schedule, digest []byte) (*liveRun, error) {
 	header := pb.RunHeader_builder{
 		Format: 1, Version: c.config.Version, RunId: p.GetRunId(), Scenario: q.GetScenario(),
 		ScenarioDigest: p.GetScenarioDigest(), Plan: p, CreatedTime: timestamppb.New(time.Now()),
 	}.Build()
-	merged, err := merge.New(header)
+	merged, err := merge.NewScheduled(header, load)
 	if err != nil {
 		return nil, err
 	}
@@ -129,11 +133,7 @@ func (r *liveRun) openFolder(source []byte) error {
 }
 
 // admit remembers the run and starts its loop.
-func (c *Coordinator) admit(requestID string, r *liveRun) error {
-	config, err := waits(r.header.GetScenario(), c.config.StartAhead)
-	if err != nil {
-		return err
-	}
+func (c *Coordinator) admit(requestID string, r *liveRun, config run.Config) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	live := 0
@@ -161,11 +161,7 @@ func (c *Coordinator) admit(requestID string, r *liveRun) error {
 }
 
 // waits fixes the lengths that the state machine waits for.
-func waits(s *pb.Scenario, ahead time.Duration) (run.Config, error) {
-	load, err := schedule.Compile(s)
-	if err != nil {
-		return run.Config{}, err
-	}
+func waits(s *pb.Scenario, load *schedule.Schedule, ahead time.Duration) run.Config {
 	config := run.Config{
 		Prepare: prepareWait, StartAhead: ahead, Load: time.Duration(load.End), Drain: s.GetDrain().AsDuration(),
 		Grace: graceWait, JournalPatience: journalPatience,
@@ -175,7 +171,7 @@ func waits(s *pb.Scenario, ahead time.Duration) (run.Config, error) {
 			config.Load = 0 // only the agents know when its sessions are used up
 		}
 	}
-	return config, nil
+	return config
 }
 
 // forgetOldest makes room for one more run; c.mu is held.

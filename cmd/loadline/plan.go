@@ -11,6 +11,7 @@ import (
 	"github.com/loadline/loadline/coordinator/plan"
 	"github.com/loadline/loadline/coordinator/report"
 	"github.com/loadline/loadline/internal/scenario"
+	"github.com/loadline/loadline/internal/schedule"
 )
 
 // planOptions are the flags of plan.
@@ -54,7 +55,11 @@ func (a *app) plan(ctx context.Context, o *planOptions, name string) error {
 		return err
 	}
 	digest := scenario.Digest(s, files)
-	p, err := plan.Make(s, hex.EncodeToString(digest[:]), roster(o.agents))
+	load, err := schedule.Compile(s)
+	if err != nil {
+		return badInput("the load cannot be scheduled: %w", err)
+	}
+	p, err := plan.Make(s, load, hex.EncodeToString(digest[:]), roster(o.agents))
 	if err != nil {
 		return badInput("%w", err)
 	}

@@ -46,16 +46,22 @@ type Run struct {
 // New returns a run without any window. The header must hold a scenario with its defaults filled
 // in and a plan with at least one member; its members own the arrivals by their weights.
 func New(h *pb.RunHeader) (*Run, error) {
+	load, err := schedule.Compile(h.GetScenario())
+	if err != nil {
+		return nil, fmt.Errorf("merge: compute the schedule: %w", err)
+	}
+	return NewScheduled(h, load)
+}
+
+// NewScheduled is New for a caller that has compiled the scenario's schedule already, which takes
+// long where there are many millions of Poisson arrivals.
+func NewScheduled(h *pb.RunHeader, load *schedule.Schedule) (*Run, error) {
 	s, members := h.GetScenario(), h.GetPlan().GetMembers()
 	if s == nil || len(members) == 0 {
 		return nil, errors.New("merge: the run's header holds no scenario or no plan with agents")
 	}
-	compiled, err := schedule.Compile(s)
-	if err != nil {
-		return nil, fmt.Errorf("merge: compute the schedule: %w", err)
-	}
 	r := &Run{
-		header: h, scenario: s, schedule: compiled, members: make(map[string]int, len(members)),
+		header: h, scenario: s, schedule: load, members: make(map[string]int, len(members)),
 		groups: make(map[Key]*Group), timeline: newTimeline(keptSeries(s)),
 		inFlight: make(map[phaseSecond]InFlight), lastEnd: make([]int64, len(s.GetLoad())),
 		classes: make(map[string]bool), events: newEvents(),

@@ -31,15 +31,11 @@ type Agent struct {
 	Weight uint32
 }
 
-// Make plans a run. The scenario has been validated and its defaults are filled in. The roster's
-// order does not matter: members stand sorted by name.
-func Make(s *pb.Scenario, digest string, agents []Agent) (*pb.Plan, error) {
+// Make plans a run. The scenario has been validated and its defaults are filled in; load is its
+// compiled schedule. The roster's order does not matter: members stand sorted by name.
+func Make(s *pb.Scenario, load *schedule.Schedule, digest string, agents []Agent) (*pb.Plan, error) {
 	if len(agents) == 0 || len(agents) > MaxAgents {
 		return nil, fmt.Errorf("a run has 1 to %d agents, there are %d", MaxAgents, len(agents))
-	}
-	load, err := schedule.Compile(s)
-	if err != nil {
-		return nil, fmt.Errorf("the load cannot be scheduled: %w", err)
 	}
 	members, err := roster(agents, s.GetLimits().GetMaxInFlight())
 	if err != nil {
