@@ -232,6 +232,9 @@ func (pl *player) session(w *worker, j job) {
 	if o.Err != "" {
 		o.Err = pl.part.redactor.Redact(o.Err)
 	}
+	if len(o.Body) > 0 { // only where the scenario asked to keep it; the driver masks what it sent, not what was made of it
+		o.Body = append(o.Body[:0], pl.part.redactor.Redact(string(o.Body))...)
+	}
 	pl.recorder.Record(o)
 	pl.recorder.SessionEnded(o.Phase, o.Workload, o.Due, o.End, o.Class)
 }
