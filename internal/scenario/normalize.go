@@ -168,12 +168,13 @@ func normalizeObjectives(s *pb.Scenario) {
 	for _, o := range s.GetSlo() {
 		normalizeObjective(o, ParseObjective)
 	}
-	good := s.GetGood()
-	for _, w := range s.GetWorkloads() {
-		good = append(good[:len(good):len(good)], w.GetGood()...)
-	}
-	for _, o := range good {
+	for _, o := range s.GetGood() {
 		normalizeObjective(o, ParseGood)
+	}
+	for _, w := range s.GetWorkloads() {
+		for _, o := range w.GetGood() {
+			normalizeObjective(o, ParseGood)
+		}
 	}
 	for _, a := range s.GetAbort() {
 		normalizeAbort(a)

@@ -2,8 +2,11 @@ package scenario_test
 
 import (
 	"errors"
+	"fmt"
+	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -82,6 +85,11 @@ func TestCheck(t *testing.T) {
 		"empty objective": {func(s *pb.Scenario) { s.SetSlo([]*pb.Objective{{}}) }, "slo[0]: the expression is empty"},
 		"deep body":       {func(s *pb.Scenario) { s.GetWorkloads()[0].SetBody(deep(100)) }, "nested deeper than 32"},
 		"not UTF-8":       {func(s *pb.Scenario) { s.SetName("\xff") }, "not UTF-8"},
+		"not a number": {func(s *pb.Scenario) {
+			s.GetWorkloads()[0].SetBody(&structpb.Struct{Fields: map[string]*structpb.Value{
+				"a": structpb.NewListValue(&structpb.ListValue{Values: []*structpb.Value{structpb.NewNumberValue(math.NaN())}}),
+			}})
+		}, "body: holds a number that is not finite"},
 	} {
 		s := valid()
 		c.spoil(s)
@@ -97,6 +105,44 @@ func TestCheck(t *testing.T) {
 	}
 	if ps := scenario.Check(nil); len(ps) == 0 {
 		t.Error("nil is a scenario")
+	}
+}
+
+// What a message holds beyond the limits of its lists and maps is told once, beside everything
+// else, and never read.
+func TestExcess(t *testing.T) {
+	s := parse(t, smallest)
+	s.SetSlo(slices.Repeat([]*pb.Objective{pb.Objective_builder{Expression: proto.String("p99(nonsense) <")}.Build()}, 20_000))
+	s.GetWorkloads()[0].SetGood(slices.Repeat([]*pb.Objective{{}}, 33))
+	s.GetWorkloads()[0].GetHttp().SetExpectStatus(make([]uint32, 65))
+	headers := map[string]*pb.HeaderValue{}
+	for i := range 65 {
+		headers[fmt.Sprint("bad name ", i)] = &pb.HeaderValue{}
+	}
+	s.GetTargets()[0].SetHeaders(headers)
+	s.SetAbort([]*pb.AbortCondition{{}})
+	var got []string
+	for _, p := range scenario.Check(s) {
+		got = append(got, p.Path+": "+p.Message)
+	}
+	want := []string{
+		"targets[0].headers: has 65 entries; the most is 64",
+		"workloads[0].http.expect_status: has 65 elements; the most is 64",
+		"workloads[0].good: has 33 elements; the most is 32",
+		"slo: has 20,000 elements; the most is 256",
+		"abort[0]: the expression is empty",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("%q\nwant %q", got, want)
+	}
+	if len(s.GetSlo()) != 20_000 {
+		t.Error("the message was changed")
+	}
+	s = parse(t, smallest)
+	s.SetLoad(slices.Repeat(s.GetLoad(), 1001))
+	s.SetTargets(slices.Repeat(s.GetTargets(), 65))
+	if ps := scenario.Check(s); len(ps) != 2 || ps[0].Path != "targets" || ps[1].Path != "load" {
+		t.Errorf("needed lists beyond their limits: %v", ps)
 	}
 }
 

@@ -125,11 +125,11 @@ func (r *report) at(s spot, p *path, message, hint string) {
 	if s.line > 0 && r.noted[once] {
 		return // an anchor's problem, seen again where it is used
 	}
-	r.noted[once] = true
 	if len(r.notes) >= maxNoted {
 		r.dropped++
 		return
 	}
+	r.noted[once] = true
 	r.notes = append(r.notes, noted{at: s, path: p, message: message, hint: hint, seq: len(r.notes)})
 }
 

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/structpb"
 )
 
 // ruleChecker checks the constraints that the schema itself bears (buf.validate options). It does
@@ -34,7 +35,8 @@ func oneofRequired(od protoreflect.OneofDescriptor) bool {
 	return rules.GetRequired()
 }
 
-// message checks the fields of m and of the messages within it.
+// message checks the fields of m and of the messages within it. Lists and maps are within their
+// limits already (excess).
 func (c *ruleChecker) message(p *path, m protoreflect.Message) {
 	if len(m.GetUnknown()) > 0 {
 		c.value(p, "holds fields that this version does not know", "the sender is newer than this program")
@@ -62,7 +64,32 @@ func (c *ruleChecker) free(p *path, m protoreflect.Message) {
 	}
 	if !depthWithin(m, MaxDepth) {
 		c.value(p, fmt.Sprintf("is nested deeper than %d levels", MaxDepth), "")
+		return
 	}
+	if !finite(m) {
+		c.value(p, "holds a number that is not finite, which JSON cannot carry", "")
+	}
+}
+
+// finite reports whether every number in a free value is one.
+func finite(m protoreflect.Message) bool {
+	switch v := m.Interface().(type) {
+	case *structpb.Struct:
+		for _, member := range v.GetFields() {
+			if !finite(member.ProtoReflect()) {
+				return false
+			}
+		}
+	case *structpb.Value:
+		for _, element := range v.GetListValue().GetValues() {
+			if !finite(element.ProtoReflect()) {
+				return false
+			}
+		}
+		x := v.GetNumberValue()
+		return !math.IsNaN(x) && !math.IsInf(x, 0) && finite(v.GetStructValue().ProtoReflect())
+	}
+	return true
 }
 
 // depthWithin reports whether messages are nested in m at most n deep, counting two messages a level.
@@ -124,22 +151,13 @@ func (c *ruleChecker) field(p *path, m protoreflect.Message, fd protoreflect.Fie
 }
 
 func (c *ruleChecker) mapField(p *path, fd protoreflect.FieldDescriptor, rules *validate.MapRules, m protoreflect.Map) {
-	if rules.HasMaxPairs() && uint64(m.Len()) > rules.GetMaxPairs() {
-		c.value(p, fmt.Sprintf("has %d entries; the most is %d", m.Len(), rules.GetMaxPairs()), "")
-		return
-	}
 	for _, k := range sortedKeys(m) {
 		c.single(p.key(k), fd.MapValue(), rules.GetValues(), m.Get(protoreflect.ValueOfString(k).MapKey()))
 	}
 }
 
 func (c *ruleChecker) list(p *path, fd protoreflect.FieldDescriptor, rules *validate.RepeatedRules, l protoreflect.List) {
-	n := uint64(l.Len())
-	if rules.HasMaxItems() && n > rules.GetMaxItems() {
-		c.value(p, tooMany(l.Len(), rules.GetMaxItems()), "")
-		return
-	}
-	if n < rules.GetMinItems() {
+	if uint64(l.Len()) < rules.GetMinItems() {
 		c.value(p, fmt.Sprintf("needs at least %d elements", rules.GetMinItems()), "")
 		return
 	}

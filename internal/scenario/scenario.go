@@ -28,7 +28,17 @@ const (
 	MaxOverrides = 256
 	// MaxExpression is the longest objective, in bytes.
 	MaxExpression = 256
+	// MaxPlaceholders is the most placeholders of one text.
+	MaxPlaceholders = 10_000
+	// MaxHeaderValue is the longest value of a header, its placeholders filled in, in bytes.
+	MaxHeaderValue = 64 << 10
+	// MaxPath is the longest path of a request, its placeholders filled in and percent-encoded, in bytes.
+	MaxPath = 64 << 10
+	// MaxJSONSteps is the most steps of a JSON path.
+	MaxJSONSteps = 64
 
+	// maxJSONIndex is the largest index in a JSON path.
+	maxJSONIndex = 1 << 20
 	// maxNoted bounds the problems held before they are sorted; the rest is only counted.
 	maxNoted = 10_000
 	// maxExact bounds the problems whose place within a text is looked up to the character.
@@ -51,8 +61,7 @@ func Parse(src Source, set ...string) (*pb.Scenario, error) {
 	r := newReport(src)
 	s := read(r, set)
 	if s != nil {
-		Normalize(s)
-		check(r, s)
+		judge(r, s)
 	}
 	if ps := r.problems(); len(ps) > 0 {
 		return nil, ps
@@ -67,8 +76,13 @@ func Check(s *pb.Scenario) Problems {
 	if s == nil {
 		s = &pb.Scenario{}
 	}
-	s = clone(s)
+	judge(r, clone(s))
+	return r.problems()
+}
+
+// judge fills in defaults and checks. What is beyond its limit goes first, so that neither reads it.
+func judge(r *report, s *pb.Scenario) {
+	excess(r, nil, s.ProtoReflect())
 	Normalize(s)
 	check(r, s)
-	return r.problems()
 }
