@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/loadline/loadline/internal/measure"
+	"github.com/loadline/loadline/internal/scenario"
 	pb "github.com/loadline/loadline/proto/loadline/v1"
 )
 
@@ -102,11 +103,11 @@ func jsonPath(c *pb.JsonPathCheck, doc *document) *Failure {
 	if doc.err != nil {
 		return failure("json_path", "the answer is not JSON")
 	}
-	path, err := ParsePath(c.GetPath())
+	path, err := scenario.ParseJSONPath(c.GetPath())
 	if err != nil {
 		return failure("json_path", fmt.Sprintf("path %s: %v", quote(c.GetPath()), err))
 	}
-	got, ok := path.Find(doc.value)
+	got, ok := follow(path, doc.value)
 	if !ok {
 		return failure("json_path", "the answer has nothing at "+quote(c.GetPath()))
 	}

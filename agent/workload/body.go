@@ -10,6 +10,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/structpb"
 
+	"github.com/loadline/loadline/internal/scenario"
 	pb "github.com/loadline/loadline/proto/loadline/v1"
 )
 
@@ -160,7 +161,7 @@ func tokenLimitField(t *pb.Target) string {
 	if field := t.GetTokenLimitField(); field != "" {
 		return field
 	}
-	return "max_tokens"
+	return scenario.DefaultTokenLimitField
 }
 
 // appendValue appends a value as JSON, members by name, the same bytes every time.

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/loadline/loadline/internal/scenario"
 	"github.com/loadline/loadline/internal/schedule"
 	pb "github.com/loadline/loadline/proto/loadline/v1"
 )
@@ -18,11 +19,11 @@ import (
 // Fill reads data sets through what files returned: it must stay open until the last Fill.
 func Compile(s *pb.Scenario, files Files, secrets Secrets) (*Set, error) {
 	c := &compiler{
-		scenario: s, files: files, secrets: secrets, words: newWordTable(), seed: s.GetSeed(),
+		document: s, files: files, secrets: secrets, words: newWordTable(), seed: s.GetSeed(),
 		tag: !s.HasTagRequests() || s.GetTagRequests(), found: map[string]found{},
 	}
 	if !s.HasSeed() {
-		c.seed = 1
+		c.seed = scenario.DefaultSeed
 	}
 	set := &Set{}
 	for i, w := range s.GetWorkloads() {
@@ -40,7 +41,7 @@ func Compile(s *pb.Scenario, files Files, secrets Secrets) (*Set, error) {
 
 // compiler is the state of one Compile.
 type compiler struct {
-	scenario *pb.Scenario
+	document *pb.Scenario
 	files    Files
 	secrets  Secrets
 	words    *wordTable
@@ -55,7 +56,7 @@ type compiler struct {
 func (c *compiler) workload(where string, w *pb.Workload) *workload {
 	out := &workload{
 		base: schedule.NewStream(c.seed, "workload "+w.GetName()), tag: c.tag,
-		keep: c.scenario.GetCapture().GetBodies(), method: "POST",
+		keep: c.document.GetCapture().GetBodies(), method: "POST",
 		rules: &Rules{Checks: w.GetChecks()},
 	}
 	t := c.target(w.GetTarget())
@@ -63,7 +64,7 @@ func (c *compiler) workload(where string, w *pb.Workload) *workload {
 		c.problems.add("%s.target: there is no target %q", where, w.GetTarget())
 		return out
 	}
-	target := c.scenario.GetTargets()[t]
+	target := c.document.GetTargets()[t]
 	h := &headers{}
 	h.set(header{name: "User-Agent", value: userAgent})
 	place := fmt.Sprintf("targets[%d]", t)
@@ -81,7 +82,7 @@ func (c *compiler) workload(where string, w *pb.Workload) *workload {
 
 // target finds a target by name; a scenario with one target need not name it. -1: there is none.
 func (c *compiler) target(name string) int {
-	targets := c.scenario.GetTargets()
+	targets := c.document.GetTargets()
 	if name == "" && len(targets) == 1 {
 		return 0
 	}
@@ -133,7 +134,7 @@ func (c *compiler) http(where string, w *pb.Workload, p *parser, h *headers, out
 	c.add(strings.TrimSuffix(where, ".http")+".headers", w.GetHeaders(), p, h)
 	c.add(where+".headers", r.GetHeaders(), p, h)
 	inHeaders := len(p.fields)
-	out.method, out.rules.Expect = "GET", r.GetExpectStatus()
+	out.method, out.rules.Expect = scenario.DefaultMethod, r.GetExpectStatus()
 	if r.GetMethod() != "" {
 		out.method = r.GetMethod()
 	}
@@ -163,21 +164,15 @@ func (c *compiler) httpPath(where string, r *pb.HttpRequest, p *parser, out *wor
 		return
 	}
 	for i := range t.segments {
-		s := &t.segments[i]
-		if s.what != theLiteral {
-			continue
+		if s := &t.segments[i]; s.what == theText {
+			s.text = encodeLetters(s.text)
 		}
-		if strings.ContainsFunc(s.text, func(ch rune) bool { return ch <= ' ' || ch == 0x7f || ch == '#' }) {
-			c.problems.add("%s.path: holds a space, a control character or #; percent-encode it, a space as %%20", where)
-			return
-		}
-		s.text = encodeLetters(s.text)
 	}
 	text, fixed := t.fixed()
 	if out.path = text; !fixed {
 		out.pathTemplate = t
 	} else if text == "" {
-		out.path = "/"
+		out.path = scenario.DefaultPath
 	}
 }
 

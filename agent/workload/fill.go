@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 
+	"github.com/loadline/loadline/internal/scenario"
 	"github.com/loadline/loadline/internal/schedule"
 )
 
@@ -119,7 +120,7 @@ func (w *workload) vary(r *Request) (err error) {
 	for _, v := range w.varying {
 		start := len(r.vary)
 		if r.vary, err = v.template.append(r.vary, r); err == nil {
-			err = checkHeaderText(r.vary[start:])
+			err = scenario.CheckHeaderValue(r.vary[start:])
 		}
 		if err != nil {
 			return fmt.Errorf("header %s: %w", w.headers[v.index].Name, err)
@@ -132,8 +133,8 @@ func (w *workload) vary(r *Request) (err error) {
 	}
 	tagged := len(r.vary)
 	if w.pathTemplate != nil {
-		if r.vary, err = w.pathTemplate.append(r.vary, r); err == nil && len(r.vary)-tagged > MaxPath {
-			err = fmt.Errorf("longer than %d bytes", MaxPath)
+		if r.vary, err = w.pathTemplate.append(r.vary, r); err == nil && len(r.vary)-tagged > scenario.MaxPath {
+			err = fmt.Errorf("longer than %d bytes", scenario.MaxPath)
 		}
 		if err != nil {
 			return fmt.Errorf("path: %w", err)

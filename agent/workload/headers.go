@@ -2,12 +2,11 @@ package workload
 
 import (
 	"encoding/base64"
-	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
+	"github.com/loadline/loadline/internal/scenario"
 	pb "github.com/loadline/loadline/proto/loadline/v1"
 )
 
@@ -48,42 +47,6 @@ func (h *headers) get(name string) string {
 	return ""
 }
 
-// checkHeaderName refuses what is no header name, what would break the request's framing, and what
-// loadline itself sets.
-func (c *compiler) checkHeaderName(name string) error {
-	for i := range len(name) {
-		if ch := name[i]; !unreserved(ch) && strings.IndexByte("!#$%&'*+^`|", ch) < 0 {
-			return errors.New("not a header name")
-		}
-	}
-	switch strings.ToLower(name) {
-	case "":
-		return errors.New("a header needs a name")
-	case "accept-encoding":
-		return errors.New("compressed answers are not in this version")
-	case "content-length", "transfer-encoding", "connection", "keep-alive", "proxy-connection", "upgrade", "te", "trailer", "expect":
-		return errors.New("this header follows from the request and cannot be set")
-	case strings.ToLower(runHeader), strings.ToLower(arrivalHeader):
-		if c.tag {
-			return errors.New("loadline sets this header; use another name, or tag_requests: false")
-		}
-	}
-	return nil
-}
-
-// checkHeaderText refuses what would end a header's line early, or its value.
-func checkHeaderText[T string | []byte](text T) error {
-	for i := range len(text) {
-		if ch := text[i]; ch < ' ' && ch != '\t' || ch == 0x7f {
-			return errors.New("holds a control character, such as a line end, which a header cannot carry")
-		}
-	}
-	if len(text) > MaxHeaderValue {
-		return fmt.Errorf("is longer than %d bytes", MaxHeaderValue)
-	}
-	return nil
-}
-
 // auth adds the header that carries the target's credentials.
 func (c *compiler) auth(where string, a *pb.Auth, h *headers) {
 	switch a.WhichScheme() {
@@ -98,8 +61,8 @@ func (c *compiler) auth(where string, a *pb.Auth, h *headers) {
 		}
 	case pb.Auth_Header_case:
 		name := a.GetHeader().GetName()
-		if err := c.checkHeaderName(name); err != nil {
-			c.problems.add("%s.header.name: %q: %w", where, name, err)
+		if err := scenario.CheckHeaderName(name); err != nil {
+			c.problems.add("%s.header.name: %w", where, err)
 			return
 		}
 		if value, ok := c.secret(where+".header.value", a.GetHeader().GetValue()); ok {
@@ -110,18 +73,12 @@ func (c *compiler) auth(where string, a *pb.Auth, h *headers) {
 
 // add adds headers of the scenario. With a parser, values in the clear may hold placeholders.
 func (c *compiler) add(where string, from map[string]*pb.HeaderValue, p *parser, h *headers) {
-	seen := map[string]string{}
-	for _, name := range slices.Sorted(maps.Keys(from)) {
+	for name, err := range scenario.HeaderNames(from) {
 		at := where + "." + name
-		if err := c.checkHeaderName(name); err != nil {
+		if err != nil {
 			c.problems.add("%s: %w", at, err)
 			continue
 		}
-		if other, ok := seen[strings.ToLower(name)]; ok {
-			c.problems.add("%s: the same header as %q; keep one of them", at, other)
-			continue
-		}
-		seen[strings.ToLower(name)] = name
 		if n, ok := c.headerValue(at, from[name], p); ok {
 			n.name = name
 			h.set(n)
@@ -139,7 +96,7 @@ func (c *compiler) headerValue(where string, v *pb.HeaderValue, p *parser) (head
 		value, ok := c.secret(where, pb.SecretRef_builder{File: new(v.GetFile())}.Build())
 		return header{value: value}, ok
 	}
-	if err := checkHeaderText(v.GetValue()); err != nil {
+	if err := scenario.CheckHeaderValue(v.GetValue()); err != nil {
 		c.problems.add("%s: %w", where, err)
 		return header{}, false
 	}
@@ -167,7 +124,7 @@ func (c *compiler) secret(where string, ref *pb.SecretRef) (string, bool) {
 	if !ok {
 		found.value, found.err = c.secrets(ref)
 		if found.err == nil {
-			if err := checkHeaderText(found.value); err != nil {
+			if err := scenario.CheckHeaderValue(found.value); err != nil {
 				found.err = fmt.Errorf("the value of %s %w", key, err)
 			}
 		}

@@ -12,12 +12,6 @@ const (
 	MaxLine = 4 << 20
 	// MaxBodyFile bounds a file that is a request's body, in bytes.
 	MaxBodyFile = 16 << 20
-	// MaxHeaderValue bounds a header's value once its placeholders are filled in, in bytes.
-	MaxHeaderValue = 64 << 10
-	// MaxPath bounds a path once its placeholders are filled in, in bytes.
-	MaxPath = 64 << 10
-	// MaxPlaceholders bounds the placeholders of one text.
-	MaxPlaceholders = 10_000
 	// MaxProblems is how many problems are told one by one; the others are counted.
 	MaxProblems = 20
 )

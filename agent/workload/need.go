@@ -3,6 +3,8 @@ package workload
 import (
 	"errors"
 	"fmt"
+
+	"github.com/loadline/loadline/internal/scenario"
 )
 
 // need is what a workload needs of every row of its data set.
@@ -42,7 +44,7 @@ func (n need) checkField(row []field, report func(error)) {
 	}
 	text, err := unquote(nil, value)
 	if err == nil {
-		err = checkHeaderText(text)
+		err = scenario.CheckHeaderValue(text)
 	}
 	if err != nil {
 		report(fmt.Errorf("%q, which a header asks for: %w", n.field, err))

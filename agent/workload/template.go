@@ -1,11 +1,11 @@
 package workload
 
 import (
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 
+	"github.com/loadline/loadline/internal/scenario"
 	"github.com/loadline/loadline/internal/schedule"
 )
 
@@ -23,27 +23,17 @@ const (
 	inString
 )
 
-// variable is what a placeholder stands for.
-type variable uint8
-
-const (
-	theLiteral variable = iota
-	theArrival
-	theTurn
-	theSeed
-	theField
-	theUUID
-	theRandom
-)
+// theText is a segment that is no placeholder.
+const theText scenario.PlaceholderKind = 0
 
 // segment is one piece of a template: text, or a placeholder.
 type segment struct {
-	what    variable
+	what    scenario.PlaceholderKind
 	context context
 	text    string // the text, or the field's name
-	draw    uint64 // theUUID, theRandom: which draw of the request's stream
-	low     int64  // theRandom: the smallest value
-	span    uint64 // theRandom: largest minus smallest, so that the whole of int64 fits
+	draw    uint64 // uuid, random: which draw of the request's stream
+	low     int64  // random: the smallest value
+	span    uint64 // random: largest minus smallest, so that the whole of int64 fits
 }
 
 // template is text with placeholders, cut up once.
@@ -70,37 +60,38 @@ type parser struct {
 	fields  []string
 }
 
-// parse cuts one text up, in the context given. In inJSON it keeps track of strings: a placeholder between
-// quotes is inString.
+// parse cuts one text up, in the context given.
 func (p *parser) parse(text string, in context) (*template, error) {
-	t := &template{}
-	quoted := false
-	for at := 0; at < len(text); {
-		open := strings.Index(text[at:], "{{")
-		if open < 0 {
-			t.literal(text[at:])
-			break
-		}
-		t.literal(text[at : at+open])
-		if in == inJSON {
-			quoted = endsQuoted(text[at:at+open], quoted)
-		}
-		at += open
-		length := strings.Index(text[at:], "}}")
-		if length < 0 {
-			return nil, fmt.Errorf("at byte %d: {{ without }}", at)
-		}
-		if len(t.segments) >= 2*MaxPlaceholders {
-			return nil, fmt.Errorf("at byte %d: more than %d placeholders", at, MaxPlaceholders)
-		}
-		segment, err := p.placeholder(text[at+2:at+length], in, quoted)
-		if err != nil {
-			return nil, fmt.Errorf("at byte %d: %w", at, err)
-		}
-		t.segments = append(t.segments, segment)
-		at += length + 2
+	find := scenario.ParsePlaceholders
+	if in == inPath {
+		find = scenario.ParseRequestPath
 	}
-	return t, nil
+	found, err := find(text, p.hasRows)
+	if err != nil {
+		return nil, err
+	}
+	return p.cut(text, found, in), nil
+}
+
+// cut cuts a text at the placeholders found in it. In inJSON it keeps track of strings: a placeholder
+// between quotes is inString.
+func (p *parser) cut(text string, found []scenario.Placeholder, in context) *template {
+	t := &template{}
+	quoted, from := false, 0
+	for _, one := range found {
+		between := text[from:one.Start]
+		t.literal(between)
+		here := in
+		if in == inJSON {
+			if quoted = endsQuoted(between, quoted); quoted {
+				here = inString
+			}
+		}
+		t.segments = append(t.segments, p.placeholder(one, here))
+		from = one.End
+	}
+	t.literal(text[from:])
+	return t
 }
 
 // endsQuoted tells whether JSON text ends inside a string, given whether it begins in one.
@@ -123,52 +114,21 @@ func (t *template) literal(text string) {
 	}
 }
 
-var errPlaceholder = errors.New("unknown placeholder; known are {{arrival}}, {{turn}}, {{seed}}, {{row.FIELD}}, {{uuid}} and {{random A B}}")
-
-// placeholder reads what stands between the braces.
-func (p *parser) placeholder(text string, in context, quoted bool) (segment, error) {
-	s := segment{context: in}
-	if quoted {
-		s.context = inString
+// placeholder is the segment for a placeholder that stands in a context.
+func (p *parser) placeholder(one scenario.Placeholder, in context) segment {
+	s := segment{what: one.Kind, context: in}
+	switch one.Kind {
+	case scenario.PlaceholderSeed: // the same in every request
+		s.what, s.text = theText, strconv.FormatUint(p.seed, 10)
+	case scenario.PlaceholderField:
+		s.text = one.Field
+		p.fields = append(p.fields, one.Field)
+	case scenario.PlaceholderUUID:
+		s.draw = p.draw()
+	case scenario.PlaceholderRandom:
+		s.draw, s.low, s.span = p.draw(), one.Low, uint64(one.High)-uint64(one.Low)
 	}
-	words := strings.Fields(text)
-	name := strings.TrimSpace(text)
-	field, isRow := strings.CutPrefix(name, "row.")
-	switch {
-	case name == "arrival":
-		s.what = theArrival
-	case name == "turn":
-		s.what = theTurn
-	case name == "seed":
-		s.text = strconv.FormatUint(p.seed, 10)
-	case name == "uuid":
-		s.what, s.draw = theUUID, p.draw()
-	case isRow && field != "":
-		s.what, s.text = theField, field
-		if !p.hasRows {
-			return s, fmt.Errorf("{{row.%s}} needs a dataset", field)
-		}
-		p.fields = append(p.fields, field)
-	case len(words) > 0 && words[0] == "random":
-		return p.random(s, words[1:])
-	default:
-		return s, errPlaceholder
-	}
-	return s, nil
-}
-
-// random reads the bounds of {{random A B}}.
-func (p *parser) random(s segment, bounds []string) (segment, error) {
-	if len(bounds) != 2 {
-		return s, errors.New("{{random A B}} needs two whole numbers")
-	}
-	low, err1 := strconv.ParseInt(bounds[0], 10, 64)
-	high, err2 := strconv.ParseInt(bounds[1], 10, 64)
-	if err1 != nil || err2 != nil || low > high {
-		return s, errors.New("{{random A B}} needs two whole numbers, the smaller one first")
-	}
-	s.what, s.draw, s.low, s.span = theRandom, p.draw(), low, uint64(high)-uint64(low)
-	return s, nil
+	return s
 }
 
 // draw numbers a placeholder's draws: each has two.
@@ -181,7 +141,7 @@ func (p *parser) draw() uint64 {
 func (t *template) fixed() (string, bool) {
 	var b strings.Builder
 	for _, s := range t.segments {
-		if s.what != theLiteral {
+		if s.what != theText {
 			return "", false
 		}
 		b.WriteString(s.text)
@@ -194,17 +154,17 @@ func (t *template) append(b []byte, r *Request) ([]byte, error) {
 	var err error
 	for i := range t.segments {
 		switch s := &t.segments[i]; s.what {
-		case theLiteral:
+		case theText:
 			b = append(b, s.text...)
-		case theArrival:
+		case scenario.PlaceholderArrival:
 			b = s.appendArrival(b, r.key)
-		case theTurn:
+		case scenario.PlaceholderTurn:
 			b = strconv.AppendUint(b, uint64(r.key.Turn), 10)
-		case theUUID:
+		case scenario.PlaceholderUUID:
 			b = s.appendUUID(b, r.draws)
-		case theRandom:
+		case scenario.PlaceholderRandom:
 			b = s.appendRandom(b, r.draws)
-		case theField:
+		case scenario.PlaceholderField:
 			if b, err = s.appendField(b, r); err != nil {
 				return b, err
 			}

@@ -23,7 +23,7 @@ func (c *checker) eachTarget() {
 		}
 		c.headers(at.field("headers"), t.GetHeaders(), nil)
 		if a := t.GetAuth().GetHeader(); a != nil {
-			c.headerName(at.field("auth").field("header").field("name"), a.GetName())
+			c.headerFault(c.key, at.field("auth").field("header").field("name"), CheckHeaderName(a.GetName()))
 		}
 		if tls := t.GetTls(); (tls.GetCertFile() == "") != (tls.GetKeyFile() == "") {
 			c.key(at.field("tls"), "cert_file and key_file go together", "give both or neither")
@@ -109,66 +109,4 @@ func (c *checker) hide(secret string) {
 	if len(secret) >= least {
 		c.secrets = append(c.secrets, secret)
 	}
-}
-
-// headers checks names and values. slots tells which placeholders the values may hold; nil: none.
-func (c *checker) headers(p *path, headers map[string]*pb.HeaderValue, slots *slots) {
-	seen := map[string]string{}
-	for _, name := range sortedHeaders(headers) {
-		at, v := p.key(name), headers[name]
-		if !c.headerName(at, name) {
-			continue
-		}
-		if other, ok := seen[strings.ToLower(name)]; ok {
-			c.key(at, "is "+quote(other)+" again: the names of headers have no case", "keep one of the two")
-			continue
-		}
-		seen[strings.ToLower(name)] = name
-		if v.HasValue() {
-			c.headerValue(at, name, v.GetValue(), slots)
-		}
-	}
-}
-
-func (c *checker) headerName(p *path, name string) bool {
-	switch lower := strings.ToLower(name); {
-	case name == "" || strings.Trim(name, headerChars) != "":
-		c.key(p, quote(name)+" is not the name of a header", "use letters, digits and hyphens")
-	case contains([]string{"content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer"}, lower):
-		c.key(p, name+" is set by the HTTP client itself", "leave it out")
-	case strings.HasPrefix(lower, "x-loadline-"):
-		c.key(p, "headers that begin with X-Loadline- are loadline's own", "choose another name")
-	default:
-		return true
-	}
-	return false
-}
-
-// headerChars are the characters of a header's name (RFC 9110, token).
-const headerChars = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$%&'*+-.^_`|~"
-
-func (c *checker) headerValue(p *path, name, v string, slots *slots) {
-	switch {
-	case isSecretHeader(name) && v != "" && (slots == nil || !strings.Contains(v, "{{")):
-		c.hide(v)
-		c.value(p, "a secret must not stand in the scenario", secretHint(name))
-	case strings.ContainsFunc(v, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }):
-		c.value(p, "a header's value must not hold line ends or control characters", "")
-	default:
-		c.placeholders(p, v, slots)
-	}
-}
-
-// isSecretHeader reports whether a header's value is most likely a credential.
-func isSecretHeader(name string) bool {
-	n := strings.ToLower(name)
-	return contains([]string{"authorization", "proxy-authorization", "cookie", "token", "apikey", "x-apikey"}, n) ||
-		strings.HasSuffix(n, "api-key") || strings.HasSuffix(n, "-token") || strings.HasSuffix(n, "-secret") || strings.HasSuffix(n, "password")
-}
-
-func secretHint(name string) string {
-	if strings.EqualFold(name, "authorization") {
-		return "use auth: {bearer: {env: NAME}} at the target, or Authorization: {env: NAME} with the whole value in the variable"
-	}
-	return "write " + name + ": {env: NAME}; the variable is read on the agent and its value never leaves it"
 }

@@ -2,14 +2,10 @@ package scenario
 
 import (
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 
 	pb "github.com/loadline/loadline/proto/loadline/v1"
 )
-
-func sortedHeaders(h map[string]*pb.HeaderValue) []string { return slices.Sorted(maps.Keys(h)) }
 
 func (c *checker) eachWorkload() {
 	workloads := c.s.GetWorkloads()
@@ -20,7 +16,8 @@ func (c *checker) eachWorkload() {
 		c.content(at, w)
 		for j, k := range w.GetChecks() {
 			if path := k.GetJsonPath(); path != nil {
-				c.jsonPath(at.field("checks").index(j).field("json_path").field("path"), path.GetPath())
+				_, err := ParseJSONPath(path.GetPath())
+				c.expression(at.field("checks").index(j).field("json_path").field("path"), err)
 			}
 		}
 	}
@@ -74,14 +71,9 @@ func (c *checker) http(at *path, w *pb.Workload, protocol pb.Protocol, slots *sl
 		c.key(at.field("body"), "this body is merged into requests of the model protocols", "use http: {body: …}")
 	}
 	c.headers(p.field("headers"), h.GetHeaders(), slots)
-	c.placeholders(p.field("path"), h.GetPath(), slots)
+	_, err := ParseRequestPath(h.GetPath(), slots.row)
+	c.expression(p.field("path"), err)
 	c.placeholders(p.field("body"), h.GetBody(), slots)
-	if strings.ContainsFunc(withoutSlots(h.GetPath()), func(r rune) bool { return r <= ' ' || r == 0x7f }) {
-		c.value(p.field("path"), "holds blanks or control characters", "write a blank as %20")
-	}
-	if strings.Contains(h.GetPath(), "#") {
-		c.value(p.field("path"), "holds a #, which is never sent", "write it as %23")
-	}
 	if h.HasBodyFile() {
 		c.file(p.field("body_file"), h.GetBodyFile())
 	}

@@ -190,12 +190,15 @@ func (e *expander) merge(n, from *node) {
 }
 
 // quote puts a text in quotes and cuts it to a length that fits a message.
-func quote(s string) string {
+func quote(s string) string { return `"` + short(s) + `"` }
+
+// short cuts a text to a length that fits a message.
+func short(s string) string {
 	const most = 60
 	if chars := []rune(s); len(chars) > most {
 		s = string(chars[:most]) + "…"
 	}
-	return `"` + strings.Map(printable, s) + `"`
+	return strings.Map(printable, s)
 }
 
 // printable replaces what would move a terminal's cursor.

@@ -21,7 +21,7 @@ import (
 //	good      = series sign bound
 //	abort     = objective [ "for" duration ]
 
-// ExprError says where and why an expression does not parse.
+// ExprError says where and why an expression, a JSON path or a text with placeholders does not parse.
 type ExprError struct {
 	// Pos is the offending byte, counted from 0; the length of the expression: its end.
 	Pos int
