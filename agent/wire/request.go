@@ -16,8 +16,8 @@ const userAgent = "loadline"
 // inlineBody is the largest body that goes out in one write with the head, in bytes.
 const inlineBody = 32 << 10
 
-// CheckHeader reports why a header cannot be sent, or nil. Its error never quotes the value.
-func CheckHeader(name, value string) error {
+// checkHeader reports why a header cannot be sent, or nil. Its error never quotes the value.
+func checkHeader(name, value string) error {
 	switch {
 	case !httpguts.ValidHeaderFieldName(name):
 		return fmt.Errorf("header name %q is not valid", name)
@@ -41,7 +41,7 @@ func checkRequest(req *Request) error {
 		return fail(measure.ClassSend, "the method is not valid")
 	}
 	for i := range req.Header {
-		if err := CheckHeader(req.Header[i].Name, req.Header[i].Value); err != nil {
+		if err := checkHeader(req.Header[i].Name, req.Header[i].Value); err != nil {
 			return &Error{measure.ClassSend, err}
 		}
 	}

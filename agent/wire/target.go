@@ -10,15 +10,8 @@ import (
 
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/loadline/loadline/internal/scenario"
 	pb "github.com/loadline/loadline/proto/loadline/v1"
-)
-
-// Time limits of a target that names none.
-const (
-	DefaultConnect = 5 * time.Second
-	DefaultFirst   = 60 * time.Second
-	DefaultStall   = 30 * time.Second
-	DefaultTotal   = 10 * time.Minute
 )
 
 // maxPEM bounds a certificate or key file, in bytes.
@@ -37,10 +30,10 @@ func ForTarget(t *pb.Target, l Local) (Config, error) {
 		URL: t.GetUrl(),
 		TLS: tc,
 		Timeouts: Timeouts{
-			Connect: orElse(o.GetConnect(), DefaultConnect),
-			First:   orElse(o.GetFirstToken(), DefaultFirst),
-			Stall:   orElse(o.GetStall(), DefaultStall),
-			Total:   orElse(o.GetTotal(), DefaultTotal),
+			Connect: orElse(o.GetConnect(), scenario.DefaultConnect),
+			First:   orElse(o.GetFirstToken(), scenario.DefaultFirstToken),
+			Stall:   orElse(o.GetStall(), scenario.DefaultStall),
+			Total:   orElse(o.GetTotal(), scenario.DefaultTotal),
 		},
 		Idle:  orElse(t.GetConnections().GetIdle(), DefaultIdle),
 		Local: l,
