@@ -34,6 +34,10 @@ const (
 	refusedPause = time.Second
 	// tickEvery is how often the lease is looked at.
 	tickEvery = 100 * time.Millisecond
+	// firstExchanges is how many renewals follow the registration at once. Each hands over the clock
+	// sample of the exchange before it. The registration's own is a slow one, as it wakes everything
+	// up on both sides: an estimate from it alone is off by up to milliseconds.
+	firstExchanges = 4
 )
 
 // Config says who an agent is and how it reaches its coordinator.
@@ -240,7 +244,9 @@ func (a *Agent) register() {
 			a.mu.Unlock()
 			a.remember(asked, reply.GetClock())
 			a.step(run.Registered{Incarnation: reply.GetIncarnation(), Lease: reply.GetLease().AsDuration(), Asked: asked})
-			a.renewOnce() // hands the clock sample over, which the first start needs
+			for range firstExchanges {
+				a.renewOnce() // hands the clock sample over, which the first start needs
+			}
 			return
 		}
 		a.log.Error("registration refused; trying again", "reason", reply.GetRefusal())
