@@ -46,6 +46,8 @@ type Config struct {
 	Name string
 	// Version of the build.
 	Version string
+	// Cores is how many cores the agent may use; 0: as many as Go has processors.
+	Cores int
 	// Capacity is its weight relative to other agents; 0: its cores.
 	Capacity uint32
 	// Labels for selection.
@@ -83,6 +85,9 @@ type Agent struct {
 func New(config Config) (*Agent, error) {
 	if config.Bus == nil || config.Results == nil || config.Env == nil || config.Log == nil {
 		return nil, errors.New("an agent needs a bus, a results service, an environment and a log")
+	}
+	if config.Cores == 0 {
+		config.Cores = runtime.GOMAXPROCS(0)
 	}
 	if config.Sleeper == nil {
 		config.Sleeper = pace.System
@@ -230,7 +235,7 @@ func (a *Agent) halt(q *pb.StopRequest) *pb.StopResponse {
 func (a *Agent) register() {
 	request := pb.RegisterRequest_builder{Nonce: a.nonce, Agent: pb.AgentInfo_builder{
 		Name: a.config.Name, Version: a.config.Version, Protocol: protocolVersion,
-		Cores: uint32(runtime.GOMAXPROCS(0)), Capacity: a.config.Capacity, Labels: a.config.Labels,
+		Cores: uint32(a.config.Cores), Capacity: a.config.Capacity, Labels: a.config.Labels,
 	}.Build()}.Build()
 	for a.ctx.Err() == nil {
 		var reply pb.RegisterResponse

@@ -31,6 +31,8 @@ type app struct {
 	// listen begins to yield a value for each ctrl-c and SIGTERM. Only commands that end by themselves then call it;
 	// the others leave signals to the system.
 	listen func() <-chan os.Signal
+	// cores is how many the process may use; 0: as many as Go has processors.
+	cores int
 	// embedded starts coordinator and agents in this process.
 	embedded func(context.Context, embeddedOptions) (pb.ControlServiceClient, func() error, error)
 	// flags are those of each command, by the command's path.

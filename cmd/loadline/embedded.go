@@ -35,6 +35,8 @@ type embeddedOptions struct {
 	Agents int
 	// Folder is that of the run; empty: runs/<id> below the working folder.
 	Folder string
+	// Cores is how many cores the process may use; 0: as many as Go has processors.
+	Cores int
 	// Env looks an environment variable up.
 	Env func(string) (string, bool)
 	// Log takes what an operator should know.
@@ -128,7 +130,7 @@ func (c *cluster) join(ctx context.Context, o embeddedOptions) error {
 			return err
 		}
 		a, err := agent.New(agent.Config{
-			Name: name, Version: o.Version, Bus: conn, Results: pb.NewResultsServiceClient(c.client), Env: o.Env, Log: o.Log,
+			Name: name, Version: o.Version, Cores: o.Cores, Bus: conn, Results: pb.NewResultsServiceClient(c.client), Env: o.Env, Log: o.Log,
 		})
 		if err != nil {
 			return err

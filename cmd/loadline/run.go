@@ -218,7 +218,9 @@ func (a *app) prepare(ctx context.Context, o *runOptions, args []string, log *he
 		return r, err
 	}
 	r.closers = append(r.closers, targets.close)
-	client, stop, err := a.embedded(ctx, embeddedOptions{Agents: o.agents, Folder: o.out, Env: a.env, Log: logger, Version: buildVersion().Version})
+	client, stop, err := a.embedded(ctx, embeddedOptions{
+		Agents: o.agents, Folder: o.out, Cores: a.cores, Env: a.env, Log: logger, Version: buildVersion().Version,
+	})
 	if err != nil {
 		return r, err
 	}
