@@ -155,7 +155,7 @@ type result struct {
 
 // play runs one scenario. Any exit status is a result as long as there is a summary; during, when it is
 // not nil, is called beside the run with its process.
-func (b *bench) play(ctx context.Context, scenario string, limit time.Duration, env []string, during func(*os.Process) error) (*result, error) {
+func (b *bench) play(ctx context.Context, scenario string, limit time.Duration, on place, during func(*os.Process) error) (*result, error) {
 	if err := b.build(ctx); err != nil {
 		return nil, err
 	}
@@ -170,7 +170,8 @@ func (b *bench) play(ctx context.Context, scenario string, limit time.Duration, 
 	if err := os.WriteFile(file, []byte(scenario), 0o600); err != nil {
 		return nil, err
 	}
-	cmd := b.command(ctx, env, "run", file, "--quiet", "--json", "--out", filepath.Join(folder, "out"))
+	cmd := b.command(ctx, nil, "run", file, "--quiet", "--json", "--out", filepath.Join(folder, "out"))
+	on.confine(cmd)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	begun := time.Now()

@@ -52,13 +52,14 @@ func runRate(ctx context.Context, b *bench, args []string) error {
 		return err
 	}
 	defer server.close()
-	ref, err := measureReference(ctx, server.addr(), *lasting)
+	core := oneCore()
+	ref, err := measureReference(ctx, server.addr(), *lasting, core)
 	if err != nil {
 		return err
 	}
 	probes, best, err := searchRate(*from, *most, *steps, func(rate int) (p probe, err error) {
 		for range *tries {
-			if p, err = tryRate(ctx, b, server, rate, *lasting); err != nil || p.why == "" {
+			if p, err = tryRate(ctx, b, server, rate, *lasting, core); err != nil || p.why == "" {
 				break
 			}
 		}
@@ -67,7 +68,7 @@ func runRate(ctx context.Context, b *bench, args []string) error {
 	if err != nil {
 		return err
 	}
-	printRate(b.out, probes, best, ref)
+	printRate(b.out, probes, best, ref, core)
 	if best.rate == 0 {
 		return fmt.Errorf("not even %d requests/s: %s", *from, probes[0].why)
 	}
@@ -100,9 +101,9 @@ func searchRate(from, most, steps int, try func(int) (probe, error)) (probes []p
 	}
 }
 
-func tryRate(ctx context.Context, b *bench, server *nullServer, rate int, lasting time.Duration) (probe, error) {
+func tryRate(ctx context.Context, b *bench, server *nullServer, rate int, lasting time.Duration, core place) (probe, error) {
 	text := fmt.Sprintf(rateScenario, server.addr(), rate, lasting)
-	r, err := b.play(ctx, text, lasting+time.Minute, []string{"GOMAXPROCS=1"}, nil)
+	r, err := b.play(ctx, text, lasting+time.Minute, core, nil)
 	if err != nil {
 		return probe{}, err
 	}
@@ -131,8 +132,8 @@ func notSustained(s *summary) string {
 	return ""
 }
 
-func printRate(w io.Writer, probes []probe, best probe, ref reference) {
-	fmt.Fprintf(w, "\nrate: GET requests/s of a generator on one core, against a server that does nothing\n")
+func printRate(w io.Writer, probes []probe, best probe, ref reference, core place) {
+	fmt.Fprintf(w, "\nrate: GET requests/s of a generator %v, against a server that does nothing\n", core)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(t, "offered/s\tstarted\tlateness p50\tp99\te2e p50\tp99\tCPU/request\tcores\tsustained\t")
 	ms := func(p *float64) string { return row{unit: "ms"}.show(value(p)) }
@@ -150,7 +151,7 @@ func printRate(w io.Writer, probes []probe, best probe, ref reference) {
 			fmt.Fprintf(w, "%d/s: %s\n", p.rate, p.why)
 		}
 	}
-	fmt.Fprintf(w, "reference: %.0f bare loopback round trips/s on one core, %.1f µs of CPU each\n", ref.perSecond, float64(ref.cpu.Nanoseconds())/1000)
+	fmt.Fprintf(w, "reference: %.0f bare loopback round trips/s of a client %v, %.1f µs of CPU each\n", ref.perSecond, core, float64(ref.cpu.Nanoseconds())/1000)
 	if best.rate > 0 {
 		fmt.Fprintf(w, "sustained: %d requests/s = %.2f of the reference; CPU a request = %.1f of the reference's\n",
 			best.rate, float64(best.rate)/ref.perSecond, float64(best.cpu)/float64(ref.cpu))

@@ -16,10 +16,10 @@ import (
 	"time"
 )
 
-// referenceCommand starts this program again as the reference client, on a core of its own.
+// referenceCommand starts this program again as the reference client.
 const referenceCommand = "reference-client"
 
-// referenceConns keeps one core busy without a pause; more change nothing.
+// referenceConns is enough that one of them always has an answer waiting.
 const referenceConns = 16
 
 // reference is what bare round trips cost.
@@ -31,8 +31,8 @@ type reference struct {
 }
 
 // measureReference counts round trips over loopback connections of a client that does nothing else:
-// it writes a request, reads the answer and begins again, on one core.
-func measureReference(ctx context.Context, addr string, lasting time.Duration) (reference, error) {
+// it writes a request, reads the answer and begins again.
+func measureReference(ctx context.Context, addr string, lasting time.Duration, core place) (reference, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return reference{}, err
@@ -40,7 +40,7 @@ func measureReference(ctx context.Context, addr string, lasting time.Duration) (
 	ctx, cancel := context.WithTimeout(ctx, lasting+grace)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, self, referenceCommand, addr, lasting.String())
-	cmd.Env = append(os.Environ(), "GOMAXPROCS=1")
+	core.confine(cmd)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()

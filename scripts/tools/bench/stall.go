@@ -58,7 +58,7 @@ func stallTarget(ctx context.Context, b *bench, rate, periods int) error {
 	}
 	defer sim.stop()
 	lasting := time.Duration(periods) * period
-	r, err := b.play(ctx, fmt.Sprintf(stallScenario, sim.host, rate, lasting, stallInFlight), lasting+time.Minute, nil, nil)
+	r, err := b.play(ctx, fmt.Sprintf(stallScenario, sim.host, rate, lasting, stallInFlight), lasting+time.Minute, place{}, nil)
 	if err != nil {
 		return err
 	}
@@ -90,7 +90,7 @@ func stallGenerator(ctx context.Context, b *bench, rate int) error {
 		return err
 	}
 	defer sim.stop()
-	r, err := b.play(ctx, fmt.Sprintf(stallScenario, sim.host, rate, period, stallInFlight), period+time.Minute, nil, func(p *os.Process) error {
+	r, err := b.play(ctx, fmt.Sprintf(stallScenario, sim.host, rate, period, stallInFlight), period+time.Minute, place{}, func(p *os.Process) error {
 		return halt(ctx, sim, p)
 	})
 	if err != nil {

@@ -75,7 +75,7 @@ func below(what string, d time.Duration, boundMS float64) row {
 }
 
 func startOnce(ctx context.Context, b *bench, server *nullServer) (started, error) {
-	r, err := b.play(ctx, fmt.Sprintf(startScenario, server.addr()), time.Minute, nil, nil)
+	r, err := b.play(ctx, fmt.Sprintf(startScenario, server.addr()), time.Minute, place{}, nil)
 	if err != nil {
 		return started{}, err
 	}

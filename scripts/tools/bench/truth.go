@@ -34,7 +34,7 @@ func runTruth(ctx context.Context, b *bench, args []string) error {
 			return err
 		}
 		defer sim.stop()
-		r, err := b.play(ctx, fmt.Sprintf(truthScenario, sim.host, *tokens, *rate, *lasting), *lasting+time.Minute, nil, nil)
+		r, err := b.play(ctx, fmt.Sprintf(truthScenario, sim.host, *tokens, *rate, *lasting), *lasting+time.Minute, place{}, nil)
 		if err != nil {
 			return err
 		}
