@@ -159,4 +159,3 @@ func waitReport(ctx context.Context, t *testing.T, client pb.ControlServiceClien
 	}
 	return got.GetSummary()
 }
-
