@@ -94,7 +94,8 @@ func TestManyTakeFromOneBucket(t *testing.T) {
 
 func TestInFlight(t *testing.T) {
 	f := guard.NewInFlight(2)
-	if !f.Enter() || !f.Enter() || f.Enter() || f.Now() != 2 {
+	first, second, third := f.Enter(), f.Enter(), f.Enter()
+	if !first || !second || third || f.Now() != 2 {
 		t.Error("two may be under way, not three")
 	}
 	f.Leave()

@@ -155,9 +155,9 @@ func checkWindows(t *testing.T, p *played, column string, want uint64) {
 
 // acknowledged sums up what a journal holds.
 type acknowledged struct {
-	windows                                 int
-	due, started, sent, succeeded, endValue uint64
-	ended                                   bool
+	windows                       int
+	due, started, sent, succeeded uint64
+	ended                         bool
 }
 
 func acknowledgedIn(t *testing.T, folder string) (a acknowledged) {

@@ -14,9 +14,8 @@ import (
 type cause int
 
 const (
-	decided cause = iota
-	// bySample: too few samples.
-	bySample
+	// bySample: too few samples. The zero value is a decided objective.
+	bySample cause = iota + 1
 	// byMissing: arrivals without an answer decide.
 	byMissing
 )

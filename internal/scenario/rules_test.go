@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"buf.build/go/protovalidate"
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"pgregory.net/rapid"
@@ -156,7 +155,7 @@ func TestRulesAreAllKnown(t *testing.T) {
 				walk(fd.Message())
 			}
 		}
-		if md.Options().(proto.Message).ProtoReflect().IsValid() && strings.Contains(md.Options().(interface{ String() string }).String(), "buf.validate.message") {
+		if md.Options().ProtoReflect().IsValid() && strings.Contains(md.Options().(interface{ String() string }).String(), "buf.validate.message") {
 			t.Errorf("%s has a rule of the whole message", md.FullName())
 		}
 	}
