@@ -40,7 +40,8 @@ func TestOverloadedGenerator(t *testing.T) {
 		t.Errorf("the final block does not say why:\n%s", &p.out)
 	}
 	a, r := p.summary.GetArrivals(), p.summary.GetRequests()
-	if a.GetDue() != 200_000 || a.GetStarted() == 0 || a.GetStarted() == a.GetDue() {
+	p.wantState(t, pb.SummaryState_SUMMARY_STATE_COMPLETE)
+	if a.GetDue() != 200_000 || a.GetStarted() == 0 || a.GetStarted() == a.GetDue() || a.GetLost() != 0 {
 		t.Errorf("arrivals: %v", a)
 	}
 	if seen := g.begun(); seen > r.GetSent() || r.GetSucceeded() > seen {
