@@ -176,9 +176,9 @@ func (p *played) read(t *testing.T) {
 func (p *played) wantVerdict(t *testing.T, status int) {
 	t.Helper()
 	verdicts := map[int][]pb.Verdict{
-		0:  {pb.Verdict_VERDICT_PASS, pb.Verdict_VERDICT_UNSPECIFIED},
-		97: {pb.Verdict_VERDICT_INCONCLUSIVE, pb.Verdict_VERDICT_UNSPECIFIED},
-		98: {pb.Verdict_VERDICT_INCONCLUSIVE, pb.Verdict_VERDICT_UNSPECIFIED},
+		0:  {pb.Verdict_VERDICT_PASS},
+		97: {pb.Verdict_VERDICT_INCONCLUSIVE},
+		98: {pb.Verdict_VERDICT_INCONCLUSIVE},
 		99: {pb.Verdict_VERDICT_FAIL},
 	}
 	if !p.summary.GetValidity().GetValid() {

@@ -15,7 +15,6 @@ const (
 	pass         = pb.Verdict_VERDICT_PASS
 	fail         = pb.Verdict_VERDICT_FAIL
 	inconclusive = pb.Verdict_VERDICT_INCONCLUSIVE
-	unspecified  = pb.Verdict_VERDICT_UNSPECIFIED
 
 	startedKind = pb.RunEventKind_RUN_EVENT_KIND_STARTED
 	stopKind    = pb.RunEventKind_RUN_EVENT_KIND_STOP_REQUESTED

@@ -50,15 +50,13 @@ func (e evidence) verdict() outcome {
 		f.Failed = true
 	}
 	o.exit = ExitStatus(f)
-	o.verdict = verdictOf(o.exit, failed, f.Objectives, e.begun())
+	o.verdict = verdictOf(o.exit, failed)
 	return o
 }
 
-// verdictOf is the verdict that goes with an exit status.
-func verdictOf(exit int, failed, objectives, begun bool) pb.Verdict {
+// verdictOf is the verdict that goes with an exit status: one of three, whatever happened.
+func verdictOf(exit int, failed bool) pb.Verdict {
 	switch {
-	case !begun, exit == ExitPass && !objectives:
-		return pb.Verdict_VERDICT_UNSPECIFIED
 	case exit == ExitPass:
 		return pb.Verdict_VERDICT_PASS
 	case exit == ExitFail, exit == ExitStopped && failed:

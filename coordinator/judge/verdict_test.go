@@ -70,7 +70,7 @@ func TestVerdictAndState(t *testing.T) {
 		reason string // the first
 	}{
 		"pass":             {answer: fast, slo: []*pb.Objective{p99()}, state: "COMPLETE", want: pass},
-		"no objective":     {answer: fast, state: "COMPLETE", want: unspecified},
+		"no objective":     {answer: fast, state: "COMPLETE", want: pass},
 		"fail":             {answer: everything(slow), slo: []*pb.Objective{p99(), errorRate()}, state: "COMPLETE", want: fail, exit: 99, reason: "p99(ttft) is 2 s"},
 		"stopped":          {answer: fast, slo: []*pb.Objective{p99()}, events: []*pb.RunEvent{start, stop, end}, state: "ABORTED", want: inconclusive, exit: 105, reason: "the run was stopped 10 s after its start: ctrl-c"},
 		"stopped, failing": {answer: everything(slow), slo: []*pb.Objective{p99()}, events: []*pb.RunEvent{start, stop, end}, state: "ABORTED", want: fail, exit: 105, reason: "the run was stopped"},
@@ -79,7 +79,7 @@ func TestVerdictAndState(t *testing.T) {
 			state: "ABORTED", want: fail, exit: 99, reason: "an abort condition"},
 		"stopped, then aborted": {answer: fast, events: []*pb.RunEvent{start, stop, mergetest.Event(abortKind, 11*time.Second), end},
 			state: "ABORTED", want: inconclusive, exit: 105, reason: "the run was stopped"},
-		"never began":     {answer: fast, slo: []*pb.Objective{p99()}, events: append(never, failed), spoil: silent, state: "ABORTED", want: unspecified, exit: 1, reason: "the run never began"},
+		"never began":     {answer: fast, slo: []*pb.Objective{p99()}, events: append(never, failed), spoil: silent, state: "ABORTED", want: inconclusive, exit: 1, reason: "the run never began"},
 		"ended too early": {answer: fast, slo: []*pb.Objective{p99()}, events: []*pb.RunEvent{start, mergetest.Ended(20*time.Second, aborted)}, state: "ABORTED", want: inconclusive, exit: 1, reason: "the run ended before its plan did"},
 		"crashed": {answer: fast, slo: []*pb.Objective{p99()}, events: []*pb.RunEvent{start}, spoil: func(g *game) { g.sent.Totals = nil },
 			state: "PARTIAL", want: inconclusive, exit: 97, reason: "agent a1 sent no totals after window 61"},

@@ -381,14 +381,14 @@ func verdictWords(s *pb.Summary) string {
 	exit := fmt.Sprintf(" (exit status %d)", s.GetExitStatus())
 	switch s.GetVerdict() {
 	case pb.Verdict_VERDICT_PASS:
+		if len(s.GetSlo()) == 0 {
+			return "PASS: the run is valid, and the scenario has no objectives" + exit
+		}
 		return "PASS" + exit
 	case pb.Verdict_VERDICT_FAIL:
 		return "FAIL" + cause(s) + exit
 	case pb.Verdict_VERDICT_INCONCLUSIVE:
 		return "INCONCLUSIVE" + cause(s) + exit
-	}
-	if len(s.GetSlo()) == 0 && s.GetExitStatus() == judge.ExitPass {
-		return "none: the scenario has no objectives" + exit
 	}
 	return "none" + exit
 }

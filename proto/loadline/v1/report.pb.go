@@ -27,9 +27,9 @@ const (
 type Verdict int32
 
 const (
-	// Not judged: there was no objective, or the run never began.
+	// Not set.
 	Verdict_VERDICT_UNSPECIFIED Verdict = 0
-	// Every objective holds, whatever the missing arrivals would have done.
+	// The run is valid and every objective holds, whatever the missing arrivals would have done.
 	Verdict_VERDICT_PASS Verdict = 1
 	// At least one objective does not hold, whatever the missing arrivals would have done.
 	Verdict_VERDICT_FAIL Verdict = 2
