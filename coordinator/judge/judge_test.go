@@ -49,7 +49,13 @@ func open(rate float64, length time.Duration, slo ...*pb.Objective) *pb.Scenario
 // play has agents a1 and a2 play a scenario to its end.
 func play(t testing.TB, s *pb.Scenario, f func(arrival) answer) *game {
 	t.Helper()
-	h := mergetest.Header(s, "a1", "a2")
+	return playedBy(t, s, f, "a1", "a2")
+}
+
+// playedBy has the agents play a scenario to its end.
+func playedBy(t testing.TB, s *pb.Scenario, f func(arrival) answer, agents ...string) *game {
+	t.Helper()
+	h := mergetest.Header(s, agents...)
 	sent, err := mergetest.Play(h, time.Minute, f)
 	if err != nil {
 		t.Fatal(err)

@@ -88,8 +88,12 @@ func (e evidence) busy() string {
 		worst.Name, number(worst.BusyWindows(), "window"), Quantity(worst.Health.CPUMachine, UnitShare))
 }
 
+// clock says which agent's clock may be off too far. One agent alone has nobody to be out of step with.
 func (e evidence) clock() string {
 	worst := (*merge.Agent)(nil)
+	if len(e.run.Agents()) < 2 {
+		return ""
+	}
 	for _, a := range e.run.Agents() {
 		if n := a.Health.ClockErrorUS; n > clockErrorUS && (worst == nil || n > worst.Health.ClockErrorUS) {
 			worst = a

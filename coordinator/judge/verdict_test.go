@@ -183,6 +183,15 @@ func TestValidity(t *testing.T) {
 	}
 }
 
+// One agent has nobody to be out of step with, whatever is known of its clock.
+func TestTheClockOfASingleAgent(t *testing.T) {
+	g := playedBy(t, open(100, 10*time.Second), fast, "a1")
+	g.windows(func(w *pb.Window) { w.GetHealth().SetClockErrorBoundUs(50_000) })
+	if v := g.summary().GetValidity(); !v.GetValid() {
+		t.Errorf("not valid: %q", v.GetReasons())
+	}
+}
+
 // Discarded phases have no part in validity, and few sessions are judged by their median.
 func TestValidityOfFewSessions(t *testing.T) {
 	lateBy := func(n uint64) func(arrival) answer {

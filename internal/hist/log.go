@@ -4,19 +4,14 @@ import (
 	"fmt"
 	"io"
 	"strings"
-
-	"github.com/HdrHistogram/hdrhistogram-go"
 )
-
-// significantDigits of the layout, for the library.
-const significantDigits = 3
 
 // LogWriter writes an interval log of version 1.3 that HdrHistogram's tools open (.hlog). Each
 // line holds one interval of one tag. Values and interval maxima are in the unit of the series:
 // microseconds for durations.
 type LogWriter struct {
 	w       io.Writer
-	scratch *hdrhistogram.Histogram
+	encoder *logEncoder
 }
 
 // NewLogWriter writes the header of a log and returns a writer for its intervals. startMilli is
@@ -41,7 +36,11 @@ func NewLogWriter(w io.Writer, startMilli int64, comments ...string) (*LogWriter
 	if _, err := io.WriteString(w, text.String()); err != nil {
 		return nil, fmt.Errorf("write the header of a histogram log: %w", err)
 	}
-	return &LogWriter{w: w, scratch: hdrhistogram.New(1, MaxValue, significantDigits)}, nil
+	encoder, err := newLogEncoder()
+	if err != nil {
+		return nil, fmt.Errorf("write a histogram log: %w", err)
+	}
+	return &LogWriter{w: w, encoder: encoder}, nil
 }
 
 // Interval writes one line: the values of tag from startUS to endUS, in microseconds since the
@@ -53,7 +52,7 @@ func (l *LogWriter) Interval(tag string, startUS, endUS int64, h *Histogram) err
 	if startUS < 0 || endUS < startUS {
 		return fmt.Errorf("interval of %s from %d µs to %d µs is before the start or ends before it begins", tag, startUS, endUS)
 	}
-	encoded, err := l.encode(h)
+	encoded, err := l.encoder.encode(h)
 	if err != nil {
 		return fmt.Errorf("encode %s for a histogram log: %w", tag, err)
 	}
@@ -62,18 +61,6 @@ func (l *LogWriter) Interval(tag string, startUS, endUS int64, h *Histogram) err
 		return fmt.Errorf("write %s to a histogram log: %w", tag, err)
 	}
 	return nil
-}
-
-// encode puts the counts into the library's histogram, whose buckets are the same, and has it
-// write its own format.
-func (l *LogWriter) encode(h *Histogram) ([]byte, error) {
-	l.scratch.Reset()
-	for b, c := range h.All() {
-		if err := l.scratch.RecordValues(int64(b.Low), int64(c)); err != nil {
-			return nil, err
-		}
-	}
-	return l.scratch.Encode(hdrhistogram.V2CompressedEncodingCookieBase)
 }
 
 // seconds writes microseconds as seconds, without a detour through floats.

@@ -120,3 +120,29 @@ func TestLogTag(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
+
+// The log's form is that of the library, to the byte.
+func TestLogEncodesAsTheLibrary(t *testing.T) {
+	encoder, err := newLogEncoder()
+	if err != nil {
+		t.Fatal(err)
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		var ours Histogram
+		theirs := hdrhistogram.New(1, MaxValue, significantDigits)
+		for _, v := range rapid.SliceOfN(rapid.Uint64Range(0, MaxValue), 0, 200).Draw(t, "values") {
+			ours.Record(v)
+			if err := theirs.RecordValue(int64(v)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := theirs.Encode(hdrhistogram.V2CompressedEncodingCookieBase)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := encoder.encode(&ours)
+		if err != nil || string(got) != string(want) {
+			t.Fatalf("encoded as %s, the library as %s (%v)", got, want, err)
+		}
+	})
+}
