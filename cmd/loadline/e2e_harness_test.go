@@ -193,7 +193,10 @@ func (p *played) wantVerdict(t *testing.T, status int) {
 func (p *played) wantState(t *testing.T, state pb.SummaryState) {
 	t.Helper()
 	if got := p.summary.GetState(); got != state {
-		t.Errorf("state %v, want %v: %v\n%s", got, state, p.summary.GetReasons(), &p.err)
+		t.Errorf("state %v, want %v: %v", got, state, p.summary.GetReasons())
+		if p.process != nil {
+			t.Logf("standard error:\n%s", &p.err)
+		}
 	}
 }
 
