@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -75,7 +76,7 @@ type Coordinator struct {
 
 	mu       sync.Mutex
 	fleet    *fleet.Fleet
-	joined   chan struct{} // closed and replaced whenever an agent registers
+	joined   chan struct{} // closed and replaced whenever an agent has renewed its lease for the first time
 	runs     map[string]*liveRun
 	requests map[string]string // request id → run id
 	order    []string          // run ids, oldest first
@@ -167,10 +168,6 @@ func (c *Coordinator) register(q *pb.RegisterRequest) *pb.RegisterResponse {
 	received := c.now()
 	c.mu.Lock()
 	incarnation, refusal := c.fleet.Register(q.GetAgent(), q.GetNonce(), received)
-	if refusal == "" {
-		close(c.joined)
-		c.joined = make(chan struct{})
-	}
 	c.mu.Unlock()
 	if refusal != "" {
 		c.log.Warn("agent refused", "agent", q.GetAgent().GetName(), "reason", refusal)
@@ -188,7 +185,12 @@ func (c *Coordinator) register(q *pb.RegisterRequest) *pb.RegisterResponse {
 func (c *Coordinator) renew(q *pb.RenewRequest) *pb.RenewResponse {
 	received := c.now()
 	c.mu.Lock()
+	_, _, known := c.fleet.Clock(q.GetAgent(), received)
 	refusal := c.fleet.Renew(q.GetAgent(), q.GetIncarnation(), q.GetClock(), received)
+	if !known && refusal == "" {
+		close(c.joined)
+		c.joined = make(chan struct{})
+	}
 	c.mu.Unlock()
 	if refusal != "" {
 		c.log.Warn("lease refused", "agent", q.GetAgent(), "reason", refusal)
@@ -232,14 +234,18 @@ func (c *Coordinator) watchLeases() {
 	}
 }
 
-// roster waits until at least n agents are there (n = 0: one) and returns all of them.
+// roster waits until at least n agents are there and ready for orders (n = 0: one) and returns all of those.
 func (c *Coordinator) roster(ctx context.Context, n int) ([]*fleet.Agent, error) {
 	n = max(n, 1)
 	ctx, cancel := context.WithTimeout(ctx, agentWait)
 	defer cancel()
 	for {
 		c.mu.Lock()
-		agents, joined := c.fleet.Agents(), c.joined
+		// Its first renewal shows that an agent knows of its lease, and brings the clock sample that a start needs.
+		agents, joined := slices.DeleteFunc(c.fleet.Agents(), func(a *fleet.Agent) bool {
+			_, _, known := c.fleet.Clock(a.Info.GetName(), c.now())
+			return !known
+		}), c.joined
 		c.mu.Unlock()
 		if len(agents) >= n {
 			return agents, nil
