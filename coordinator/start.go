@@ -90,6 +90,7 @@ func (c *Coordinator) open(q *pb.StartRunRequest, p *pb.Plan, load *schedule.Sch
 	header := pb.RunHeader_builder{
 		Format: 1, Version: c.config.Version, RunId: p.GetRunId(), Scenario: q.GetScenario(),
 		ScenarioDigest: p.GetScenarioDigest(), Plan: p, CreatedTime: timestamppb.New(time.Now()),
+		Roofline: q.GetRoofline(),
 	}.Build()
 	merged, err := merge.NewScheduled(header, load)
 	if err != nil {

@@ -35,10 +35,16 @@ const (
 	// minLate is the least number of sessions for a 99th percentile of lateness; with fewer the
 	// median is held to the same bound.
 	minLate = 100
+	// rooflineVoid is the part of the machine's roofline above which a run is void.
+	rooflineVoid = 0.9
 )
 
 // What the notes call large.
 const (
+	// rooflineWarn is the part of the machine's roofline above which a note warns.
+	rooflineWarn = 0.7
+	// rooflineSeconds is the least length of the averages that are held against the roofline.
+	rooflineSeconds = 5
 	// coalescedShare of content events that shared a read, above which itl must be read with care.
 	coalescedShare = 0.2
 	// liveSeconds is how far back the quantiles of the live view reach.

@@ -11,6 +11,7 @@ import (
 type evidence struct {
 	run  *merge.Run
 	book *merge.Book
+	use  *pb.RooflineUse // nil: the roofline is not known
 }
 
 // scope is the part of a run that an objective looks at.

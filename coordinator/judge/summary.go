@@ -14,7 +14,7 @@ const SchemaVersion = 1
 // Summarize judges a run. It reads what has been added so far, so it may be called while the run
 // goes on; what is missing then is missing in the summary too.
 func Summarize(r *merge.Run) *pb.Summary {
-	e := evidence{run: r, book: r.Ledger()}
+	e := evidence{run: r, book: r.Ledger(), use: rooflineUse(r)}
 	h := r.Header()
 	total, whole := e.book.Sum(func(merge.Key) bool { return true }), r.Whole().Counters
 	judged := e.book.Sum(func(k merge.Key) bool { return !r.Discarded(k.Phase) })
@@ -32,7 +32,7 @@ func Summarize(r *merge.Run) *pb.Summary {
 		Throughput:   throughput(&whole, e.span(&pb.Objective{})),
 		ErrorRate:    orZero(share(judged.RequestsFailed, judged.RequestsFailed+judged.RequestsSucceeded)),
 		GoodputShare: orZero(share(whole[merge.Good], requests.all())),
-		Series:       seriesList(r), Slo: v.slo, Agents: agentList(r), TokenSource: tokenSource(&whole), Notes: notes(r),
+		Series:       seriesList(r), Slo: v.slo, Agents: agentList(r), TokenSource: tokenSource(&whole), Notes: append(notes(r), rooflineNote(e.use)...), Roofline: e.use,
 	}.Build()
 }
 

@@ -11,7 +11,7 @@ import (
 // at the generator alone, and at phases that are not discarded.
 func (e evidence) invalid() []string {
 	var out []string
-	for _, check := range []func() string{e.late, e.missed, e.busy, e.clock} {
+	for _, check := range []func() string{e.late, e.missed, e.busy, e.clock, e.saturated} {
 		if reason := check(); reason != "" {
 			out = append(out, reason)
 		}

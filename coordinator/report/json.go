@@ -17,8 +17,8 @@ import (
 )
 
 // WriteJSON writes a summary: names and order of the fields as in the schema, choices in short
-// lower case, numbers as numbers (64 bits too), null for what has no value, every list and
-// message present, two spaces of indent, and a line end. The same summary gives the same bytes.
+// lower case, numbers as numbers (64 bits too), null for what has no value, every list present,
+// two spaces of indent, and a line end. The same summary gives the same bytes.
 func WriteJSON(w io.Writer, s *pb.Summary) error { return writeMessage(w, s.ProtoReflect()) }
 
 // WritePlan writes a plan in the form of WriteJSON; lengths of time are written as Go writes them.
@@ -77,7 +77,7 @@ func (e encoder) field(m protoreflect.Message, f protoreflect.FieldDescriptor, d
 		return fmt.Errorf("maps have no form in JSON here")
 	case f.IsList():
 		return e.list(m.Get(f).List(), f, depth)
-	case f.Message() == nil && f.HasPresence() && !m.Has(f):
+	case f.HasPresence() && !m.Has(f) && !isDuration(f):
 		e.w.WriteString("null")
 		return nil
 	}
@@ -128,6 +128,11 @@ func (e encoder) value(v protoreflect.Value, f protoreflect.FieldDescriptor, dep
 		return fmt.Errorf("a %s has no form in JSON here", f.Kind())
 	}
 	return nil
+}
+
+// isDuration says that a field is a length of time, which is 0 where it is absent.
+func isDuration(f protoreflect.FieldDescriptor) bool {
+	return f.Message() != nil && f.Message().FullName() == "google.protobuf.Duration"
 }
 
 // float writes the shortest decimal that reads back as v, with an exponent only below 1e-6 and

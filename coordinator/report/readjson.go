@@ -116,7 +116,7 @@ func (d decoder) field(m protoreflect.Message, f protoreflect.FieldDescriptor) e
 	switch {
 	case f.IsList():
 		return d.list(t, m.Mutable(f).List(), f)
-	case f.Message() != nil:
+	case f.Message() != nil && t != nil:
 		return d.message(t, m.Mutable(f).Message())
 	case t == nil && (f.HasPresence() || f.Kind() == protoreflect.DoubleKind):
 		return nil

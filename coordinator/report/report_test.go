@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/loadline/loadline/coordinator/judge"
 	"github.com/loadline/loadline/coordinator/merge"
@@ -129,6 +130,11 @@ func summaries(t testing.TB) map[string]*pb.Summary {
 		r, _ := played(t, chat(), answer, "a1", "a2")
 		out[name] = judge.Summarize(r)
 	}
+	calibrated, _ := played(t, chat(), healthy, "a1", "a2")
+	calibrated.Header().SetRoofline(pb.Roofline_builder{
+		RequestsPerSecond: 24_000, EventsPerSecond: 7_000, MeasuredTime: timestamppb.New(mergetest.Start()), TtftServiceP50Us: 140,
+	}.Build())
+	out["roofline"] = judge.Summarize(calibrated)
 	out["hostile"] = hostile()
 	out["empty"] = &pb.Summary{}
 	return out

@@ -36,7 +36,7 @@ type TextOptions struct {
 func WriteText(w io.Writer, s *pb.Summary, o TextOptions) error {
 	p := newPage(o.Width, o.Color, o.ASCII)
 	for _, section := range []func(*page, *pb.Summary){
-		heading, objectives, latency, groups, phases, rates, failures, ledger, generator, notes,
+		heading, objectives, latency, groups, phases, rates, failures, ledger, generator, roofline, notes,
 	} {
 		before := p.b.Len()
 		section(p, s)
@@ -333,6 +333,24 @@ func generator(p *page, s *pb.Summary) {
 		text += ", " + plural(int(missing), "window") + " missing"
 	}
 	p.item("generator", plain, text)
+}
+
+// roofline shows how near the run came to what the generator's machine can do, where that is known.
+func roofline(p *page, s *pb.Summary) {
+	use := s.GetRoofline()
+	var parts []string
+	for _, part := range []struct {
+		*pb.RooflinePart
+		unit string
+	}{{use.GetRequests(), "requests/s"}, {use.GetEvents(), "events/s"}, {use.GetStreams(), "streams"}} {
+		if part.HasShare() && part.GetMost() > 0 {
+			parts = append(parts, fmt.Sprintf("%s of %s %s", judge.Quantity(part.GetShare(), judge.UnitShare),
+				judge.Quantity(part.GetLimit(), judge.UnitTokens), part.unit))
+		}
+	}
+	if len(parts) > 0 {
+		p.item("roofline", plain, strings.Join(parts, " · "))
+	}
 }
 
 func plural(n int, noun string) string {

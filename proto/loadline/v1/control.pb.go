@@ -36,6 +36,7 @@ type StartRunRequest struct {
 	xxx_hidden_Agents    uint32                 `protobuf:"varint,6,opt,name=agents"`
 	xxx_hidden_Digest    string                 `protobuf:"bytes,7,opt,name=digest"`
 	xxx_hidden_Addresses map[string]string      `protobuf:"bytes,8,rep,name=addresses" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	xxx_hidden_Roofline  *Roofline              `protobuf:"bytes,9,opt,name=roofline"`
 	unknownFields        protoimpl.UnknownFields
 	sizeCache            protoimpl.SizeCache
 }
@@ -123,6 +124,13 @@ func (x *StartRunRequest) GetAddresses() map[string]string {
 	return nil
 }
 
+func (x *StartRunRequest) GetRoofline() *Roofline {
+	if x != nil {
+		return x.xxx_hidden_Roofline
+	}
+	return nil
+}
+
 func (x *StartRunRequest) SetRequestId(v string) {
 	x.xxx_hidden_RequestId = v
 }
@@ -158,6 +166,10 @@ func (x *StartRunRequest) SetAddresses(v map[string]string) {
 	x.xxx_hidden_Addresses = v
 }
 
+func (x *StartRunRequest) SetRoofline(v *Roofline) {
+	x.xxx_hidden_Roofline = v
+}
+
 func (x *StartRunRequest) HasScenario() bool {
 	if x == nil {
 		return false
@@ -165,8 +177,19 @@ func (x *StartRunRequest) HasScenario() bool {
 	return x.xxx_hidden_Scenario != nil
 }
 
+func (x *StartRunRequest) HasRoofline() bool {
+	if x == nil {
+		return false
+	}
+	return x.xxx_hidden_Roofline != nil
+}
+
 func (x *StartRunRequest) ClearScenario() {
 	x.xxx_hidden_Scenario = nil
+}
+
+func (x *StartRunRequest) ClearRoofline() {
+	x.xxx_hidden_Roofline = nil
 }
 
 type StartRunRequest_builder struct {
@@ -188,6 +211,8 @@ type StartRunRequest_builder struct {
 	Digest string
 	// Addresses that stand in for the url of a target in this run, by the target's name (sim:// targets of an embedded run).
 	Addresses map[string]string
+	// The most that the machine of an embedded run's agents can do; absent: not known.
+	Roofline *Roofline
 }
 
 func (b0 StartRunRequest_builder) Build() *StartRunRequest {
@@ -202,6 +227,7 @@ func (b0 StartRunRequest_builder) Build() *StartRunRequest {
 	x.xxx_hidden_Agents = b.Agents
 	x.xxx_hidden_Digest = b.Digest
 	x.xxx_hidden_Addresses = b.Addresses
+	x.xxx_hidden_Roofline = b.Roofline
 	return m0
 }
 
@@ -1865,7 +1891,7 @@ var File_loadline_v1_control_proto protoreflect.FileDescriptor
 
 const file_loadline_v1_control_proto_rawDesc = "" +
 	"\n" +
-	"\x19loadline/v1/control.proto\x12\vloadline.v1\x1a\x1bbuf/validate/validate.proto\x1a!google/protobuf/go_features.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cloadline/v1/assignment.proto\x1a\x18loadline/v1/report.proto\x1a\x19loadline/v1/results.proto\x1a\x1aloadline/v1/scenario.proto\"\x9d\x03\n" +
+	"\x19loadline/v1/control.proto\x12\vloadline.v1\x1a\x1bbuf/validate/validate.proto\x1a!google/protobuf/go_features.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cloadline/v1/assignment.proto\x1a\x18loadline/v1/report.proto\x1a\x19loadline/v1/results.proto\x1a\x1aloadline/v1/scenario.proto\"\xd0\x03\n" +
 	"\x0fStartRunRequest\x12)\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tB\n" +
@@ -1876,7 +1902,8 @@ const file_loadline_v1_control_proto_rawDesc = "" +
 	"\x05files\x18\x05 \x03(\v2\x17.loadline.v1.FileDigestR\x05files\x12\x16\n" +
 	"\x06agents\x18\x06 \x01(\rR\x06agents\x12\x16\n" +
 	"\x06digest\x18\a \x01(\tR\x06digest\x12I\n" +
-	"\taddresses\x18\b \x03(\v2+.loadline.v1.StartRunRequest.AddressesEntryR\taddresses\x1a<\n" +
+	"\taddresses\x18\b \x03(\v2+.loadline.v1.StartRunRequest.AddressesEntryR\taddresses\x121\n" +
+	"\broofline\x18\t \x01(\v2\x15.loadline.v1.RooflineR\broofline\x1a<\n" +
 	"\x0eAddressesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"A\n" +
@@ -1989,53 +2016,55 @@ var file_loadline_v1_control_proto_goTypes = []any{
 	nil,                              // 17: loadline.v1.StartRunRequest.AddressesEntry
 	(*Scenario)(nil),                 // 18: loadline.v1.Scenario
 	(*FileDigest)(nil),               // 19: loadline.v1.FileDigest
-	(RunState)(0),                    // 20: loadline.v1.RunState
-	(*timestamppb.Timestamp)(nil),    // 21: google.protobuf.Timestamp
-	(*Plan)(nil),                     // 22: loadline.v1.Plan
-	(*ErrorSummary)(nil),             // 23: loadline.v1.ErrorSummary
-	(*Health)(nil),                   // 24: loadline.v1.Health
-	(*ObjectiveResult)(nil),          // 25: loadline.v1.ObjectiveResult
-	(*ArrivalLedger)(nil),            // 26: loadline.v1.ArrivalLedger
-	(StopMode)(0),                    // 27: loadline.v1.StopMode
-	(*Summary)(nil),                  // 28: loadline.v1.Summary
+	(*Roofline)(nil),                 // 20: loadline.v1.Roofline
+	(RunState)(0),                    // 21: loadline.v1.RunState
+	(*timestamppb.Timestamp)(nil),    // 22: google.protobuf.Timestamp
+	(*Plan)(nil),                     // 23: loadline.v1.Plan
+	(*ErrorSummary)(nil),             // 24: loadline.v1.ErrorSummary
+	(*Health)(nil),                   // 25: loadline.v1.Health
+	(*ObjectiveResult)(nil),          // 26: loadline.v1.ObjectiveResult
+	(*ArrivalLedger)(nil),            // 27: loadline.v1.ArrivalLedger
+	(StopMode)(0),                    // 28: loadline.v1.StopMode
+	(*Summary)(nil),                  // 29: loadline.v1.Summary
 }
 var file_loadline_v1_control_proto_depIdxs = []int32{
 	18, // 0: loadline.v1.StartRunRequest.scenario:type_name -> loadline.v1.Scenario
 	19, // 1: loadline.v1.StartRunRequest.files:type_name -> loadline.v1.FileDigest
 	17, // 2: loadline.v1.StartRunRequest.addresses:type_name -> loadline.v1.StartRunRequest.AddressesEntry
-	4,  // 3: loadline.v1.GetRunResponse.status:type_name -> loadline.v1.RunStatus
-	20, // 4: loadline.v1.RunStatus.state:type_name -> loadline.v1.RunState
-	21, // 5: loadline.v1.RunStatus.started_time:type_name -> google.protobuf.Timestamp
-	4,  // 6: loadline.v1.WatchRunResponse.status:type_name -> loadline.v1.RunStatus
-	22, // 7: loadline.v1.WatchRunResponse.plan:type_name -> loadline.v1.Plan
-	7,  // 8: loadline.v1.WatchRunResponse.snapshot:type_name -> loadline.v1.Snapshot
-	8,  // 9: loadline.v1.Snapshot.series:type_name -> loadline.v1.LiveSeries
-	23, // 10: loadline.v1.Snapshot.errors:type_name -> loadline.v1.ErrorSummary
-	24, // 11: loadline.v1.Snapshot.health:type_name -> loadline.v1.Health
-	9,  // 12: loadline.v1.Snapshot.phases:type_name -> loadline.v1.LivePhase
-	25, // 13: loadline.v1.Snapshot.slo:type_name -> loadline.v1.ObjectiveResult
-	26, // 14: loadline.v1.Snapshot.arrivals:type_name -> loadline.v1.ArrivalLedger
-	27, // 15: loadline.v1.StopRunRequest.mode:type_name -> loadline.v1.StopMode
-	4,  // 16: loadline.v1.StopRunResponse.status:type_name -> loadline.v1.RunStatus
-	28, // 17: loadline.v1.GetReportResponse.summary:type_name -> loadline.v1.Summary
-	16, // 18: loadline.v1.ValidateScenarioResponse.problems:type_name -> loadline.v1.Problem
-	0,  // 19: loadline.v1.ControlService.StartRun:input_type -> loadline.v1.StartRunRequest
-	2,  // 20: loadline.v1.ControlService.GetRun:input_type -> loadline.v1.GetRunRequest
-	5,  // 21: loadline.v1.ControlService.WatchRun:input_type -> loadline.v1.WatchRunRequest
-	10, // 22: loadline.v1.ControlService.StopRun:input_type -> loadline.v1.StopRunRequest
-	12, // 23: loadline.v1.ControlService.GetReport:input_type -> loadline.v1.GetReportRequest
-	14, // 24: loadline.v1.ControlService.ValidateScenario:input_type -> loadline.v1.ValidateScenarioRequest
-	1,  // 25: loadline.v1.ControlService.StartRun:output_type -> loadline.v1.StartRunResponse
-	3,  // 26: loadline.v1.ControlService.GetRun:output_type -> loadline.v1.GetRunResponse
-	6,  // 27: loadline.v1.ControlService.WatchRun:output_type -> loadline.v1.WatchRunResponse
-	11, // 28: loadline.v1.ControlService.StopRun:output_type -> loadline.v1.StopRunResponse
-	13, // 29: loadline.v1.ControlService.GetReport:output_type -> loadline.v1.GetReportResponse
-	15, // 30: loadline.v1.ControlService.ValidateScenario:output_type -> loadline.v1.ValidateScenarioResponse
-	25, // [25:31] is the sub-list for method output_type
-	19, // [19:25] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	20, // 3: loadline.v1.StartRunRequest.roofline:type_name -> loadline.v1.Roofline
+	4,  // 4: loadline.v1.GetRunResponse.status:type_name -> loadline.v1.RunStatus
+	21, // 5: loadline.v1.RunStatus.state:type_name -> loadline.v1.RunState
+	22, // 6: loadline.v1.RunStatus.started_time:type_name -> google.protobuf.Timestamp
+	4,  // 7: loadline.v1.WatchRunResponse.status:type_name -> loadline.v1.RunStatus
+	23, // 8: loadline.v1.WatchRunResponse.plan:type_name -> loadline.v1.Plan
+	7,  // 9: loadline.v1.WatchRunResponse.snapshot:type_name -> loadline.v1.Snapshot
+	8,  // 10: loadline.v1.Snapshot.series:type_name -> loadline.v1.LiveSeries
+	24, // 11: loadline.v1.Snapshot.errors:type_name -> loadline.v1.ErrorSummary
+	25, // 12: loadline.v1.Snapshot.health:type_name -> loadline.v1.Health
+	9,  // 13: loadline.v1.Snapshot.phases:type_name -> loadline.v1.LivePhase
+	26, // 14: loadline.v1.Snapshot.slo:type_name -> loadline.v1.ObjectiveResult
+	27, // 15: loadline.v1.Snapshot.arrivals:type_name -> loadline.v1.ArrivalLedger
+	28, // 16: loadline.v1.StopRunRequest.mode:type_name -> loadline.v1.StopMode
+	4,  // 17: loadline.v1.StopRunResponse.status:type_name -> loadline.v1.RunStatus
+	29, // 18: loadline.v1.GetReportResponse.summary:type_name -> loadline.v1.Summary
+	16, // 19: loadline.v1.ValidateScenarioResponse.problems:type_name -> loadline.v1.Problem
+	0,  // 20: loadline.v1.ControlService.StartRun:input_type -> loadline.v1.StartRunRequest
+	2,  // 21: loadline.v1.ControlService.GetRun:input_type -> loadline.v1.GetRunRequest
+	5,  // 22: loadline.v1.ControlService.WatchRun:input_type -> loadline.v1.WatchRunRequest
+	10, // 23: loadline.v1.ControlService.StopRun:input_type -> loadline.v1.StopRunRequest
+	12, // 24: loadline.v1.ControlService.GetReport:input_type -> loadline.v1.GetReportRequest
+	14, // 25: loadline.v1.ControlService.ValidateScenario:input_type -> loadline.v1.ValidateScenarioRequest
+	1,  // 26: loadline.v1.ControlService.StartRun:output_type -> loadline.v1.StartRunResponse
+	3,  // 27: loadline.v1.ControlService.GetRun:output_type -> loadline.v1.GetRunResponse
+	6,  // 28: loadline.v1.ControlService.WatchRun:output_type -> loadline.v1.WatchRunResponse
+	11, // 29: loadline.v1.ControlService.StopRun:output_type -> loadline.v1.StopRunResponse
+	13, // 30: loadline.v1.ControlService.GetReport:output_type -> loadline.v1.GetReportResponse
+	15, // 31: loadline.v1.ControlService.ValidateScenario:output_type -> loadline.v1.ValidateScenarioResponse
+	26, // [26:32] is the sub-list for method output_type
+	20, // [20:26] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_loadline_v1_control_proto_init() }

@@ -155,6 +155,7 @@ type Summary struct {
 	xxx_hidden_Agents         *[]*AgentSummary       `protobuf:"bytes,23,rep,name=agents"`
 	xxx_hidden_TokenSource    *TokenSource           `protobuf:"bytes,24,opt,name=token_source,json=tokenSource"`
 	xxx_hidden_Notes          []string               `protobuf:"bytes,25,rep,name=notes"`
+	xxx_hidden_Roofline       *RooflineUse           `protobuf:"bytes,26,opt,name=roofline"`
 	unknownFields             protoimpl.UnknownFields
 	sizeCache                 protoimpl.SizeCache
 }
@@ -369,6 +370,13 @@ func (x *Summary) GetNotes() []string {
 	return nil
 }
 
+func (x *Summary) GetRoofline() *RooflineUse {
+	if x != nil {
+		return x.xxx_hidden_Roofline
+	}
+	return nil
+}
+
 func (x *Summary) SetSchemaVersion(v uint32) {
 	x.xxx_hidden_SchemaVersion = v
 }
@@ -469,6 +477,10 @@ func (x *Summary) SetNotes(v []string) {
 	x.xxx_hidden_Notes = v
 }
 
+func (x *Summary) SetRoofline(v *RooflineUse) {
+	x.xxx_hidden_Roofline = v
+}
+
 func (x *Summary) HasValidity() bool {
 	if x == nil {
 		return false
@@ -511,6 +523,13 @@ func (x *Summary) HasTokenSource() bool {
 	return x.xxx_hidden_TokenSource != nil
 }
 
+func (x *Summary) HasRoofline() bool {
+	if x == nil {
+		return false
+	}
+	return x.xxx_hidden_Roofline != nil
+}
+
 func (x *Summary) ClearValidity() {
 	x.xxx_hidden_Validity = nil
 }
@@ -533,6 +552,10 @@ func (x *Summary) ClearThroughput() {
 
 func (x *Summary) ClearTokenSource() {
 	x.xxx_hidden_TokenSource = nil
+}
+
+func (x *Summary) ClearRoofline() {
+	x.xxx_hidden_Roofline = nil
 }
 
 type Summary_builder struct {
@@ -588,6 +611,8 @@ type Summary_builder struct {
 	TokenSource *TokenSource
 	// Things a reader should know, in plain words (an insecure target, an agent lost, data left out).
 	Notes []string
+	// How much of the most that the generator's machine can do the run used; null: the machine was not calibrated.
+	Roofline *RooflineUse
 }
 
 func (b0 Summary_builder) Build() *Summary {
@@ -619,6 +644,363 @@ func (b0 Summary_builder) Build() *Summary {
 	x.xxx_hidden_Agents = &b.Agents
 	x.xxx_hidden_TokenSource = b.TokenSource
 	x.xxx_hidden_Notes = b.Notes
+	x.xxx_hidden_Roofline = b.Roofline
+	return m0
+}
+
+// RooflineUse says how near a run came to the roofline of its generator's machine, while phases that are not discarded
+// had load. Requests and events count when their request ends, so they are averaged over window_seconds, which is at
+// least 5 and at least as long as 99 % of the answers took.
+type RooflineUse struct {
+	state                          protoimpl.MessageState `protogen:"opaque.v1"`
+	xxx_hidden_Share               float64                `protobuf:"fixed64,1,opt,name=share"`
+	xxx_hidden_Requests            *RooflinePart          `protobuf:"bytes,2,opt,name=requests"`
+	xxx_hidden_Events              *RooflinePart          `protobuf:"bytes,3,opt,name=events"`
+	xxx_hidden_Streams             *RooflinePart          `protobuf:"bytes,4,opt,name=streams"`
+	xxx_hidden_WindowSeconds       uint64                 `protobuf:"varint,5,opt,name=window_seconds,json=windowSeconds"`
+	xxx_hidden_MeasuredTime        string                 `protobuf:"bytes,6,opt,name=measured_time,json=measuredTime"`
+	xxx_hidden_TtftServiceFloorP50 uint64                 `protobuf:"varint,7,opt,name=ttft_service_floor_p50,json=ttftServiceFloorP50"`
+	xxx_hidden_TtftServiceFloorP99 uint64                 `protobuf:"varint,8,opt,name=ttft_service_floor_p99,json=ttftServiceFloorP99"`
+	XXX_raceDetectHookData         protoimpl.RaceDetectHookData
+	XXX_presence                   [1]uint32
+	unknownFields                  protoimpl.UnknownFields
+	sizeCache                      protoimpl.SizeCache
+}
+
+func (x *RooflineUse) Reset() {
+	*x = RooflineUse{}
+	mi := &file_loadline_v1_report_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RooflineUse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RooflineUse) ProtoMessage() {}
+
+func (x *RooflineUse) ProtoReflect() protoreflect.Message {
+	mi := &file_loadline_v1_report_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+func (x *RooflineUse) GetShare() float64 {
+	if x != nil {
+		return x.xxx_hidden_Share
+	}
+	return 0
+}
+
+func (x *RooflineUse) GetRequests() *RooflinePart {
+	if x != nil {
+		return x.xxx_hidden_Requests
+	}
+	return nil
+}
+
+func (x *RooflineUse) GetEvents() *RooflinePart {
+	if x != nil {
+		return x.xxx_hidden_Events
+	}
+	return nil
+}
+
+func (x *RooflineUse) GetStreams() *RooflinePart {
+	if x != nil {
+		return x.xxx_hidden_Streams
+	}
+	return nil
+}
+
+func (x *RooflineUse) GetWindowSeconds() uint64 {
+	if x != nil {
+		return x.xxx_hidden_WindowSeconds
+	}
+	return 0
+}
+
+func (x *RooflineUse) GetMeasuredTime() string {
+	if x != nil {
+		return x.xxx_hidden_MeasuredTime
+	}
+	return ""
+}
+
+func (x *RooflineUse) GetTtftServiceFloorP50() uint64 {
+	if x != nil {
+		return x.xxx_hidden_TtftServiceFloorP50
+	}
+	return 0
+}
+
+func (x *RooflineUse) GetTtftServiceFloorP99() uint64 {
+	if x != nil {
+		return x.xxx_hidden_TtftServiceFloorP99
+	}
+	return 0
+}
+
+func (x *RooflineUse) SetShare(v float64) {
+	x.xxx_hidden_Share = v
+}
+
+func (x *RooflineUse) SetRequests(v *RooflinePart) {
+	x.xxx_hidden_Requests = v
+}
+
+func (x *RooflineUse) SetEvents(v *RooflinePart) {
+	x.xxx_hidden_Events = v
+}
+
+func (x *RooflineUse) SetStreams(v *RooflinePart) {
+	x.xxx_hidden_Streams = v
+}
+
+func (x *RooflineUse) SetWindowSeconds(v uint64) {
+	x.xxx_hidden_WindowSeconds = v
+}
+
+func (x *RooflineUse) SetMeasuredTime(v string) {
+	x.xxx_hidden_MeasuredTime = v
+}
+
+func (x *RooflineUse) SetTtftServiceFloorP50(v uint64) {
+	x.xxx_hidden_TtftServiceFloorP50 = v
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 6, 8)
+}
+
+func (x *RooflineUse) SetTtftServiceFloorP99(v uint64) {
+	x.xxx_hidden_TtftServiceFloorP99 = v
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 7, 8)
+}
+
+func (x *RooflineUse) HasRequests() bool {
+	if x == nil {
+		return false
+	}
+	return x.xxx_hidden_Requests != nil
+}
+
+func (x *RooflineUse) HasEvents() bool {
+	if x == nil {
+		return false
+	}
+	return x.xxx_hidden_Events != nil
+}
+
+func (x *RooflineUse) HasStreams() bool {
+	if x == nil {
+		return false
+	}
+	return x.xxx_hidden_Streams != nil
+}
+
+func (x *RooflineUse) HasTtftServiceFloorP50() bool {
+	if x == nil {
+		return false
+	}
+	return protoimpl.X.Present(&(x.XXX_presence[0]), 6)
+}
+
+func (x *RooflineUse) HasTtftServiceFloorP99() bool {
+	if x == nil {
+		return false
+	}
+	return protoimpl.X.Present(&(x.XXX_presence[0]), 7)
+}
+
+func (x *RooflineUse) ClearRequests() {
+	x.xxx_hidden_Requests = nil
+}
+
+func (x *RooflineUse) ClearEvents() {
+	x.xxx_hidden_Events = nil
+}
+
+func (x *RooflineUse) ClearStreams() {
+	x.xxx_hidden_Streams = nil
+}
+
+func (x *RooflineUse) ClearTtftServiceFloorP50() {
+	protoimpl.X.ClearPresent(&(x.XXX_presence[0]), 6)
+	x.xxx_hidden_TtftServiceFloorP50 = 0
+}
+
+func (x *RooflineUse) ClearTtftServiceFloorP99() {
+	protoimpl.X.ClearPresent(&(x.XXX_presence[0]), 7)
+	x.xxx_hidden_TtftServiceFloorP99 = 0
+}
+
+type RooflineUse_builder struct {
+	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
+
+	// The largest part used: of the processors (requests and events together) or of the open streams; 1 is all of it.
+	Share float64
+	// Requests a second.
+	Requests *RooflinePart
+	// Content events a second.
+	Events *RooflinePart
+	// Requests open at once.
+	Streams *RooflinePart
+	// Length of the average, in seconds.
+	WindowSeconds uint64
+	// When the roofline was measured, RFC 3339, UTC.
+	MeasuredTime string
+	// Floor of ttft_service on this machine, median in microseconds; null: not known.
+	TtftServiceFloorP50 *uint64
+	// The same, 99th percentile.
+	TtftServiceFloorP99 *uint64
+}
+
+func (b0 RooflineUse_builder) Build() *RooflineUse {
+	m0 := &RooflineUse{}
+	b, x := &b0, m0
+	_, _ = b, x
+	x.xxx_hidden_Share = b.Share
+	x.xxx_hidden_Requests = b.Requests
+	x.xxx_hidden_Events = b.Events
+	x.xxx_hidden_Streams = b.Streams
+	x.xxx_hidden_WindowSeconds = b.WindowSeconds
+	x.xxx_hidden_MeasuredTime = b.MeasuredTime
+	if b.TtftServiceFloorP50 != nil {
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 6, 8)
+		x.xxx_hidden_TtftServiceFloorP50 = *b.TtftServiceFloorP50
+	}
+	if b.TtftServiceFloorP99 != nil {
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 7, 8)
+		x.xxx_hidden_TtftServiceFloorP99 = *b.TtftServiceFloorP99
+	}
+	return m0
+}
+
+// RooflinePart is one side of the roofline.
+type RooflinePart struct {
+	state                  protoimpl.MessageState `protogen:"opaque.v1"`
+	xxx_hidden_Most        float64                `protobuf:"fixed64,1,opt,name=most"`
+	xxx_hidden_Limit       float64                `protobuf:"fixed64,2,opt,name=limit"`
+	xxx_hidden_Share       float64                `protobuf:"fixed64,3,opt,name=share"`
+	XXX_raceDetectHookData protoimpl.RaceDetectHookData
+	XXX_presence           [1]uint32
+	unknownFields          protoimpl.UnknownFields
+	sizeCache              protoimpl.SizeCache
+}
+
+func (x *RooflinePart) Reset() {
+	*x = RooflinePart{}
+	mi := &file_loadline_v1_report_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RooflinePart) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RooflinePart) ProtoMessage() {}
+
+func (x *RooflinePart) ProtoReflect() protoreflect.Message {
+	mi := &file_loadline_v1_report_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+func (x *RooflinePart) GetMost() float64 {
+	if x != nil {
+		return x.xxx_hidden_Most
+	}
+	return 0
+}
+
+func (x *RooflinePart) GetLimit() float64 {
+	if x != nil {
+		return x.xxx_hidden_Limit
+	}
+	return 0
+}
+
+func (x *RooflinePart) GetShare() float64 {
+	if x != nil {
+		return x.xxx_hidden_Share
+	}
+	return 0
+}
+
+func (x *RooflinePart) SetMost(v float64) {
+	x.xxx_hidden_Most = v
+}
+
+func (x *RooflinePart) SetLimit(v float64) {
+	x.xxx_hidden_Limit = v
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 1, 3)
+}
+
+func (x *RooflinePart) SetShare(v float64) {
+	x.xxx_hidden_Share = v
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 2, 3)
+}
+
+func (x *RooflinePart) HasLimit() bool {
+	if x == nil {
+		return false
+	}
+	return protoimpl.X.Present(&(x.XXX_presence[0]), 1)
+}
+
+func (x *RooflinePart) HasShare() bool {
+	if x == nil {
+		return false
+	}
+	return protoimpl.X.Present(&(x.XXX_presence[0]), 2)
+}
+
+func (x *RooflinePart) ClearLimit() {
+	protoimpl.X.ClearPresent(&(x.XXX_presence[0]), 1)
+	x.xxx_hidden_Limit = 0
+}
+
+func (x *RooflinePart) ClearShare() {
+	protoimpl.X.ClearPresent(&(x.XXX_presence[0]), 2)
+	x.xxx_hidden_Share = 0
+}
+
+type RooflinePart_builder struct {
+	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
+
+	// The most that the run came to.
+	Most float64
+	// The roofline; null: not known.
+	Limit *float64
+	// most / limit; null: not known.
+	Share *float64
+}
+
+func (b0 RooflinePart_builder) Build() *RooflinePart {
+	m0 := &RooflinePart{}
+	b, x := &b0, m0
+	_, _ = b, x
+	x.xxx_hidden_Most = b.Most
+	if b.Limit != nil {
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 1, 3)
+		x.xxx_hidden_Limit = *b.Limit
+	}
+	if b.Share != nil {
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 2, 3)
+		x.xxx_hidden_Share = *b.Share
+	}
 	return m0
 }
 
@@ -633,7 +1015,7 @@ type Validity struct {
 
 func (x *Validity) Reset() {
 	*x = Validity{}
-	mi := &file_loadline_v1_report_proto_msgTypes[1]
+	mi := &file_loadline_v1_report_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -645,7 +1027,7 @@ func (x *Validity) String() string {
 func (*Validity) ProtoMessage() {}
 
 func (x *Validity) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_report_proto_msgTypes[1]
+	mi := &file_loadline_v1_report_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -710,7 +1092,7 @@ type ArrivalLedger struct {
 
 func (x *ArrivalLedger) Reset() {
 	*x = ArrivalLedger{}
-	mi := &file_loadline_v1_report_proto_msgTypes[2]
+	mi := &file_loadline_v1_report_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -722,7 +1104,7 @@ func (x *ArrivalLedger) String() string {
 func (*ArrivalLedger) ProtoMessage() {}
 
 func (x *ArrivalLedger) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_report_proto_msgTypes[2]
+	mi := &file_loadline_v1_report_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -828,7 +1210,7 @@ type EndLedger struct {
 
 func (x *EndLedger) Reset() {
 	*x = EndLedger{}
-	mi := &file_loadline_v1_report_proto_msgTypes[3]
+	mi := &file_loadline_v1_report_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -840,7 +1222,7 @@ func (x *EndLedger) String() string {
 func (*EndLedger) ProtoMessage() {}
 
 func (x *EndLedger) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_report_proto_msgTypes[3]
+	mi := &file_loadline_v1_report_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -933,7 +1315,7 @@ type RequestLedger struct {
 
 func (x *RequestLedger) Reset() {
 	*x = RequestLedger{}
-	mi := &file_loadline_v1_report_proto_msgTypes[4]
+	mi := &file_loadline_v1_report_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -945,7 +1327,7 @@ func (x *RequestLedger) String() string {
 func (*RequestLedger) ProtoMessage() {}
 
 func (x *RequestLedger) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_report_proto_msgTypes[4]
+	mi := &file_loadline_v1_report_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1062,7 +1444,7 @@ type PhaseSummary struct {
 
 func (x *PhaseSummary) Reset() {
 	*x = PhaseSummary{}
-	mi := &file_loadline_v1_report_proto_msgTypes[5]
+	mi := &file_loadline_v1_report_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1074,7 +1456,7 @@ func (x *PhaseSummary) String() string {
 func (*PhaseSummary) ProtoMessage() {}
 
 func (x *PhaseSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_report_proto_msgTypes[5]
+	mi := &file_loadline_v1_report_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1353,7 +1735,7 @@ type ErrorSummary struct {
 
 func (x *ErrorSummary) Reset() {
 	*x = ErrorSummary{}
-	mi := &file_loadline_v1_report_proto_msgTypes[6]
+	mi := &file_loadline_v1_report_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1365,7 +1747,7 @@ func (x *ErrorSummary) String() string {
 func (*ErrorSummary) ProtoMessage() {}
 
 func (x *ErrorSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_report_proto_msgTypes[6]
+	mi := &file_loadline_v1_report_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1443,7 +1825,7 @@ type Throughput struct {
 
 func (x *Throughput) Reset() {
 	*x = Throughput{}
-	mi := &file_loadline_v1_report_proto_msgTypes[7]
+	mi := &file_loadline_v1_report_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1455,7 +1837,7 @@ func (x *Throughput) String() string {
 func (*Throughput) ProtoMessage() {}
 
 func (x *Throughput) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_report_proto_msgTypes[7]
+	mi := &file_loadline_v1_report_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1559,7 +1941,7 @@ type SeriesSummary struct {
 
 func (x *SeriesSummary) Reset() {
 	*x = SeriesSummary{}
-	mi := &file_loadline_v1_report_proto_msgTypes[8]
+	mi := &file_loadline_v1_report_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1571,7 +1953,7 @@ func (x *SeriesSummary) String() string {
 func (*SeriesSummary) ProtoMessage() {}
 
 func (x *SeriesSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_report_proto_msgTypes[8]
+	mi := &file_loadline_v1_report_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1888,7 +2270,7 @@ type ObjectiveResult struct {
 
 func (x *ObjectiveResult) Reset() {
 	*x = ObjectiveResult{}
-	mi := &file_loadline_v1_report_proto_msgTypes[9]
+	mi := &file_loadline_v1_report_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1900,7 +2282,7 @@ func (x *ObjectiveResult) String() string {
 func (*ObjectiveResult) ProtoMessage() {}
 
 func (x *ObjectiveResult) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_report_proto_msgTypes[9]
+	mi := &file_loadline_v1_report_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2084,7 +2466,7 @@ type AgentSummary struct {
 
 func (x *AgentSummary) Reset() {
 	*x = AgentSummary{}
-	mi := &file_loadline_v1_report_proto_msgTypes[10]
+	mi := &file_loadline_v1_report_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2096,7 +2478,7 @@ func (x *AgentSummary) String() string {
 func (*AgentSummary) ProtoMessage() {}
 
 func (x *AgentSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_report_proto_msgTypes[10]
+	mi := &file_loadline_v1_report_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2216,7 +2598,7 @@ type TokenSource struct {
 
 func (x *TokenSource) Reset() {
 	*x = TokenSource{}
-	mi := &file_loadline_v1_report_proto_msgTypes[11]
+	mi := &file_loadline_v1_report_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2228,7 +2610,7 @@ func (x *TokenSource) String() string {
 func (*TokenSource) ProtoMessage() {}
 
 func (x *TokenSource) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_report_proto_msgTypes[11]
+	mi := &file_loadline_v1_report_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2311,7 +2693,7 @@ var File_loadline_v1_report_proto protoreflect.FileDescriptor
 
 const file_loadline_v1_report_proto_rawDesc = "" +
 	"\n" +
-	"\x18loadline/v1/report.proto\x12\vloadline.v1\x1a!google/protobuf/go_features.proto\"\xab\b\n" +
+	"\x18loadline/v1/report.proto\x12\vloadline.v1\x1a!google/protobuf/go_features.proto\"\xe1\b\n" +
 	"\aSummary\x12%\n" +
 	"\x0eschema_version\x18\x01 \x01(\rR\rschemaVersion\x12\x15\n" +
 	"\x06run_id\x18\x02 \x01(\tR\x05runId\x12#\n" +
@@ -2343,7 +2725,21 @@ const file_loadline_v1_report_proto_rawDesc = "" +
 	"\x03slo\x18\x16 \x03(\v2\x1c.loadline.v1.ObjectiveResultR\x03slo\x121\n" +
 	"\x06agents\x18\x17 \x03(\v2\x19.loadline.v1.AgentSummaryR\x06agents\x12;\n" +
 	"\ftoken_source\x18\x18 \x01(\v2\x18.loadline.v1.TokenSourceR\vtokenSource\x12\x14\n" +
-	"\x05notes\x18\x19 \x03(\tR\x05notes\":\n" +
+	"\x05notes\x18\x19 \x03(\tR\x05notes\x124\n" +
+	"\broofline\x18\x1a \x01(\v2\x18.loadline.v1.RooflineUseR\broofline\"\x86\x03\n" +
+	"\vRooflineUse\x12\x14\n" +
+	"\x05share\x18\x01 \x01(\x01R\x05share\x125\n" +
+	"\brequests\x18\x02 \x01(\v2\x19.loadline.v1.RooflinePartR\brequests\x121\n" +
+	"\x06events\x18\x03 \x01(\v2\x19.loadline.v1.RooflinePartR\x06events\x123\n" +
+	"\astreams\x18\x04 \x01(\v2\x19.loadline.v1.RooflinePartR\astreams\x12%\n" +
+	"\x0ewindow_seconds\x18\x05 \x01(\x04R\rwindowSeconds\x12#\n" +
+	"\rmeasured_time\x18\x06 \x01(\tR\fmeasuredTime\x12:\n" +
+	"\x16ttft_service_floor_p50\x18\a \x01(\x04B\x05\xaa\x01\x02\b\x01R\x13ttftServiceFloorP50\x12:\n" +
+	"\x16ttft_service_floor_p99\x18\b \x01(\x04B\x05\xaa\x01\x02\b\x01R\x13ttftServiceFloorP99\"\\\n" +
+	"\fRooflinePart\x12\x12\n" +
+	"\x04most\x18\x01 \x01(\x01R\x04most\x12\x1b\n" +
+	"\x05limit\x18\x02 \x01(\x01B\x05\xaa\x01\x02\b\x01R\x05limit\x12\x1b\n" +
+	"\x05share\x18\x03 \x01(\x01B\x05\xaa\x01\x02\b\x01R\x05share\":\n" +
 	"\bValidity\x12\x14\n" +
 	"\x05valid\x18\x01 \x01(\bR\x05valid\x12\x18\n" +
 	"\areasons\x18\x02 \x03(\tR\areasons\"{\n" +
@@ -2446,48 +2842,54 @@ const file_loadline_v1_report_proto_rawDesc = "" +
 	"\x15SUMMARY_STATE_ABORTED\x10\x03BEZ9github.com/loadline/loadline/proto/loadline/v1;loadlinev1\x92\x03\a\xd2>\x02\x10\x03\b\x02b\beditionsp\xe8\a"
 
 var file_loadline_v1_report_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_loadline_v1_report_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_loadline_v1_report_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_loadline_v1_report_proto_goTypes = []any{
 	(Verdict)(0),            // 0: loadline.v1.Verdict
 	(SummaryState)(0),       // 1: loadline.v1.SummaryState
 	(*Summary)(nil),         // 2: loadline.v1.Summary
-	(*Validity)(nil),        // 3: loadline.v1.Validity
-	(*ArrivalLedger)(nil),   // 4: loadline.v1.ArrivalLedger
-	(*EndLedger)(nil),       // 5: loadline.v1.EndLedger
-	(*RequestLedger)(nil),   // 6: loadline.v1.RequestLedger
-	(*PhaseSummary)(nil),    // 7: loadline.v1.PhaseSummary
-	(*ErrorSummary)(nil),    // 8: loadline.v1.ErrorSummary
-	(*Throughput)(nil),      // 9: loadline.v1.Throughput
-	(*SeriesSummary)(nil),   // 10: loadline.v1.SeriesSummary
-	(*ObjectiveResult)(nil), // 11: loadline.v1.ObjectiveResult
-	(*AgentSummary)(nil),    // 12: loadline.v1.AgentSummary
-	(*TokenSource)(nil),     // 13: loadline.v1.TokenSource
+	(*RooflineUse)(nil),     // 3: loadline.v1.RooflineUse
+	(*RooflinePart)(nil),    // 4: loadline.v1.RooflinePart
+	(*Validity)(nil),        // 5: loadline.v1.Validity
+	(*ArrivalLedger)(nil),   // 6: loadline.v1.ArrivalLedger
+	(*EndLedger)(nil),       // 7: loadline.v1.EndLedger
+	(*RequestLedger)(nil),   // 8: loadline.v1.RequestLedger
+	(*PhaseSummary)(nil),    // 9: loadline.v1.PhaseSummary
+	(*ErrorSummary)(nil),    // 10: loadline.v1.ErrorSummary
+	(*Throughput)(nil),      // 11: loadline.v1.Throughput
+	(*SeriesSummary)(nil),   // 12: loadline.v1.SeriesSummary
+	(*ObjectiveResult)(nil), // 13: loadline.v1.ObjectiveResult
+	(*AgentSummary)(nil),    // 14: loadline.v1.AgentSummary
+	(*TokenSource)(nil),     // 15: loadline.v1.TokenSource
 }
 var file_loadline_v1_report_proto_depIdxs = []int32{
 	1,  // 0: loadline.v1.Summary.state:type_name -> loadline.v1.SummaryState
 	0,  // 1: loadline.v1.Summary.verdict:type_name -> loadline.v1.Verdict
-	3,  // 2: loadline.v1.Summary.validity:type_name -> loadline.v1.Validity
-	4,  // 3: loadline.v1.Summary.arrivals:type_name -> loadline.v1.ArrivalLedger
-	5,  // 4: loadline.v1.Summary.sessions:type_name -> loadline.v1.EndLedger
-	6,  // 5: loadline.v1.Summary.requests:type_name -> loadline.v1.RequestLedger
-	7,  // 6: loadline.v1.Summary.phases:type_name -> loadline.v1.PhaseSummary
-	8,  // 7: loadline.v1.Summary.errors:type_name -> loadline.v1.ErrorSummary
-	9,  // 8: loadline.v1.Summary.throughput:type_name -> loadline.v1.Throughput
-	10, // 9: loadline.v1.Summary.series:type_name -> loadline.v1.SeriesSummary
-	11, // 10: loadline.v1.Summary.slo:type_name -> loadline.v1.ObjectiveResult
-	12, // 11: loadline.v1.Summary.agents:type_name -> loadline.v1.AgentSummary
-	13, // 12: loadline.v1.Summary.token_source:type_name -> loadline.v1.TokenSource
-	4,  // 13: loadline.v1.PhaseSummary.arrivals:type_name -> loadline.v1.ArrivalLedger
-	5,  // 14: loadline.v1.PhaseSummary.sessions:type_name -> loadline.v1.EndLedger
-	6,  // 15: loadline.v1.PhaseSummary.requests:type_name -> loadline.v1.RequestLedger
-	8,  // 16: loadline.v1.PhaseSummary.errors:type_name -> loadline.v1.ErrorSummary
-	9,  // 17: loadline.v1.PhaseSummary.throughput:type_name -> loadline.v1.Throughput
-	0,  // 18: loadline.v1.ObjectiveResult.verdict:type_name -> loadline.v1.Verdict
-	19, // [19:19] is the sub-list for method output_type
-	19, // [19:19] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	5,  // 2: loadline.v1.Summary.validity:type_name -> loadline.v1.Validity
+	6,  // 3: loadline.v1.Summary.arrivals:type_name -> loadline.v1.ArrivalLedger
+	7,  // 4: loadline.v1.Summary.sessions:type_name -> loadline.v1.EndLedger
+	8,  // 5: loadline.v1.Summary.requests:type_name -> loadline.v1.RequestLedger
+	9,  // 6: loadline.v1.Summary.phases:type_name -> loadline.v1.PhaseSummary
+	10, // 7: loadline.v1.Summary.errors:type_name -> loadline.v1.ErrorSummary
+	11, // 8: loadline.v1.Summary.throughput:type_name -> loadline.v1.Throughput
+	12, // 9: loadline.v1.Summary.series:type_name -> loadline.v1.SeriesSummary
+	13, // 10: loadline.v1.Summary.slo:type_name -> loadline.v1.ObjectiveResult
+	14, // 11: loadline.v1.Summary.agents:type_name -> loadline.v1.AgentSummary
+	15, // 12: loadline.v1.Summary.token_source:type_name -> loadline.v1.TokenSource
+	3,  // 13: loadline.v1.Summary.roofline:type_name -> loadline.v1.RooflineUse
+	4,  // 14: loadline.v1.RooflineUse.requests:type_name -> loadline.v1.RooflinePart
+	4,  // 15: loadline.v1.RooflineUse.events:type_name -> loadline.v1.RooflinePart
+	4,  // 16: loadline.v1.RooflineUse.streams:type_name -> loadline.v1.RooflinePart
+	6,  // 17: loadline.v1.PhaseSummary.arrivals:type_name -> loadline.v1.ArrivalLedger
+	7,  // 18: loadline.v1.PhaseSummary.sessions:type_name -> loadline.v1.EndLedger
+	8,  // 19: loadline.v1.PhaseSummary.requests:type_name -> loadline.v1.RequestLedger
+	10, // 20: loadline.v1.PhaseSummary.errors:type_name -> loadline.v1.ErrorSummary
+	11, // 21: loadline.v1.PhaseSummary.throughput:type_name -> loadline.v1.Throughput
+	0,  // 22: loadline.v1.ObjectiveResult.verdict:type_name -> loadline.v1.Verdict
+	23, // [23:23] is the sub-list for method output_type
+	23, // [23:23] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_loadline_v1_report_proto_init() }
@@ -2501,7 +2903,7 @@ func file_loadline_v1_report_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_loadline_v1_report_proto_rawDesc), len(file_loadline_v1_report_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   12,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

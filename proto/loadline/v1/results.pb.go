@@ -2791,6 +2791,7 @@ type RunHeader struct {
 	xxx_hidden_ScenarioDigest string                 `protobuf:"bytes,5,opt,name=scenario_digest,json=scenarioDigest"`
 	xxx_hidden_Plan           *Plan                  `protobuf:"bytes,6,opt,name=plan"`
 	xxx_hidden_CreatedTime    *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=created_time,json=createdTime"`
+	xxx_hidden_Roofline       *Roofline              `protobuf:"bytes,8,opt,name=roofline"`
 	unknownFields             protoimpl.UnknownFields
 	sizeCache                 protoimpl.SizeCache
 }
@@ -2869,6 +2870,13 @@ func (x *RunHeader) GetCreatedTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *RunHeader) GetRoofline() *Roofline {
+	if x != nil {
+		return x.xxx_hidden_Roofline
+	}
+	return nil
+}
+
 func (x *RunHeader) SetFormat(v uint32) {
 	x.xxx_hidden_Format = v
 }
@@ -2897,6 +2905,10 @@ func (x *RunHeader) SetCreatedTime(v *timestamppb.Timestamp) {
 	x.xxx_hidden_CreatedTime = v
 }
 
+func (x *RunHeader) SetRoofline(v *Roofline) {
+	x.xxx_hidden_Roofline = v
+}
+
 func (x *RunHeader) HasScenario() bool {
 	if x == nil {
 		return false
@@ -2918,6 +2930,13 @@ func (x *RunHeader) HasCreatedTime() bool {
 	return x.xxx_hidden_CreatedTime != nil
 }
 
+func (x *RunHeader) HasRoofline() bool {
+	if x == nil {
+		return false
+	}
+	return x.xxx_hidden_Roofline != nil
+}
+
 func (x *RunHeader) ClearScenario() {
 	x.xxx_hidden_Scenario = nil
 }
@@ -2928,6 +2947,10 @@ func (x *RunHeader) ClearPlan() {
 
 func (x *RunHeader) ClearCreatedTime() {
 	x.xxx_hidden_CreatedTime = nil
+}
+
+func (x *RunHeader) ClearRoofline() {
+	x.xxx_hidden_Roofline = nil
 }
 
 type RunHeader_builder struct {
@@ -2947,6 +2970,8 @@ type RunHeader_builder struct {
 	Plan *Plan
 	// When the run was asked for.
 	CreatedTime *timestamppb.Timestamp
+	// The most that the generator's machine can do; absent: not known.
+	Roofline *Roofline
 }
 
 func (b0 RunHeader_builder) Build() *RunHeader {
@@ -2960,6 +2985,153 @@ func (b0 RunHeader_builder) Build() *RunHeader {
 	x.xxx_hidden_ScenarioDigest = b.ScenarioDigest
 	x.xxx_hidden_Plan = b.Plan
 	x.xxx_hidden_CreatedTime = b.CreatedTime
+	x.xxx_hidden_Roofline = b.Roofline
+	return m0
+}
+
+// Roofline is the most that a machine can do as a generator, as `loadline calibrate` found it against a server that
+// does nothing.
+type Roofline struct {
+	state                        protoimpl.MessageState `protogen:"opaque.v1"`
+	xxx_hidden_RequestsPerSecond float64                `protobuf:"fixed64,1,opt,name=requests_per_second,json=requestsPerSecond"`
+	xxx_hidden_EventsPerSecond   float64                `protobuf:"fixed64,2,opt,name=events_per_second,json=eventsPerSecond"`
+	xxx_hidden_Streams           uint64                 `protobuf:"varint,3,opt,name=streams"`
+	xxx_hidden_MeasuredTime      *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=measured_time,json=measuredTime"`
+	xxx_hidden_TtftServiceP50Us  uint64                 `protobuf:"varint,5,opt,name=ttft_service_p50_us,json=ttftServiceP50Us"`
+	xxx_hidden_TtftServiceP99Us  uint64                 `protobuf:"varint,6,opt,name=ttft_service_p99_us,json=ttftServiceP99Us"`
+	unknownFields                protoimpl.UnknownFields
+	sizeCache                    protoimpl.SizeCache
+}
+
+func (x *Roofline) Reset() {
+	*x = Roofline{}
+	mi := &file_loadline_v1_results_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Roofline) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Roofline) ProtoMessage() {}
+
+func (x *Roofline) ProtoReflect() protoreflect.Message {
+	mi := &file_loadline_v1_results_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+func (x *Roofline) GetRequestsPerSecond() float64 {
+	if x != nil {
+		return x.xxx_hidden_RequestsPerSecond
+	}
+	return 0
+}
+
+func (x *Roofline) GetEventsPerSecond() float64 {
+	if x != nil {
+		return x.xxx_hidden_EventsPerSecond
+	}
+	return 0
+}
+
+func (x *Roofline) GetStreams() uint64 {
+	if x != nil {
+		return x.xxx_hidden_Streams
+	}
+	return 0
+}
+
+func (x *Roofline) GetMeasuredTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.xxx_hidden_MeasuredTime
+	}
+	return nil
+}
+
+func (x *Roofline) GetTtftServiceP50Us() uint64 {
+	if x != nil {
+		return x.xxx_hidden_TtftServiceP50Us
+	}
+	return 0
+}
+
+func (x *Roofline) GetTtftServiceP99Us() uint64 {
+	if x != nil {
+		return x.xxx_hidden_TtftServiceP99Us
+	}
+	return 0
+}
+
+func (x *Roofline) SetRequestsPerSecond(v float64) {
+	x.xxx_hidden_RequestsPerSecond = v
+}
+
+func (x *Roofline) SetEventsPerSecond(v float64) {
+	x.xxx_hidden_EventsPerSecond = v
+}
+
+func (x *Roofline) SetStreams(v uint64) {
+	x.xxx_hidden_Streams = v
+}
+
+func (x *Roofline) SetMeasuredTime(v *timestamppb.Timestamp) {
+	x.xxx_hidden_MeasuredTime = v
+}
+
+func (x *Roofline) SetTtftServiceP50Us(v uint64) {
+	x.xxx_hidden_TtftServiceP50Us = v
+}
+
+func (x *Roofline) SetTtftServiceP99Us(v uint64) {
+	x.xxx_hidden_TtftServiceP99Us = v
+}
+
+func (x *Roofline) HasMeasuredTime() bool {
+	if x == nil {
+		return false
+	}
+	return x.xxx_hidden_MeasuredTime != nil
+}
+
+func (x *Roofline) ClearMeasuredTime() {
+	x.xxx_hidden_MeasuredTime = nil
+}
+
+type Roofline_builder struct {
+	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
+
+	// Requests of one small answer each, a second; 0: not known.
+	RequestsPerSecond float64
+	// Content events of streams, one a read, a second; 0: not known.
+	EventsPerSecond float64
+	// Streams open at once; 0: not known.
+	Streams uint64
+	// When it was measured.
+	MeasuredTime *timestamppb.Timestamp
+	// What ttft_service reads when the server answers at once: median in microseconds. It is the floor of every such value.
+	TtftServiceP50Us uint64
+	// The same, 99th percentile.
+	TtftServiceP99Us uint64
+}
+
+func (b0 Roofline_builder) Build() *Roofline {
+	m0 := &Roofline{}
+	b, x := &b0, m0
+	_, _ = b, x
+	x.xxx_hidden_RequestsPerSecond = b.RequestsPerSecond
+	x.xxx_hidden_EventsPerSecond = b.EventsPerSecond
+	x.xxx_hidden_Streams = b.Streams
+	x.xxx_hidden_MeasuredTime = b.MeasuredTime
+	x.xxx_hidden_TtftServiceP50Us = b.TtftServiceP50Us
+	x.xxx_hidden_TtftServiceP99Us = b.TtftServiceP99Us
 	return m0
 }
 
@@ -2979,7 +3151,7 @@ type RunEvent struct {
 
 func (x *RunEvent) Reset() {
 	*x = RunEvent{}
-	mi := &file_loadline_v1_results_proto_msgTypes[14]
+	mi := &file_loadline_v1_results_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2991,7 +3163,7 @@ func (x *RunEvent) String() string {
 func (*RunEvent) ProtoMessage() {}
 
 func (x *RunEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_results_proto_msgTypes[14]
+	mi := &file_loadline_v1_results_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3260,7 +3432,7 @@ const file_loadline_v1_results_proto_rawDesc = "" +
 	"\x06window\x18\x02 \x01(\v2\x13.loadline.v1.WindowH\x00R\x06window\x12-\n" +
 	"\x06totals\x18\x03 \x01(\v2\x13.loadline.v1.TotalsH\x00R\x06totals\x12-\n" +
 	"\x05event\x18\x04 \x01(\v2\x15.loadline.v1.RunEventH\x00R\x05eventB\b\n" +
-	"\x06record\"\x96\x02\n" +
+	"\x06record\"\xc9\x02\n" +
 	"\tRunHeader\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x15\n" +
@@ -3268,7 +3440,15 @@ const file_loadline_v1_results_proto_rawDesc = "" +
 	"\bscenario\x18\x04 \x01(\v2\x15.loadline.v1.ScenarioR\bscenario\x12'\n" +
 	"\x0fscenario_digest\x18\x05 \x01(\tR\x0escenarioDigest\x12%\n" +
 	"\x04plan\x18\x06 \x01(\v2\x11.loadline.v1.PlanR\x04plan\x12=\n" +
-	"\fcreated_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\vcreatedTime\"\x84\x02\n" +
+	"\fcreated_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\vcreatedTime\x121\n" +
+	"\broofline\x18\b \x01(\v2\x15.loadline.v1.RooflineR\broofline\"\x9f\x02\n" +
+	"\bRoofline\x12.\n" +
+	"\x13requests_per_second\x18\x01 \x01(\x01R\x11requestsPerSecond\x12*\n" +
+	"\x11events_per_second\x18\x02 \x01(\x01R\x0feventsPerSecond\x12\x18\n" +
+	"\astreams\x18\x03 \x01(\x04R\astreams\x12?\n" +
+	"\rmeasured_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\fmeasuredTime\x12-\n" +
+	"\x13ttft_service_p50_us\x18\x05 \x01(\x04R\x10ttftServiceP50Us\x12-\n" +
+	"\x13ttft_service_p99_us\x18\x06 \x01(\x04R\x10ttftServiceP99Us\"\x84\x02\n" +
 	"\bRunEvent\x12-\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x19.loadline.v1.RunEventKindR\x04kind\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x13\n" +
@@ -3320,7 +3500,7 @@ const file_loadline_v1_results_proto_rawDesc = "" +
 	"\vPushWindows\x12\x1f.loadline.v1.PushWindowsRequest\x1a .loadline.v1.PushWindowsResponse(\x010\x01BEZ9github.com/loadline/loadline/proto/loadline/v1;loadlinev1\x92\x03\a\xd2>\x02\x10\x03\b\x02b\beditionsp\xe8\a"
 
 var file_loadline_v1_results_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_loadline_v1_results_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_loadline_v1_results_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_loadline_v1_results_proto_goTypes = []any{
 	(Series)(0),                   // 0: loadline.v1.Series
 	(RunEventKind)(0),             // 1: loadline.v1.RunEventKind
@@ -3339,11 +3519,12 @@ var file_loadline_v1_results_proto_goTypes = []any{
 	(*Totals)(nil),                // 14: loadline.v1.Totals
 	(*JournalRecord)(nil),         // 15: loadline.v1.JournalRecord
 	(*RunHeader)(nil),             // 16: loadline.v1.RunHeader
-	(*RunEvent)(nil),              // 17: loadline.v1.RunEvent
-	(*Scenario)(nil),              // 18: loadline.v1.Scenario
-	(*Plan)(nil),                  // 19: loadline.v1.Plan
-	(*timestamppb.Timestamp)(nil), // 20: google.protobuf.Timestamp
-	(StopMode)(0),                 // 21: loadline.v1.StopMode
+	(*Roofline)(nil),              // 17: loadline.v1.Roofline
+	(*RunEvent)(nil),              // 18: loadline.v1.RunEvent
+	(*Scenario)(nil),              // 19: loadline.v1.Scenario
+	(*Plan)(nil),                  // 20: loadline.v1.Plan
+	(*timestamppb.Timestamp)(nil), // 21: google.protobuf.Timestamp
+	(StopMode)(0),                 // 22: loadline.v1.StopMode
 }
 var file_loadline_v1_results_proto_depIdxs = []int32{
 	4,  // 0: loadline.v1.PushWindowsRequest.hello:type_name -> loadline.v1.Hello
@@ -3361,21 +3542,23 @@ var file_loadline_v1_results_proto_depIdxs = []int32{
 	16, // 12: loadline.v1.JournalRecord.header:type_name -> loadline.v1.RunHeader
 	6,  // 13: loadline.v1.JournalRecord.window:type_name -> loadline.v1.Window
 	14, // 14: loadline.v1.JournalRecord.totals:type_name -> loadline.v1.Totals
-	17, // 15: loadline.v1.JournalRecord.event:type_name -> loadline.v1.RunEvent
-	18, // 16: loadline.v1.RunHeader.scenario:type_name -> loadline.v1.Scenario
-	19, // 17: loadline.v1.RunHeader.plan:type_name -> loadline.v1.Plan
-	20, // 18: loadline.v1.RunHeader.created_time:type_name -> google.protobuf.Timestamp
-	1,  // 19: loadline.v1.RunEvent.kind:type_name -> loadline.v1.RunEventKind
-	20, // 20: loadline.v1.RunEvent.time:type_name -> google.protobuf.Timestamp
-	2,  // 21: loadline.v1.RunEvent.state:type_name -> loadline.v1.RunState
-	21, // 22: loadline.v1.RunEvent.mode:type_name -> loadline.v1.StopMode
-	3,  // 23: loadline.v1.ResultsService.PushWindows:input_type -> loadline.v1.PushWindowsRequest
-	5,  // 24: loadline.v1.ResultsService.PushWindows:output_type -> loadline.v1.PushWindowsResponse
-	24, // [24:25] is the sub-list for method output_type
-	23, // [23:24] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	18, // 15: loadline.v1.JournalRecord.event:type_name -> loadline.v1.RunEvent
+	19, // 16: loadline.v1.RunHeader.scenario:type_name -> loadline.v1.Scenario
+	20, // 17: loadline.v1.RunHeader.plan:type_name -> loadline.v1.Plan
+	21, // 18: loadline.v1.RunHeader.created_time:type_name -> google.protobuf.Timestamp
+	17, // 19: loadline.v1.RunHeader.roofline:type_name -> loadline.v1.Roofline
+	21, // 20: loadline.v1.Roofline.measured_time:type_name -> google.protobuf.Timestamp
+	1,  // 21: loadline.v1.RunEvent.kind:type_name -> loadline.v1.RunEventKind
+	21, // 22: loadline.v1.RunEvent.time:type_name -> google.protobuf.Timestamp
+	2,  // 23: loadline.v1.RunEvent.state:type_name -> loadline.v1.RunState
+	22, // 24: loadline.v1.RunEvent.mode:type_name -> loadline.v1.StopMode
+	3,  // 25: loadline.v1.ResultsService.PushWindows:input_type -> loadline.v1.PushWindowsRequest
+	5,  // 26: loadline.v1.ResultsService.PushWindows:output_type -> loadline.v1.PushWindowsResponse
+	26, // [26:27] is the sub-list for method output_type
+	25, // [25:26] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_loadline_v1_results_proto_init() }
@@ -3402,7 +3585,7 @@ func file_loadline_v1_results_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_loadline_v1_results_proto_rawDesc), len(file_loadline_v1_results_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   15,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
