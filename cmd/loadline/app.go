@@ -35,6 +35,10 @@ type app struct {
 	cores int
 	// embedded starts coordinator and agents in this process.
 	embedded func(context.Context, embeddedOptions) (pb.ControlServiceClient, func() error, error)
+	// null starts a server that does nothing, for calibrate, and returns its address.
+	null func(context.Context) (string, func() error, error)
+	// cache is the user's folder for what can be made again.
+	cache func() (string, error)
 	// flags are those of each command, by the command's path.
 	flags map[string]*flags
 }
@@ -111,6 +115,7 @@ environment, the environment before the scenario, the scenario before the defaul
 	root.SetErr(a.stderr)
 	root.SetFlagErrorFunc(a.flagError)
 	root.AddCommand(a.runCommand(), a.simCommand(), a.validateCommand(), a.planCommand(), a.reportCommand(),
+		a.calibrateCommand(), a.nullCommand(),
 		a.metricsCommand(), a.schemaCommand(), a.versionCommand())
 	return root
 }

@@ -20,6 +20,9 @@ func TestDocumentedFlags(t *testing.T) {
 	a := newTestApp(t, nil, nil)
 	want := map[string][]string{}
 	for _, cmd := range a.root().Commands() {
+		if cmd.Hidden {
+			continue // not for people
+		}
 		want[cmd.Name()] = nil
 		if f := a.flags[cmd.Name()]; f != nil {
 			want[cmd.Name()] = slices.Sorted(slices.Values(f.names))
@@ -51,6 +54,9 @@ func TestDocumentedFlags(t *testing.T) {
 func TestEveryCommandHasHelp(t *testing.T) {
 	a := newTestApp(t, nil, nil)
 	for _, cmd := range a.root().Commands() {
+		if cmd.Hidden {
+			continue
+		}
 		if cmd.Example == "" || cmd.Long == "" || cmd.Short == "" {
 			t.Errorf("%s: no example or no description", cmd.Name())
 		}

@@ -33,8 +33,10 @@ const (
 type embeddedOptions struct {
 	// Agents is their number, at least 1.
 	Agents int
-	// Folder is that of the run; empty: runs/<id> below the working folder.
+	// Folder is that of the one run; empty: a folder named by its id below Runs.
 	Folder string
+	// Runs is the folder of the runs' folders; empty: runs below the working folder.
+	Runs string
 	// Cores is how many cores the process may use; 0: as many as Go has processors.
 	Cores int
 	// Env looks an environment variable up.
@@ -77,7 +79,7 @@ func (c *cluster) start(ctx context.Context, o embeddedOptions) (err error) {
 		return err
 	}
 	c.coordinator, err = coordinator.New(ctx, coordinator.Config{
-		Bus: conn, Folder: folders(o.Folder), StartAhead: startAhead,
+		Bus: conn, Folder: folders(o.Folder, o.Runs), StartAhead: startAhead,
 		ExpectedTokens: workload.Expected, Version: o.Version, Log: o.Log,
 	})
 	if err != nil {
@@ -89,13 +91,16 @@ func (c *cluster) start(ctx context.Context, o embeddedOptions) (err error) {
 	return c.join(ctx, o)
 }
 
-// folders gives the folder of each run: the one that was named, or one below runs/.
-func folders(named string) func(string) string {
+// folders gives the folder of each run: the one that was named, or one below runs, which is runs/ where it is empty.
+func folders(named, runs string) func(string) string {
+	if runs == "" {
+		runs = runsFolder
+	}
 	return func(runID string) string {
 		if named != "" {
 			return named
 		}
-		return filepath.Join("runs", runID)
+		return filepath.Join(runs, runID)
 	}
 }
 

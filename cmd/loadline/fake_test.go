@@ -119,7 +119,9 @@ type testApp struct {
 func newTestApp(t *testing.T, control *fakeControl, env map[string]string) *testApp {
 	t.Helper()
 	ta := &testApp{out: &bytes.Buffer{}, err: &bytes.Buffer{}, interr: make(chan os.Signal, signalsWaiting)}
+	cache := t.TempDir()
 	ta.app = &app{
+		cache: func() (string, error) { return cache, nil },
 		env:   func(name string) (string, bool) { v, ok := env[name]; return v, ok },
 		stdin: &bytes.Buffer{}, stdout: ta.out, stderr: ta.err,
 		listen: func() <-chan os.Signal { return ta.interr },

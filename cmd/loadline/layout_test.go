@@ -19,7 +19,7 @@ const module = "github.com/loadline/loadline/"
 // pure packages decide and compute; they are handed time, data and randomness (docs/architecture.md).
 var pure = []string{
 	"internal/scenario", "internal/schedule", "internal/hist", "internal/measure",
-	"coordinator/run", "coordinator/plan", "coordinator/fleet", "coordinator/merge", "coordinator/judge", "coordinator/report",
+	"coordinator/run", "coordinator/plan", "coordinator/fleet", "coordinator/merge", "coordinator/judge", "coordinator/report", "coordinator/calibrate",
 	"agent/run", "agent/workload", "agent/record",
 }
 

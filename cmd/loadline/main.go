@@ -16,7 +16,7 @@ import (
 func main() {
 	a := &app{
 		env: os.LookupEnv, stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr,
-		listen: listen, embedded: startEmbedded, cores: spareProcessors(os.LookupEnv),
+		listen: listen, embedded: startEmbedded, null: startNull, cache: os.UserCacheDir, cores: spareProcessors(os.LookupEnv),
 	}
 	os.Exit(a.run(context.Background(), os.Args[1:]))
 }

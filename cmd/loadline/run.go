@@ -229,6 +229,7 @@ func (a *app) prepare(ctx context.Context, o *runOptions, args []string, log *he
 	started, err := client.StartRun(ctx, pb.StartRunRequest_builder{
 		RequestId: rand.Text(), Scenario: s, Source: doc.data, BaseDir: doc.baseDir, Files: files, Agents: uint32(o.agents),
 		Digest: hex.EncodeToString(digest[:]), Addresses: targets.addresses,
+		Roofline: a.roofline(ctx, logger),
 	}.Build())
 	if err != nil {
 		return r, fromService(err)
