@@ -61,7 +61,7 @@ type stage struct {
 
 // newStage prepares the load of a scenario against a target that answers after delay. stall, which
 // may be nil, is told of every wake-up of the pacer before it goes on.
-func newStage(t *testing.T, load string, delay func(measure.Instant) time.Duration, stall func(now measure.Instant)) *stage {
+func newStage(t testing.TB, load string, delay func(measure.Instant) time.Duration, stall func(now measure.Instant)) *stage {
 	t.Helper()
 	s, err := scenario.Parse(scenario.Source{Name: "test", Data: []byte("name: test\n" +
 		"targets: [{url: http://127.0.0.1:1, protocol: http}]\nworkloads: [{http: {path: /}}]\n" + load)})

@@ -3,6 +3,7 @@ package pace_test
 import (
 	"context"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -29,6 +30,26 @@ func BenchmarkLateness(b *testing.B) {
 			slices.Sort(late.values)
 			b.ReportMetric(float64(late.values[b.N/2].Nanoseconds())/1e3, "p50-µs")
 			b.ReportMetric(float64(late.values[b.N*99/100].Nanoseconds())/1e3, "p99-µs")
+		})
+	}
+}
+
+// BenchmarkRate plays one second at each rate into a sink that does next to nothing, again and again, and
+// reports how late the arrivals were: up to what rate one pacer keeps up. Nothing asserts it.
+func BenchmarkRate(b *testing.B) {
+	for _, rate := range []int{50_000, 100_000, 200_000, 400_000, 800_000} {
+		b.Run(strconv.Itoa(rate), func(b *testing.B) {
+			late := lateness{values: make([]time.Duration, 0, rate)}
+			var p50, p99 time.Duration
+			for b.Loop() {
+				late.values = late.values[:0]
+				gap := measure.Instant(time.Second) / measure.Instant(rate)
+				pace.New(pace.Config{Now: clock(), MaxLateness: time.Minute}, constant(gap, uint64(rate)), &late).Run(context.Background())
+				slices.Sort(late.values)
+				p50, p99 = max(p50, late.values[rate/2]), max(p99, late.values[rate*99/100])
+			}
+			b.ReportMetric(float64(p50.Nanoseconds())/1e3, "worst-p50-µs")
+			b.ReportMetric(float64(p99.Nanoseconds())/1e3, "worst-p99-µs")
 		})
 	}
 }
