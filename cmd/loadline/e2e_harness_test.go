@@ -72,6 +72,7 @@ func start(t *testing.T, dir string, env []string, args ...string) *process {
 	p := &process{cmd: exec.CommandContext(ctx, "loadline", args...), ended: make(chan struct{})}
 	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = dir, &p.out, &p.err
 	p.cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, variablePrefix) })
+	p.cmd.Env = append(p.cmd.Env, "XDG_CACHE_HOME="+t.TempDir()) // no calibration but the test's own
 	p.cmd.Env = append(p.cmd.Env, env...)
 	p.cmd.WaitDelay = 10 * time.Second
 	if err := p.cmd.Start(); err != nil {

@@ -15,7 +15,7 @@ import (
 func microPackages() []string {
 	return []string{
 		"./internal/schedule", "./internal/hist", "./agent/record", "./agent/wire/sse", "./agent/pace",
-		"./agent/driver/openai", "./agent/wire", "./agent/workload",
+		"./agent/driver/openai", "./agent/wire", "./agent/workload", "./agent",
 	}
 }
 
