@@ -42,7 +42,7 @@ above 90% the run is not valid. Calibrate while nothing else runs, and again wit
 		Args: noArguments,
 		RunE: action(func(ctx context.Context, _ []string) error { return a.calibrate(ctx, o) }),
 	}
-	f := a.newFlags(cmd, variablePrefix)
+	f := a.newFlags(cmd, calibrateVariablePrefix)
 	f.text(&o.url, "url", "", "address `URL` to send GET requests to, instead of the server that does nothing, until it is too much; the result is not kept")
 	f.yes(&o.json, "json", "the result as JSON")
 	return cmd
@@ -50,7 +50,8 @@ above 90% the run is not valid. Calibrate while nothing else runs, and again wit
 
 // calibrate is the command calibrate.
 func (a *app) calibrate(ctx context.Context, o *calibrateOptions) error {
-	if err := checkCalibrateURL(o.url); err != nil {
+	own, err := calibrateURL(o.url)
+	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, calibrateLimit)
@@ -66,7 +67,7 @@ func (a *app) calibrate(ctx context.Context, o *calibrateOptions) error {
 		case <-ctx.Done():
 		}
 	}()
-	found, err := a.calibrated(ctx, o.url)
+	found, err := a.calibrated(ctx, own)
 	cancel()
 	<-watched
 	switch {
@@ -76,7 +77,7 @@ func (a *app) calibrate(ctx context.Context, o *calibrateOptions) error {
 		return err
 	}
 	kept := ""
-	if o.url == "" {
+	if own == nil {
 		if kept, err = a.keepCalibration(found); err != nil {
 			fmt.Fprintf(a.stderr, "loadline: the result could not be kept: %v\n", err)
 		}
@@ -87,35 +88,37 @@ func (a *app) calibrate(ctx context.Context, o *calibrateOptions) error {
 	return writeCalibration(a.stdout, found, kept)
 }
 
-// checkCalibrateURL wants the address of a plain HTTP endpoint, or none.
-func checkCalibrateURL(address string) error {
+// calibrateURL is the address of a plain HTTP endpoint of the user's own; nil: none is given.
+func calibrateURL(address string) (*url.URL, error) {
 	if address == "" {
-		return nil
+		return nil, nil
 	}
 	u, err := url.Parse(address)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return badInput("--url %s: an address as http://127.0.0.1:8080/ is needed", address)
+	if err != nil || u.Host == "" || u.User != nil || u.Scheme != "http" && u.Scheme != "https" {
+		return nil, badInput("--url: an address as http://127.0.0.1:8080/health is needed, without a user")
 	}
-	return nil
+	return u, nil
 }
 
-// calibrated starts what is needed, measures, and takes everything down again.
-func (a *app) calibrated(ctx context.Context, address string) (found calibrate.Calibration, err error) {
-	c := &calibrator{progress: a.stderr, url: address, strict: address == ""}
+// calibrated starts what is needed, measures, and takes everything down again. own is the endpoint to be measured
+// instead of the server that does nothing; nil: none.
+func (a *app) calibrated(ctx context.Context, own *url.URL) (found calibrate.Calibration, err error) {
+	c := &calibrator{progress: a.stderr, path: "/", strict: own == nil}
 	var closers []func() error
 	defer func() {
 		for i := len(closers) - 1; i >= 0; i-- {
 			err = errors.Join(err, closers[i]())
 		}
 	}()
-	if address == "" {
+	if own == nil {
 		server, stop, err := a.null(ctx)
 		if err != nil {
 			return found, fmt.Errorf("start the server that does nothing: %w", err)
 		}
 		c.url, closers = "http://"+server, append(closers, stop)
 	} else {
-		fmt.Fprintf(a.stderr, "loading %s until it is too much: only for an endpoint of your own, or whose owner agreed\n", address)
+		fmt.Fprintf(a.stderr, "loading %s until it is too much: only for an endpoint of your own, or whose owner agreed\n", own)
+		c.url, c.path, found.Target = own.Scheme+"://"+own.Host, own.RequestURI(), own.String()
 	}
 	dir, err := os.MkdirTemp("", "loadline-calibrate-")
 	if err != nil {
@@ -130,11 +133,8 @@ func (a *app) calibrated(ctx context.Context, address string) (found calibrate.C
 		return found, err
 	}
 	c.client, closers = client, append(closers, stop)
-	if found, err = c.measure(ctx); err != nil {
-		return found, err
-	}
-	found.Format, found.Measured, found.Machine, found.Target = calibrate.Format, time.Now().UTC().Truncate(time.Second), a.machine(ctx), address
-	return found, nil
+	found.Format, found.Measured, found.Machine = calibrate.Format, time.Now().UTC().Truncate(time.Second), a.machine(ctx)
+	return found, c.measure(ctx, &found)
 }
 
 // writeCalibration writes the result for people.

@@ -128,10 +128,10 @@ func TestCalibrateOnABusyMachine(t *testing.T) {
 func TestCalibrateAnAddress(t *testing.T) {
 	m := &fakeMachine{requests: 900}
 	a := calibratedApp(t, m)
-	if status := a.run(t.Context(), []string{"calibrate", "--url", "http://127.0.0.1:9/x"}); status != 0 {
+	if status := a.run(t.Context(), []string{"calibrate", "--url", "http://127.0.0.1:9/x?y=1"}); status != 0 {
 		t.Fatalf("exit status %d: %s", status, a.err)
 	}
-	if first := m.started[0].GetScenario(); first.GetLoad()[1].GetOpen().GetRate() != 250 || first.GetTargets()[0].GetUrl() != "http://127.0.0.1:9/x" {
+	if first := m.started[0].GetScenario(); first.GetLoad()[1].GetOpen().GetRate() != 250 || first.GetTargets()[0].GetUrl() != "http://127.0.0.1:9" || first.GetWorkloads()[0].GetHttp().GetPath() != "/x?y=1" {
 		t.Errorf("the first run is %v", first)
 	}
 	if !strings.Contains(a.err.String(), "only for an endpoint of your own") || strings.Contains(a.out.String(), "kept in") || strings.Contains(a.out.String(), "streams") {
@@ -140,10 +140,20 @@ func TestCalibrateAnAddress(t *testing.T) {
 	if r := a.roofline(t.Context(), newTestLog().logger); r != nil {
 		t.Errorf("%v was kept", r)
 	}
-	for _, bad := range []string{"127.0.0.1:9", "grpc://127.0.0.1:9", "http://"} {
+	for _, bad := range []string{"127.0.0.1:9", "grpc://127.0.0.1:9", "http://", "http://u:p@127.0.0.1:9"} {
 		if status := a.run(t.Context(), []string{"calibrate", "--url", bad}); status != statusBadInput {
 			t.Errorf("%s: exit status %d", bad, status)
 		}
+	}
+}
+
+// The address for runs is not one to be loaded to its limit.
+func TestCalibrateHasVariablesOfItsOwn(t *testing.T) {
+	m := &fakeMachine{requests: 900, streams: 900}
+	a := calibratedApp(t, m)
+	a.env = func(name string) (string, bool) { return "http://127.0.0.1:9/", name == "LOADLINE_URL" }
+	if status := a.run(t.Context(), []string{"calibrate"}); status != 0 || strings.Contains(a.err.String(), "of your own") {
+		t.Errorf("exit status %d: %s", status, a.err)
 	}
 }
 
@@ -248,7 +258,7 @@ func TestCalibrationSteps(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	c := &calibrator{client: client, url: "http://" + listener.Addr().String(), strict: true, progress: &bytes.Buffer{}}
+	c := &calibrator{client: client, url: "http://" + listener.Addr().String(), path: "/", strict: true, progress: &bytes.Buffer{}}
 	steps := map[string]func() (attempt, error){
 		"requests": func() (attempt, error) { return c.requests(ctx, 200) },
 		"events":   func() (attempt, error) { return c.events(ctx, 1000) },

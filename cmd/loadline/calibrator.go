@@ -42,7 +42,8 @@ const (
 // calibrator plays short runs, one after the other, and looks for the most that holds.
 type calibrator struct {
 	client   pb.ControlServiceClient
-	url      string // of the server, without a slash at its end where paths follow
+	url      string // of the server, without a path
+	path     string // of the small requests
 	strict   bool   // the server answers at once, so slow answers are a fault
 	progress io.Writer
 	lateness []calibrate.Lateness
@@ -54,10 +55,11 @@ type attempt struct {
 	why     string // it did not hold; empty: it did
 }
 
-func (c *calibrator) measure(ctx context.Context) (out calibrate.Calibration, err error) {
+// measure fills in what it finds.
+func (c *calibrator) measure(ctx context.Context, out *calibrate.Calibration) (err error) {
 	if c.strict {
 		if out.TTFTServiceP50US, out.TTFTServiceP99US, err = c.floor(ctx); err != nil {
-			return out, err
+			return fmt.Errorf("streams answered at once: %w", err)
 		}
 	}
 	requests := &calibrate.Search{Start: 4000, Least: 250, Most: 4_096_000, Halvings: 3}
@@ -65,22 +67,29 @@ func (c *calibrator) measure(ctx context.Context) (out calibrate.Calibration, er
 		requests.Start = 250 // an endpoint that others may use is approached from below
 	}
 	if out.Requests, err = c.search(ctx, "requests/s", requests, requestsTime, c.requests); err != nil {
-		return out, err
+		return err
 	}
 	if c.strict {
-		events := &calibrate.Search{Start: 20_000, Least: 1000, Most: 8_192_000, Halvings: 3}
-		if out.Events, err = c.search(ctx, "events/s", events, eventsTime, c.events); err != nil {
-			return out, err
+		if err := c.measureStreams(ctx, out); err != nil {
+			return err
 		}
-		opening := min(max(out.Requests.Value/openingPart, 100), openingMost)
-		streams := &calibrate.Search{Start: opening, Least: 50, Most: 64 * opening, Halvings: 2}
-		out.Streams, err = c.search(ctx, "streams", streams, streamsTime, func(ctx context.Context, n uint64) (attempt, error) {
-			return c.streams(ctx, n, opening)
-		})
 	}
 	slices.SortFunc(c.lateness, func(a, b calibrate.Lateness) int { return cmp.Compare(a.Rate, b.Rate) })
 	out.Lateness = slices.CompactFunc(c.lateness, func(a, b calibrate.Lateness) bool { return a.Rate == b.Rate })
-	return out, err
+	return nil
+}
+
+func (c *calibrator) measureStreams(ctx context.Context, out *calibrate.Calibration) (err error) {
+	events := &calibrate.Search{Start: 20_000, Least: 1000, Most: 8_192_000, Halvings: 3}
+	if out.Events, err = c.search(ctx, "events/s", events, eventsTime, c.events); err != nil {
+		return err
+	}
+	opening := min(max(out.Requests.Value/openingPart, 100), openingMost)
+	streams := &calibrate.Search{Start: opening, Least: 50, Most: 64 * opening, Halvings: 2}
+	out.Streams, err = c.search(ctx, "streams", streams, streamsTime, func(ctx context.Context, n uint64) (attempt, error) {
+		return c.streams(ctx, n, opening)
+	})
+	return err
 }
 
 // search carries a search out, within its time. That nothing held is an error.
@@ -107,7 +116,7 @@ func (c *calibrator) search(ctx context.Context, unit string, s *calibrate.Searc
 	best, reached := s.Best()
 	if best == 0 {
 		value, _ := s.Next()
-		return calibrate.Figure{}, fmt.Errorf("not even %s %s: %s", judge.Count(value), unit, why)
+		return calibrate.Figure{}, fmt.Errorf("not even %s %s: %s; calibrate while nothing else keeps the machine busy", judge.Count(value), unit, why)
 	}
 	return calibrate.Figure{Value: best, AtLeast: !reached}, nil
 }
@@ -139,11 +148,11 @@ func (c *calibrator) requests(ctx context.Context, rate uint64) (attempt, error)
 drain: 1s
 limits: {max_in_flight: 100000}
 targets: [{name: server, url: %q, protocol: http}]
-workloads: [{name: get, http: {method: GET, path: /}}]
+workloads: [{name: get, http: {method: GET, path: %[3]q}}]
 load:
   - {name: warm-up, open: {rate: %[2]d}, duration: 200ms, discard: true}
   - {name: hold, open: {rate: %[2]d}, duration: 500ms}
-`, c.url, rate))
+`, c.url, rate, c.path))
 	if err != nil {
 		return attempt{}, err
 	}

@@ -17,10 +17,12 @@ type flags struct {
 	lists  map[string]bool
 }
 
-// Beginnings of the environment variables. The simulator has its own, since it runs beside the runs that load it.
+// Beginnings of the environment variables. The simulator has its own, since it runs beside the runs that load it; and
+// calibrate, since the address of runs is not meant to be loaded to its limit.
 const (
-	variablePrefix    = "LOADLINE_"
-	simVariablePrefix = "LOADLINE_SIM_"
+	variablePrefix          = "LOADLINE_"
+	simVariablePrefix       = "LOADLINE_SIM_"
+	calibrateVariablePrefix = "LOADLINE_CALIBRATE_"
 )
 
 // newFlags begins the flags of a command. It is called once a command, after its Use is set. The prefix goes before
