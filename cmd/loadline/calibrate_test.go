@@ -28,6 +28,7 @@ type fakeMachine struct {
 	*fakeControl
 	requests float64
 	streams  uint64
+	busy     float64 // share of the machine
 
 	mu   sync.Mutex
 	last *pb.Scenario
@@ -51,6 +52,7 @@ func (m *fakeMachine) GetReport(context.Context, *pb.GetReportRequest, ...grpc.C
 	return pb.GetReportResponse_builder{Summary: pb.Summary_builder{
 		State: pb.SummaryState_SUMMARY_STATE_COMPLETE, Validity: pb.Validity_builder{Valid: held}.Build(),
 		Phases: []*pb.PhaseSummary{pb.PhaseSummary_builder{Name: hold.GetName(), InFlightMax: hold.GetSessions()}.Build()},
+		Agents: []*pb.AgentSummary{pb.AgentSummary_builder{Name: "a1", CpuMax: m.busy}.Build()},
 		Series: []*pb.SeriesSummary{series("lateness", 60, 200), series("ttft_service", 120, 400)},
 	}.Build()}.Build(), nil
 }
@@ -93,7 +95,7 @@ func TestCalibrateKeepsWhatItFinds(t *testing.T) {
 	if _, err := os.Stat(a.options.Runs); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the folder of the runs is left behind: %v", err)
 	}
-	if got := a.err.String(); !strings.Contains(got, "16,000 requests/s") || !strings.Contains(got, "too much: sessions started late") {
+	if got := a.err.String(); !strings.Contains(got, "16,000 requests/s") || strings.Contains(got, "busy at next to no load") || !strings.Contains(got, "too much: sessions started late") {
 		t.Errorf("the progress is\n%s", got)
 	}
 	log := newTestLog()
@@ -115,11 +117,11 @@ func TestCalibrateSaysWhatItFound(t *testing.T) {
 }
 
 func TestCalibrateOnABusyMachine(t *testing.T) {
-	a := calibratedApp(t, &fakeMachine{requests: 220})
+	a := calibratedApp(t, &fakeMachine{requests: 220, busy: 0.93})
 	if status := a.run(t.Context(), []string{"calibrate"}); status != statusUnforeseen {
 		t.Errorf("exit status %d", status)
 	}
-	if got := a.err.String(); !strings.Contains(got, "not even 250 requests/s: sessions started late") || a.out.Len() > 0 || a.stopped != 2 {
+	if got := a.err.String(); !strings.Contains(got, "not even 250 requests/s: sessions started late") || !strings.Contains(got, "the machine is 93% busy at next to no load") || a.out.Len() > 0 || a.stopped != 2 {
 		t.Errorf("it says\n%s%s", got, a.out)
 	}
 }

@@ -37,6 +37,8 @@ const (
 	openingPart, openingMost = 4, 5000
 	// slowAnswer is the 99th percentile of e2e above which the null server itself no longer keeps up.
 	slowAnswer = 50 * time.Millisecond
+	// busyElsewhere is the busy share of the machine at floorRate above which something else must be running.
+	busyElsewhere = 0.5
 )
 
 // calibrator plays short runs, one after the other, and looks for the most that holds.
@@ -137,6 +139,12 @@ load:
 	series := wholeSeries(s, "ttft_service")
 	if series.GetCount() == 0 {
 		return 0, 0, fmt.Errorf("no stream was answered: %s", c.fault(s))
+	}
+	for _, a := range s.GetAgents() {
+		if a.GetCpuMax() > busyElsewhere {
+			fmt.Fprintf(c.progress, "the machine is %s busy at next to no load: something else is running, and the result will be too low\n",
+				judge.Quantity(a.GetCpuMax(), judge.UnitShare))
+		}
 	}
 	c.note(floorRate, s)
 	return series.GetP50(), series.GetP99(), nil

@@ -115,7 +115,7 @@ func (c *cluster) connect(name string, log *slog.Logger) (*bus.Conn, error) {
 // serve puts the coordinator's services on a gRPC server that only this process reaches.
 func (c *cluster) serve() (err error) {
 	c.listener = bufconn.Listen(pipeBytes)
-	c.server = grpc.NewServer(grpc.MaxRecvMsgSize(coordinator.MaxResultsMessage))
+	c.server = grpc.NewServer(grpc.MaxRecvMsgSize(coordinator.MaxResultsMessage), grpc.WaitForHandlers(true))
 	c.coordinator.Register(c.server)
 	c.serving.Go(func() { _ = c.server.Serve(c.listener) }) // it ends by Stop alone
 	c.client, err = grpc.NewClient("passthrough:///embedded",
