@@ -113,6 +113,7 @@ func (c *Coordinator) open(q *pb.StartRunRequest, p *pb.Plan, load *schedule.Sch
 		r.inboxes[m.GetAgent()] = &ingest.Inbox{}
 		r.windows[m.GetAgent()] = 0
 	}
+	r.status = r.firstStatus()
 	r.ctx, r.cancel = context.WithCancel(c.ctx)
 	return r, r.openFolder(q.GetSource())
 }

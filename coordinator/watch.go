@@ -78,27 +78,34 @@ func stateOf(s run.State) pb.RunState {
 	}
 }
 
-// setStatus computes the status anew and tells the watchers when it has changed.
-func (r *liveRun) setStatus() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+// firstStatus is the status of a run on record whose loop has not begun.
+func (r *liveRun) firstStatus() *pb.RunStatus {
 	b := pb.RunStatus_builder{
 		RunId: r.header.GetRunId(), ScenarioName: r.header.GetScenario().GetName(), Folder: r.folder,
-		State: stateOf(r.machine.State()), Detail: r.machine.Detail(),
+		State: pb.RunState_RUN_STATE_PREPARING,
 	}
 	for _, m := range r.header.GetPlan().GetMembers() {
 		b.Agents = append(b.Agents, m.GetAgent())
 	}
+	return b.Build()
+}
+
+// setStatus computes the status anew and tells the watchers when it has changed.
+func (r *liveRun) setStatus() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	status := r.firstStatus()
+	status.SetState(stateOf(r.machine.State()))
+	status.SetDetail(r.machine.Detail())
 	if r.start != 0 {
-		b.StartedTime = timestamppb.New(r.coordinator.wall(r.start))
+		status.SetStartedTime(timestamppb.New(r.coordinator.wall(r.start)))
 	}
 	if r.summary != nil {
-		b.State = endState(r.summary.GetState())
+		status.SetState(endState(r.summary.GetState()))
 		if r.writeErr != nil {
-			b.Detail = "the run folder is not whole: " + r.writeErr.Error()
+			status.SetDetail("the run folder is not whole: " + r.writeErr.Error())
 		}
 	}
-	status := b.Build()
 	if proto.Equal(status, r.status) {
 		return
 	}
