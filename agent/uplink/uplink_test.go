@@ -28,6 +28,7 @@ type server struct {
 	random *rand.Rand
 	lose   float64 // probability of losing the stream at each message
 	mute   bool    // takes windows and never acknowledges
+	greet  bool    // acknowledges the hello and refuses every window
 	taken  []uint64
 	totals *pb.Totals
 	hellos int
@@ -42,6 +43,15 @@ func (s *server) PushWindows(stream pb.ResultsService_PushWindowsServer) error {
 	s.mu.Lock()
 	s.hellos++
 	s.mu.Unlock()
+	if s.greet {
+		if err := stream.Send(&pb.PushWindowsResponse{}); err != nil {
+			return err
+		}
+		if _, err := stream.Recv(); err != nil {
+			return err
+		}
+		return status.Error(codes.InvalidArgument, "refused")
+	}
 	for {
 		m, err := stream.Recv()
 		if err != nil {
@@ -194,4 +204,22 @@ func TestRoomIsBoundedInBytesToo(t *testing.T) {
 		u.Push(pb.Window_builder{Records: []*pb.RequestRecord{pb.RequestRecord_builder{Body: big}.Build()}}.Build())
 	}
 	t.Error("there is still room after more than the limit")
+}
+
+// A window that is refused is offered again with growing pauses: the answer to the hello, which
+// acknowledges nothing, is no progress. Without that it would be offered 25 times in this time.
+func TestARefusedWindowIsOfferedAtGrowingPauses(t *testing.T) {
+	s := &server{random: rand.New(rand.NewPCG(1, 1)), greet: true}
+	u := New(dial(t, s), hello(), quiet())
+	u.Push(&pb.Window{})
+	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	defer cancel()
+	if err := u.Run(ctx); err == nil {
+		t.Fatal("a refused window was taken for acknowledged")
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.hellos < 2 || s.hellos > 8 {
+		t.Errorf("%d streams in half a second, want a few with pauses of 20 ms, 40 ms, 80 ms …", s.hellos)
+	}
 }
