@@ -12,6 +12,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	grpcdriver "github.com/loadline/loadline/agent/driver/grpc"
 	httpdriver "github.com/loadline/loadline/agent/driver/http"
 	"github.com/loadline/loadline/agent/driver/openai"
 	"github.com/loadline/loadline/agent/guard"
@@ -263,7 +264,7 @@ func (a *Agent) openDrivers(p *part, s *pb.Scenario) error {
 	targets := map[string]Driver{}
 	var errs []error
 	for _, target := range s.GetTargets() {
-		driver, err := openDriver(target, limits, now)
+		driver, err := p.openDriver(target, s, now)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("target %s: %w", target.GetName(), err))
 			continue
@@ -278,8 +279,8 @@ func (a *Agent) openDrivers(p *part, s *pb.Scenario) error {
 }
 
 // openDriver makes the driver of a target's protocol, which connects only where the guard allows.
-func openDriver(t *pb.Target, limits *guard.Guard, now func() measure.Instant) (Driver, error) {
-	control, err := limits.Control(t.GetUrl())
+func (p *part) openDriver(t *pb.Target, s *pb.Scenario, now func() measure.Instant) (Driver, error) {
+	control, err := p.guard.Control(t.GetUrl())
 	if err != nil {
 		return nil, err
 	}
@@ -289,7 +290,32 @@ func openDriver(t *pb.Target, limits *guard.Guard, now func() measure.Instant) (
 		return openai.New(t, local)
 	case pb.Protocol_PROTOCOL_HTTP:
 		return httpdriver.New(t, local)
+	case pb.Protocol_PROTOCOL_GRPC:
+		samples, err := p.samples(t, s)
+		if err != nil {
+			return nil, err
+		}
+		return grpcdriver.New(p.ctx, t, grpcdriver.Config{Local: local, Files: p.open, Samples: samples})
 	default:
 		return nil, fmt.Errorf("this agent has no driver for protocol %v", t.GetProtocol())
 	}
+}
+
+// samples makes a request of each workload of a target, so that its driver can get ready for them.
+func (p *part) samples(t *pb.Target, s *pb.Scenario) ([]*workload.Request, error) {
+	if p.set == nil {
+		return nil, nil // the workloads have problems of their own
+	}
+	var samples []*workload.Request
+	for i, w := range s.GetWorkloads() {
+		if w.GetTarget() != t.GetName() {
+			continue
+		}
+		r := &workload.Request{}
+		if err := p.set.Fill(i, workload.Key{RunID: p.id}, r); err != nil {
+			return nil, fmt.Errorf("workload %s: %w", w.GetName(), err)
+		}
+		samples = append(samples, r)
+	}
+	return samples, nil
 }

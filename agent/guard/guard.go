@@ -181,7 +181,7 @@ func ruleFor(address string) (Rule, error) {
 	case port != "":
 	case u.Scheme == "http":
 		port = "80"
-	case u.Scheme == "https":
+	case u.Scheme == "https" || u.Scheme == "grpcs":
 		port = "443"
 	default:
 		return Rule{}, fmt.Errorf("no port is known for %s://; write it", u.Scheme)

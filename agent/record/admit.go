@@ -83,9 +83,13 @@ func likelySeries(s *pb.Scenario) []uint32 {
 	out := make([]uint32, 0, len(s.GetWorkloads()))
 	for _, w := range s.GetWorkloads() {
 		series := ^uint32(0)
-		if protocols[w.GetTarget()] == pb.Protocol_PROTOCOL_HTTP {
+		switch protocols[w.GetTarget()] {
+		case pb.Protocol_PROTOCOL_HTTP:
 			series &^= streamSeries | tokenSeries
-		} else if !w.GetStream() {
+		case pb.Protocol_PROTOCOL_GRPC:
+			series &^= tokenSeries | 1<<measure.TPOT | 1<<measure.TokensPerEvent
+		}
+		if !w.GetStream() {
 			series &^= streamSeries
 		}
 		out = append(out, series)

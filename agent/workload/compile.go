@@ -66,14 +66,19 @@ func (c *compiler) workload(where string, w *pb.Workload) *workload {
 	}
 	target := c.document.GetTargets()[t]
 	h := &headers{}
-	h.set(header{name: "User-Agent", value: userAgent})
+	if target.GetProtocol() != pb.Protocol_PROTOCOL_GRPC {
+		h.set(header{name: "User-Agent", value: userAgent})
+	}
 	place := fmt.Sprintf("targets[%d]", t)
 	c.auth(place+".auth", target.GetAuth(), h)
 	c.add(place+".headers", target.GetHeaders(), nil, h)
-	p := &parser{seed: c.seed, hasRows: w.HasDataset() || w.GetHttp().HasDataset()}
-	if target.GetProtocol() == pb.Protocol_PROTOCOL_HTTP {
+	p := &parser{seed: c.seed, hasRows: w.HasDataset() || w.GetHttp().HasDataset() || w.GetGrpc().HasDataset()}
+	switch target.GetProtocol() {
+	case pb.Protocol_PROTOCOL_HTTP:
 		c.http(where, w, p, h, out)
-	} else {
+	case pb.Protocol_PROTOCOL_GRPC:
+		c.grpc(where, w, p, h, out)
+	default:
 		c.model(where, w, target, p, h, out)
 	}
 	out.plan(h)

@@ -72,6 +72,7 @@ type workload struct {
 	rules        *Rules
 	rows         *rowOf // nil: no data set
 	body         body   // nil: no body
+	call         *Call  // nil: no gRPC call
 }
 
 // varying is a header with placeholders.
@@ -97,7 +98,7 @@ func (w *workload) fill(k Key, r *Request) error {
 	r.Reset()
 	r.key = k
 	r.draws = schedule.NewStream(uint64(w.base), "request", hashName(k.Phase), k.Ordinal, uint64(k.Turn))
-	r.Method, r.Path, r.Stream, r.Rules = w.method, w.path, w.streamed, w.rules
+	r.Method, r.Path, r.Stream, r.Rules, r.Call = w.method, w.path, w.streamed, w.rules, w.call
 	r.KeepBody = w.keep > 0 && r.draws.Float64(drawKeep) < w.keep
 	r.Header = append(r.Header, w.headers...)
 	if w.rows != nil {

@@ -9,6 +9,7 @@ package workload
 
 import (
 	"io"
+	"time"
 
 	"github.com/loadline/loadline/internal/measure"
 	"github.com/loadline/loadline/internal/schedule"
@@ -29,8 +30,13 @@ type Request struct {
 	// Header holds every header but Content-Length and, unless the scenario sets it, Host: content
 	// type, credentials, the headers of target and workload, and the tags.
 	Header []Header
-	// Body is the body as sent; empty: none.
+	// Body is the body as sent; empty: none. Of a gRPC call it holds the JSON text of those messages
+	// that differ from request to request, one after the other.
 	Body []byte
+	// Call is the gRPC call to make, shared by all requests of a workload; nil: none.
+	Call *Call
+	// Ends says where each text in Body ends: one for each message of Call that has no text of its own.
+	Ends []int
 	// Stream says that a streamed answer is asked for.
 	Stream bool
 	// KeepBody says that the answer's text is to be kept (capture.bodies).
@@ -54,9 +60,29 @@ type Request struct {
 // Reset empties the request and keeps its buffers.
 func (r *Request) Reset() {
 	*r = Request{
-		Header: r.Header[:0], Body: r.Body[:0],
+		Header: r.Header[:0], Body: r.Body[:0], Ends: r.Ends[:0],
 		line: r.line[:0], fields: r.fields[:0], vary: r.vary[:0], marks: r.marks[:0],
 	}
+}
+
+// Call is a gRPC call. What the method and its messages are, only the service's description tells, which is
+// the driver's business: it turns the JSON text of messages into bytes, once where Messages has the text.
+type Call struct {
+	// Place is where the call stands in the scenario, as workloads[0].grpc.
+	Place string
+	// Method is the full name of the method, as package.Service/Method.
+	Method string
+	// Messages are the texts of the messages to send, as JSON; at least one. Nil: the text differs from
+	// request to request and stands in Request.Body.
+	Messages [][]byte
+	// List says that the scenario gave a list of messages, for a stream of requests.
+	List bool
+	// Every is the time from one message to the next; 0: at once.
+	Every time.Duration
+	// Deadline is sent to the server and bounds the call; 0: none.
+	Deadline time.Duration
+	// Gzip says that messages are packed.
+	Gzip bool
 }
 
 // Rules say what makes an answer a success.

@@ -145,7 +145,10 @@ func seriesOf(o *pb.Objective) (measure.Series, bool) {
 // HTTP request must not count as a request without a first token.
 func applies(s *pb.Scenario, series measure.Series, k merge.Key) bool {
 	switch series {
-	case measure.TTFT, measure.TTFTService, measure.TTFO, measure.ITL, measure.MaxITL, measure.TPOT, measure.TokensPerEvent:
+	case measure.TTFT, measure.TTFTService, measure.TTFO, measure.ITL, measure.MaxITL:
+		w := s.GetWorkloads()[k.Workload]
+		return w.GetStream() && (speaksModel(s, k.Workload) || w.HasGrpc())
+	case measure.TPOT, measure.TokensPerEvent:
 		return speaksModel(s, k.Workload) && s.GetWorkloads()[k.Workload].GetStream()
 	case measure.InputTokens, measure.OutputTokens:
 		return speaksModel(s, k.Workload)

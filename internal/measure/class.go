@@ -37,8 +37,19 @@ const (
 // HTTPClass is the class of an unexpected HTTP status.
 func HTTPClass(status int) string { return httpPrefix + strconv.Itoa(status) }
 
-// GRPCClass is the class of a gRPC status code other than OK.
-func GRPCClass(code int) string { return grpcPrefix + strconv.Itoa(code) }
+// GRPCClass is the class of a gRPC status code other than OK: its name in lower case, as
+// grpc_unavailable, or its number where gRPC has no such code.
+func GRPCClass(code int) string {
+	names := [...]string{
+		"ok", "cancelled", "unknown", "invalid_argument", "deadline_exceeded", "not_found", "already_exists",
+		"permission_denied", "resource_exhausted", "failed_precondition", "aborted", "out_of_range", "unimplemented",
+		"internal", "unavailable", "data_loss", "unauthenticated",
+	}
+	if code < 0 || code >= len(names) {
+		return grpcPrefix + strconv.Itoa(code)
+	}
+	return grpcPrefix + names[code]
+}
 
 // CheckClass is the class of a failed check.
 func CheckClass(name string) string { return checkPrefix + name }

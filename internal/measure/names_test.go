@@ -60,6 +60,14 @@ func TestMeaningOfClasses(t *testing.T) {
 	}
 }
 
+func TestGRPCClasses(t *testing.T) {
+	for code, want := range map[int]string{1: "grpc_cancelled", 4: "grpc_deadline_exceeded", 14: "grpc_unavailable", 16: "grpc_unauthenticated", 17: "grpc_17", -1: "grpc_-1"} {
+		if got := GRPCClass(code); got != want {
+			t.Errorf("code %d is %s, want %s", code, got, want)
+		}
+	}
+}
+
 func TestWriteMetrics(t *testing.T) {
 	var b bytes.Buffer
 	if err := WriteMetrics(&b); err != nil {

@@ -95,7 +95,7 @@ func (c *checker) references(p *path, o *pb.Objective) {
 	case len(reach) == 0:
 		c.value(p, "can never have data: no phase in the filter plays such a workload", "")
 	case isSeries && s.streamed && !slices.ContainsFunc(reach, c.streams):
-		c.value(p, o.GetMetric()+" can never have data: only streamed answers of the model protocols have it", "use e2e")
+		c.value(p, o.GetMetric()+" can never have data: only streamed answers of the model protocols and grpc have it", "use e2e")
 	case (s.tokens || o.GetMetric() == "input_tokens" || o.GetMetric() == "output_tokens") && !slices.ContainsFunc(reach, c.isModelWorkload):
 		c.value(p, o.GetMetric()+" can never have data: only the model protocols have tokens", "")
 	}
@@ -138,7 +138,11 @@ func (c *checker) isModelWorkload(w *pb.Workload) bool {
 	return ok && isModel(c.s.GetTargets()[i].GetProtocol())
 }
 
-func (c *checker) streams(w *pb.Workload) bool { return w.GetStream() && c.isModelWorkload(w) }
+// streams reports whether answers to a workload may be streams: what kind of call a method of gRPC is,
+// only its server knows.
+func (c *checker) streams(w *pb.Workload) bool {
+	return w.GetStream() && (c.isModelWorkload(w) || w.HasGrpc())
+}
 
 // allDiscarded refuses objectives over nothing.
 func (c *checker) allDiscarded() {

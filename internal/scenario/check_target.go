@@ -16,14 +16,19 @@ func (c *checker) eachTarget() {
 	for i, t := range targets {
 		at := (*path)(nil).field("targets").index(i)
 		c.unique(c.targets, at, i, t.GetName(), "target", len(targets) > 1)
-		c.url(at.field("url"), t.GetUrl())
+		c.url(at.field("url"), t.GetUrl(), t.GetProtocol())
+		c.described(at, t)
 		if isModel(t.GetProtocol()) && t.GetModel() == "" {
 			c.unless(at.field("model"), "is missing: "+protocolName(t.GetProtocol())+" names a model in every request",
 				"add model: NAME", at.field("model"), at.field("protocol"))
 		}
-		c.headers(at.field("headers"), t.GetHeaders(), nil)
 		if a := t.GetAuth().GetHeader(); a != nil {
 			c.headerFault(c.key, at.field("auth").field("header").field("name"), CheckHeaderName(a.GetName()))
+		}
+		if t.GetProtocol() == pb.Protocol_PROTOCOL_GRPC {
+			c.metadata(at.field("headers"), t.GetHeaders(), nil)
+		} else {
+			c.headers(at.field("headers"), t.GetHeaders(), nil)
 		}
 		if tls := t.GetTls(); (tls.GetCertFile() == "") != (tls.GetKeyFile() == "") {
 			c.key(at.field("tls"), "cert_file and key_file go together", "give both or neither")
@@ -32,7 +37,7 @@ func (c *checker) eachTarget() {
 }
 
 // url checks the address of a target. Messages do not repeat it where it may hold a password.
-func (c *checker) url(p *path, s string) {
+func (c *checker) url(p *path, s string, protocol pb.Protocol) {
 	if s == "" {
 		return
 	}
@@ -48,8 +53,10 @@ func (c *checker) url(p *path, s string) {
 		c.value(p, "holds credentials; they would end up in files and logs", "remove what stands before @ and use auth: {basic: {user: NAME, password: {env: NAME}}}")
 	case u.Scheme == "sim":
 		c.sim(p, u)
+	case protocol == pb.Protocol_PROTOCOL_GRPC:
+		c.grpcURL(p, u)
 	case u.Scheme == "grpc" || u.Scheme == "grpcs":
-		c.value(p, u.Scheme+":// is not in this version", "use http://, https:// or sim://")
+		c.unless(p, u.Scheme+":// is for protocol grpc", "use http://, https:// or sim://, or protocol: grpc", p, p.up.field("protocol"))
 	case u.Scheme != "http" && u.Scheme != "https":
 		c.value(p, "must begin with http://, https:// or sim://", schemeHint(s, u))
 	case u.Hostname() == "":

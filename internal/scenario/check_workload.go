@@ -52,20 +52,33 @@ func (c *checker) content(at *path, w *pb.Workload) {
 	case pb.Workload_Http_case:
 		slots.row = w.GetHttp().HasDataset()
 		c.http(at, w, protocol, slots)
+	case pb.Workload_Grpc_case:
+		slots.row = w.GetGrpc().HasDataset()
+		c.grpc(at, w, protocol, slots)
 	}
-	c.headers(at.field("headers"), w.GetHeaders(), slots)
+	if w.HasGrpc() {
+		c.metadata(at.field("headers"), w.GetHeaders(), slots)
+	} else {
+		c.headers(at.field("headers"), w.GetHeaders(), slots)
+	}
 }
 
 func (c *checker) needsModel(p *path, what string, protocol pb.Protocol) {
-	if protocol == pb.Protocol_PROTOCOL_HTTP {
+	switch protocol {
+	case pb.Protocol_PROTOCOL_HTTP:
 		c.beside(p, what+" makes prompts, and the workload's target speaks http", "use http: {path: …}, or a target with protocol: openai-chat")
+	case pb.Protocol_PROTOCOL_GRPC:
+		c.beside(p, what+" makes prompts, and the workload's target speaks grpc", "use grpc: {method: …}, or a target with protocol: openai-chat")
 	}
 }
 
 func (c *checker) http(at *path, w *pb.Workload, protocol pb.Protocol, slots *slots) {
 	p, h := at.field("http"), w.GetHttp()
-	if isModel(protocol) {
+	switch {
+	case isModel(protocol):
 		c.beside(p, "http makes plain requests, and the workload's target speaks "+protocolName(protocol), "use synthetic or dataset, or a target with protocol: http")
+	case protocol == pb.Protocol_PROTOCOL_GRPC:
+		c.beside(p, "http makes plain requests, and the workload's target speaks grpc", "use grpc: {method: …}, or a target with protocol: http")
 	}
 	if w.HasBody() {
 		c.key(at.field("body"), "this body is merged into requests of the model protocols", "use http: {body: …}")

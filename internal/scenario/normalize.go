@@ -115,6 +115,10 @@ func normalizeWorkload(w *pb.Workload) {
 		value(h.HasPath(), h.SetPath, DefaultPath)
 		normalizeDataset(h.GetDataset())
 		return
+	case pb.Workload_Grpc_case:
+		g := w.GetGrpc()
+		duration(g.HasEvery() || len(g.GetMessages()) == 0, g.SetEvery, 0)
+		normalizeDataset(g.GetDataset())
 	case pb.Workload_Synthetic_case:
 		c := w.GetSynthetic()
 		normalizeDistribution(c.GetInputTokens())

@@ -70,7 +70,6 @@ func TestCheck(t *testing.T) {
 	}{
 		"nothing":        {func(s *pb.Scenario) { proto.Reset(s) }, "targets: is missing"},
 		"later field":    {func(s *pb.Scenario) { s.SetCost(&pb.Cost{}) }, "cost: is not in this version"},
-		"later choice":   {func(s *pb.Scenario) { s.GetTargets()[0].SetProtocol(pb.Protocol_PROTOCOL_GRPC) }, "grpc is not in this version"},
 		"unknown choice": {func(s *pb.Scenario) { s.GetTargets()[0].SetProtocol(99) }, "unknown choice 99"},
 		"unknown field": {func(s *pb.Scenario) {
 			s.ProtoReflect().SetUnknown(protowire.AppendVarint(protowire.AppendTag(nil, 9999, protowire.VarintType), 1))

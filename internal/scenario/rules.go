@@ -215,8 +215,6 @@ func (c *ruleChecker) enum(p *path, fd protoreflect.FieldDescriptor, rules *vali
 	switch {
 	case v == nil:
 		c.value(p, "unknown choice "+strconv.Itoa(int(n)), known)
-	case laterChoice(fd.Enum(), n):
-		c.value(p, choiceName(v)+" is not in this version", known)
 	case len(rules.GetNotIn()) > 0 && n == 0:
 		c.value(p, "is missing", known)
 	}

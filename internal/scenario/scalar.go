@@ -34,11 +34,6 @@ func (d *decoder) scalar(p *path, n *node, fd protoreflect.FieldDescriptor) (pro
 	return d.number(p, n, fd)
 }
 
-// laterChoice reports choices whose part is not built yet.
-func laterChoice(ed protoreflect.EnumDescriptor, number protoreflect.EnumNumber) bool {
-	return ed == pb.Protocol_PROTOCOL_GRPC.Descriptor() && number == pb.Protocol_PROTOCOL_GRPC.Number()
-}
-
 // choiceName is how a value of an enum is written: lower case, hyphens, without the enum's own name.
 func choiceName(v protoreflect.EnumValueDescriptor) string {
 	prefix := string(v.Parent().(protoreflect.EnumDescriptor).Values().ByNumber(0).Name())
@@ -50,7 +45,7 @@ func choiceName(v protoreflect.EnumValueDescriptor) string {
 func choices(ed protoreflect.EnumDescriptor) []string {
 	var names []string
 	for i := range ed.Values().Len() {
-		if v := ed.Values().Get(i); v.Number() != 0 && !laterChoice(ed, v.Number()) {
+		if v := ed.Values().Get(i); v.Number() != 0 {
 			names = append(names, choiceName(v))
 		}
 	}
@@ -67,9 +62,6 @@ func (d *decoder) choice(p *path, n *node, ed protoreflect.EnumDescriptor) (prot
 		v := ed.Values().Get(i)
 		switch {
 		case v.Number() == 0 || choiceName(v) != n.value:
-		case laterChoice(ed, v.Number()):
-			d.at(n.at, p, n.value+" is not in this version", "choose one of "+list(known, "and"))
-			return protoreflect.Value{}, false
 		default:
 			return protoreflect.ValueOfEnum(v.Number()), true
 		}

@@ -120,6 +120,9 @@ func thousands(f float64) string {
 	return whole
 }
 
+// Nearest is the known word that a person most likely meant, or "" where none is near.
+func Nearest(word string, known []string) string { return nearest(word, known) }
+
 // nearest is the known word that a person most likely meant, or "".
 func nearest(word string, known []string) string {
 	const longest = 64

@@ -213,7 +213,10 @@ func (x *exchange) reset() error {
 }
 
 // rng is the source of the draws of this request.
-func (x *exchange) rng() *rand.Rand { return rand.New(rand.NewPCG(x.server.cfg.Seed, x.key)) }
+func (x *exchange) rng() *rand.Rand { return rngOf(x.server, x.key) }
+
+// rngOf is the source of the draws of the request with a key.
+func rngOf(s *Server, key uint64) *rand.Rand { return rand.New(rand.NewPCG(s.cfg.Seed, key)) }
 
 // keepBuffer bounds the buffers kept for later requests, in bytes.
 const keepBuffer = 1 << 20

@@ -150,13 +150,18 @@ func (s *Server) ResetTruth() {
 
 // fault draws the fault of a request (or, with refused, of a connection); nil: none.
 func (s *Server) fault(number, key uint64, refused bool) *Fault {
+	return s.faultWhere(number, key, func(k Kind) bool { return k != KindFreeze && (k == KindRefused) == refused })
+}
+
+// faultWhere draws among the faults of some kinds.
+func (s *Server) faultWhere(number, key uint64, may func(Kind) bool) *Fault {
 	if len(s.cfg.Faults) == 0 {
 		return nil
 	}
 	now := s.clock.now()
 	for i := range s.cfg.Faults {
 		f := &s.cfg.Faults[i]
-		if f.Kind == KindFreeze || (f.Kind == KindRefused) != refused {
+		if !may(f.Kind) {
 			continue
 		}
 		if f.moment(number, now) && f.hits(s.cfg.Seed, key, i) && s.ledger.fire(i, f) {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/loadline/loadline/internal/hist"
+	"github.com/loadline/loadline/internal/measure"
 )
 
 // Truth is what the simulator did since it was made or last reset. Durations are in microseconds.
@@ -16,9 +17,9 @@ type Truth struct {
 	// InFlight is the number of requests in progress, InFlightMax the most there were.
 	InFlight    int64 `json:"in_flight"`
 	InFlightMax int64 `json:"in_flight_max"`
-	// Routes tells of chat, completions and echo.
+	// Routes tells of chat, completions and echo, and of grpc_echo and grpc_generate.
 	Routes map[string]RouteTruth `json:"routes"`
-	// Statuses counts answers by status; "none" are requests that ended without one.
+	// Statuses counts answers by status, calls of gRPC by code as grpc_ok; "none" are requests that ended without one.
 	Statuses map[string]uint64 `json:"statuses"`
 	// PromptTokens and CompletionTokens are those of requests that have ended; the latter as written.
 	PromptTokens     uint64 `json:"prompt_tokens"`
@@ -97,10 +98,12 @@ const (
 	routeChat route = iota
 	routeCompletions
 	routeEcho
+	routeGRPCEcho
+	routeGenerate
 	routes
 )
 
-func (r route) String() string { return [...]string{"chat", "completions", "echo"}[r] }
+func (r route) String() string { return [...]string{"chat", "completions", "echo", "grpc_echo", "grpc_generate"}[r] }
 
 // outcome is how a request ended.
 type outcome uint8
@@ -276,7 +279,10 @@ func (l *ledger) truth(now int64, freezes uint64) Truth {
 	}
 	for status, n := range l.statuses {
 		name := "none"
-		if status > 0 {
+		switch {
+		case status >= grpcStatus:
+			name = measure.GRPCClass(status - grpcStatus)
+		case status > 0:
 			name = strconv.Itoa(status)
 		}
 		t.Statuses[name] = n

@@ -38,7 +38,7 @@ const (
 	Protocol_PROTOCOL_OPENAI_COMPLETIONS Protocol = 2
 	// Plain HTTP requests.
 	Protocol_PROTOCOL_HTTP Protocol = 3
-	// Any gRPC service; not in this version.
+	// Any gRPC service.
 	Protocol_PROTOCOL_GRPC Protocol = 4
 )
 
@@ -234,6 +234,50 @@ func (x DatasetOrder) Number() protoreflect.EnumNumber {
 	return protoreflect.EnumNumber(x)
 }
 
+// Compression is how request messages of a gRPC call are packed.
+type Compression int32
+
+const (
+	// Not packed.
+	Compression_COMPRESSION_UNSPECIFIED Compression = 0
+	// By gzip.
+	Compression_COMPRESSION_GZIP Compression = 1
+)
+
+// Enum value maps for Compression.
+var (
+	Compression_name = map[int32]string{
+		0: "COMPRESSION_UNSPECIFIED",
+		1: "COMPRESSION_GZIP",
+	}
+	Compression_value = map[string]int32{
+		"COMPRESSION_UNSPECIFIED": 0,
+		"COMPRESSION_GZIP":        1,
+	}
+)
+
+func (x Compression) Enum() *Compression {
+	p := new(Compression)
+	*p = x
+	return p
+}
+
+func (x Compression) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Compression) Descriptor() protoreflect.EnumDescriptor {
+	return file_loadline_v1_scenario_proto_enumTypes[4].Descriptor()
+}
+
+func (Compression) Type() protoreflect.EnumType {
+	return &file_loadline_v1_scenario_proto_enumTypes[4]
+}
+
+func (x Compression) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
 // Arrivals is the law of the spacing of arrivals.
 type Arrivals int32
 
@@ -275,11 +319,11 @@ func (x Arrivals) String() string {
 }
 
 func (Arrivals) Descriptor() protoreflect.EnumDescriptor {
-	return file_loadline_v1_scenario_proto_enumTypes[4].Descriptor()
+	return file_loadline_v1_scenario_proto_enumTypes[5].Descriptor()
 }
 
 func (Arrivals) Type() protoreflect.EnumType {
-	return &file_loadline_v1_scenario_proto_enumTypes[4]
+	return &file_loadline_v1_scenario_proto_enumTypes[5]
 }
 
 func (x Arrivals) Number() protoreflect.EnumNumber {
@@ -343,11 +387,11 @@ func (x Aggregate) String() string {
 }
 
 func (Aggregate) Descriptor() protoreflect.EnumDescriptor {
-	return file_loadline_v1_scenario_proto_enumTypes[5].Descriptor()
+	return file_loadline_v1_scenario_proto_enumTypes[6].Descriptor()
 }
 
 func (Aggregate) Type() protoreflect.EnumType {
-	return &file_loadline_v1_scenario_proto_enumTypes[5]
+	return &file_loadline_v1_scenario_proto_enumTypes[6]
 }
 
 func (x Aggregate) Number() protoreflect.EnumNumber {
@@ -399,11 +443,11 @@ func (x Comparison) String() string {
 }
 
 func (Comparison) Descriptor() protoreflect.EnumDescriptor {
-	return file_loadline_v1_scenario_proto_enumTypes[6].Descriptor()
+	return file_loadline_v1_scenario_proto_enumTypes[7].Descriptor()
 }
 
 func (Comparison) Type() protoreflect.EnumType {
-	return &file_loadline_v1_scenario_proto_enumTypes[6]
+	return &file_loadline_v1_scenario_proto_enumTypes[7]
 }
 
 func (x Comparison) Number() protoreflect.EnumNumber {
@@ -854,6 +898,10 @@ type Target struct {
 	xxx_hidden_Connections     *Connections            `protobuf:"bytes,8,opt,name=connections"`
 	xxx_hidden_Headers         map[string]*HeaderValue `protobuf:"bytes,9,rep,name=headers" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	xxx_hidden_TokenLimitField *string                 `protobuf:"bytes,10,opt,name=token_limit_field,json=tokenLimitField"`
+	xxx_hidden_DescriptorSet   *string                 `protobuf:"bytes,11,opt,name=descriptor_set,json=descriptorSet"`
+	xxx_hidden_ProtoFiles      []string                `protobuf:"bytes,12,rep,name=proto_files,json=protoFiles"`
+	xxx_hidden_ImportPaths     []string                `protobuf:"bytes,13,rep,name=import_paths,json=importPaths"`
+	xxx_hidden_Authority       *string                 `protobuf:"bytes,14,opt,name=authority"`
 	XXX_raceDetectHookData     protoimpl.RaceDetectHookData
 	XXX_presence               [1]uint32
 	unknownFields              protoimpl.UnknownFields
@@ -969,24 +1017,58 @@ func (x *Target) GetTokenLimitField() string {
 	return ""
 }
 
+func (x *Target) GetDescriptorSet() string {
+	if x != nil {
+		if x.xxx_hidden_DescriptorSet != nil {
+			return *x.xxx_hidden_DescriptorSet
+		}
+		return ""
+	}
+	return ""
+}
+
+func (x *Target) GetProtoFiles() []string {
+	if x != nil {
+		return x.xxx_hidden_ProtoFiles
+	}
+	return nil
+}
+
+func (x *Target) GetImportPaths() []string {
+	if x != nil {
+		return x.xxx_hidden_ImportPaths
+	}
+	return nil
+}
+
+func (x *Target) GetAuthority() string {
+	if x != nil {
+		if x.xxx_hidden_Authority != nil {
+			return *x.xxx_hidden_Authority
+		}
+		return ""
+	}
+	return ""
+}
+
 func (x *Target) SetName(v string) {
 	x.xxx_hidden_Name = &v
-	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 0, 10)
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 0, 14)
 }
 
 func (x *Target) SetUrl(v string) {
 	x.xxx_hidden_Url = &v
-	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 1, 10)
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 1, 14)
 }
 
 func (x *Target) SetProtocol(v Protocol) {
 	x.xxx_hidden_Protocol = v
-	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 2, 10)
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 2, 14)
 }
 
 func (x *Target) SetModel(v string) {
 	x.xxx_hidden_Model = &v
-	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 3, 10)
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 3, 14)
 }
 
 func (x *Target) SetAuth(v *Auth) {
@@ -1011,7 +1093,25 @@ func (x *Target) SetHeaders(v map[string]*HeaderValue) {
 
 func (x *Target) SetTokenLimitField(v string) {
 	x.xxx_hidden_TokenLimitField = &v
-	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 9, 10)
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 9, 14)
+}
+
+func (x *Target) SetDescriptorSet(v string) {
+	x.xxx_hidden_DescriptorSet = &v
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 10, 14)
+}
+
+func (x *Target) SetProtoFiles(v []string) {
+	x.xxx_hidden_ProtoFiles = v
+}
+
+func (x *Target) SetImportPaths(v []string) {
+	x.xxx_hidden_ImportPaths = v
+}
+
+func (x *Target) SetAuthority(v string) {
+	x.xxx_hidden_Authority = &v
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 13, 14)
 }
 
 func (x *Target) HasName() bool {
@@ -1077,6 +1177,20 @@ func (x *Target) HasTokenLimitField() bool {
 	return protoimpl.X.Present(&(x.XXX_presence[0]), 9)
 }
 
+func (x *Target) HasDescriptorSet() bool {
+	if x == nil {
+		return false
+	}
+	return protoimpl.X.Present(&(x.XXX_presence[0]), 10)
+}
+
+func (x *Target) HasAuthority() bool {
+	if x == nil {
+		return false
+	}
+	return protoimpl.X.Present(&(x.XXX_presence[0]), 13)
+}
+
 func (x *Target) ClearName() {
 	protoimpl.X.ClearPresent(&(x.XXX_presence[0]), 0)
 	x.xxx_hidden_Name = nil
@@ -1118,29 +1232,49 @@ func (x *Target) ClearTokenLimitField() {
 	x.xxx_hidden_TokenLimitField = nil
 }
 
+func (x *Target) ClearDescriptorSet() {
+	protoimpl.X.ClearPresent(&(x.XXX_presence[0]), 10)
+	x.xxx_hidden_DescriptorSet = nil
+}
+
+func (x *Target) ClearAuthority() {
+	protoimpl.X.ClearPresent(&(x.XXX_presence[0]), 13)
+	x.xxx_hidden_Authority = nil
+}
+
 type Target_builder struct {
 	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
 
 	// Name by which workloads refer to it; unique; may be left out when there is one target only.
 	Name *string
-	// Address: http://, https:// or sim://PRESET (the built-in simulator, embedded runs only). Paths of requests are appended.
+	// Address: http:// or https:// (paths of requests are appended), grpc:// or grpcs:// (TLS) with protocol grpc, or
+	// sim://PRESET (the built-in simulator, embedded runs only).
 	Url *string
 	// Language of the target.
 	Protocol *Protocol
-	// Model asked for; needed by the model protocols, unused by http.
+	// Model asked for; needed by the model protocols, unused by the others.
 	Model *string
 	// Credentials by reference; absent: none are sent.
 	Auth *Auth
 	// Limits in time of one request; absent: the defaults of each.
 	Timeouts *Timeouts
-	// TLS settings for https; absent: the system's roots, TLS 1.2 or newer.
+	// TLS settings for https and grpcs; absent: the system's roots, TLS 1.2 or newer.
 	Tls *Tls
 	// How connections are kept; absent: reused, as many as needed.
 	Connections *Connections
-	// Headers sent with every request; at most 64.
+	// Headers (grpc: metadata) sent with every request; at most 64.
 	Headers map[string]*HeaderValue
 	// Name of the request field that bounds the answer's length; absent: max_tokens.
 	TokenLimitField *string
+	// File with a FileDescriptorSet that describes the service (protoc --include_imports -o), relative to the scenario's
+	// folder; at most 16 MiB; grpc only. Absent: the server is asked by reflection, unless proto_files is given.
+	DescriptorSet *string
+	// .proto files that describe the service, relative to the scenario's folder; at most 64; grpc only.
+	ProtoFiles []string
+	// Folders in which imports of proto_files are looked for, relative to the scenario's folder; absent: that folder.
+	ImportPaths []string
+	// Value of the :authority header; grpc only. Absent: host and port of the URL.
+	Authority *string
 }
 
 func (b0 Target_builder) Build() *Target {
@@ -1148,19 +1282,19 @@ func (b0 Target_builder) Build() *Target {
 	b, x := &b0, m0
 	_, _ = b, x
 	if b.Name != nil {
-		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 0, 10)
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 0, 14)
 		x.xxx_hidden_Name = b.Name
 	}
 	if b.Url != nil {
-		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 1, 10)
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 1, 14)
 		x.xxx_hidden_Url = b.Url
 	}
 	if b.Protocol != nil {
-		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 2, 10)
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 2, 14)
 		x.xxx_hidden_Protocol = *b.Protocol
 	}
 	if b.Model != nil {
-		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 3, 10)
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 3, 14)
 		x.xxx_hidden_Model = b.Model
 	}
 	x.xxx_hidden_Auth = b.Auth
@@ -1169,8 +1303,18 @@ func (b0 Target_builder) Build() *Target {
 	x.xxx_hidden_Connections = b.Connections
 	x.xxx_hidden_Headers = b.Headers
 	if b.TokenLimitField != nil {
-		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 9, 10)
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 9, 14)
 		x.xxx_hidden_TokenLimitField = b.TokenLimitField
+	}
+	if b.DescriptorSet != nil {
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 10, 14)
+		x.xxx_hidden_DescriptorSet = b.DescriptorSet
+	}
+	x.xxx_hidden_ProtoFiles = b.ProtoFiles
+	x.xxx_hidden_ImportPaths = b.ImportPaths
+	if b.Authority != nil {
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 13, 14)
+		x.xxx_hidden_Authority = b.Authority
 	}
 	return m0
 }
@@ -2935,7 +3079,7 @@ type Workload_builder struct {
 	Dataset *Dataset
 	// A plain request, for protocol http.
 	Http *HttpRequest
-	// A gRPC call; not in this version.
+	// A gRPC call, for protocol grpc.
 	Grpc *GrpcRequest
 	// -- end of xxx_hidden_Content
 	// Ask for a streamed answer, where the protocol has them; absent: true.
@@ -3019,7 +3163,7 @@ type workload_Http struct {
 }
 
 type workload_Grpc struct {
-	// A gRPC call; not in this version.
+	// A gRPC call, for protocol grpc.
 	Grpc *GrpcRequest `protobuf:"bytes,7,opt,name=grpc,oneof"`
 }
 
@@ -5284,11 +5428,17 @@ func (*httpRequest_Body) isHttpRequest_Content() {}
 
 func (*httpRequest_BodyFile) isHttpRequest_Content() {}
 
-// GrpcRequest is one gRPC call; not in this version.
+// GrpcRequest is one gRPC call. With neither message nor messages, one empty message is sent.
 type GrpcRequest struct {
-	state                  protoimpl.MessageState `protogen:"opaque.v1"`
-	xxx_hidden_Method      *string                `protobuf:"bytes,1,opt,name=method"`
-	xxx_hidden_Message     *structpb.Struct       `protobuf:"bytes,2,opt,name=message"`
+	state                  protoimpl.MessageState  `protogen:"opaque.v1"`
+	xxx_hidden_Method      *string                 `protobuf:"bytes,1,opt,name=method"`
+	xxx_hidden_Message     *structpb.Struct        `protobuf:"bytes,2,opt,name=message"`
+	xxx_hidden_Messages    *[]*structpb.Struct     `protobuf:"bytes,3,rep,name=messages"`
+	xxx_hidden_Every       *durationpb.Duration    `protobuf:"bytes,4,opt,name=every"`
+	xxx_hidden_Metadata    map[string]*HeaderValue `protobuf:"bytes,5,rep,name=metadata" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	xxx_hidden_Deadline    *durationpb.Duration    `protobuf:"bytes,6,opt,name=deadline"`
+	xxx_hidden_Compression Compression             `protobuf:"varint,7,opt,name=compression,enum=loadline.v1.Compression"`
+	xxx_hidden_Dataset     *Dataset                `protobuf:"bytes,8,opt,name=dataset"`
 	XXX_raceDetectHookData protoimpl.RaceDetectHookData
 	XXX_presence           [1]uint32
 	unknownFields          protoimpl.UnknownFields
@@ -5337,13 +5487,84 @@ func (x *GrpcRequest) GetMessage() *structpb.Struct {
 	return nil
 }
 
+func (x *GrpcRequest) GetMessages() []*structpb.Struct {
+	if x != nil {
+		if x.xxx_hidden_Messages != nil {
+			return *x.xxx_hidden_Messages
+		}
+	}
+	return nil
+}
+
+func (x *GrpcRequest) GetEvery() *durationpb.Duration {
+	if x != nil {
+		return x.xxx_hidden_Every
+	}
+	return nil
+}
+
+func (x *GrpcRequest) GetMetadata() map[string]*HeaderValue {
+	if x != nil {
+		return x.xxx_hidden_Metadata
+	}
+	return nil
+}
+
+func (x *GrpcRequest) GetDeadline() *durationpb.Duration {
+	if x != nil {
+		return x.xxx_hidden_Deadline
+	}
+	return nil
+}
+
+func (x *GrpcRequest) GetCompression() Compression {
+	if x != nil {
+		if protoimpl.X.Present(&(x.XXX_presence[0]), 6) {
+			return x.xxx_hidden_Compression
+		}
+	}
+	return Compression_COMPRESSION_UNSPECIFIED
+}
+
+func (x *GrpcRequest) GetDataset() *Dataset {
+	if x != nil {
+		return x.xxx_hidden_Dataset
+	}
+	return nil
+}
+
 func (x *GrpcRequest) SetMethod(v string) {
 	x.xxx_hidden_Method = &v
-	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 0, 2)
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 0, 8)
 }
 
 func (x *GrpcRequest) SetMessage(v *structpb.Struct) {
 	x.xxx_hidden_Message = v
+}
+
+func (x *GrpcRequest) SetMessages(v []*structpb.Struct) {
+	x.xxx_hidden_Messages = &v
+}
+
+func (x *GrpcRequest) SetEvery(v *durationpb.Duration) {
+	x.xxx_hidden_Every = v
+}
+
+func (x *GrpcRequest) SetMetadata(v map[string]*HeaderValue) {
+	x.xxx_hidden_Metadata = v
+}
+
+func (x *GrpcRequest) SetDeadline(v *durationpb.Duration) {
+	x.xxx_hidden_Deadline = v
+}
+
+func (x *GrpcRequest) SetCompression(v Compression) {
+	x.xxx_hidden_Compression = v
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 6, 8)
+}
+
+func (x *GrpcRequest) SetDataset(v *Dataset) {
+	x.xxx_hidden_Dataset = v
 }
 
 func (x *GrpcRequest) HasMethod() bool {
@@ -5360,6 +5581,34 @@ func (x *GrpcRequest) HasMessage() bool {
 	return x.xxx_hidden_Message != nil
 }
 
+func (x *GrpcRequest) HasEvery() bool {
+	if x == nil {
+		return false
+	}
+	return x.xxx_hidden_Every != nil
+}
+
+func (x *GrpcRequest) HasDeadline() bool {
+	if x == nil {
+		return false
+	}
+	return x.xxx_hidden_Deadline != nil
+}
+
+func (x *GrpcRequest) HasCompression() bool {
+	if x == nil {
+		return false
+	}
+	return protoimpl.X.Present(&(x.XXX_presence[0]), 6)
+}
+
+func (x *GrpcRequest) HasDataset() bool {
+	if x == nil {
+		return false
+	}
+	return x.xxx_hidden_Dataset != nil
+}
+
 func (x *GrpcRequest) ClearMethod() {
 	protoimpl.X.ClearPresent(&(x.XXX_presence[0]), 0)
 	x.xxx_hidden_Method = nil
@@ -5369,13 +5618,42 @@ func (x *GrpcRequest) ClearMessage() {
 	x.xxx_hidden_Message = nil
 }
 
+func (x *GrpcRequest) ClearEvery() {
+	x.xxx_hidden_Every = nil
+}
+
+func (x *GrpcRequest) ClearDeadline() {
+	x.xxx_hidden_Deadline = nil
+}
+
+func (x *GrpcRequest) ClearCompression() {
+	protoimpl.X.ClearPresent(&(x.XXX_presence[0]), 6)
+	x.xxx_hidden_Compression = Compression_COMPRESSION_UNSPECIFIED
+}
+
+func (x *GrpcRequest) ClearDataset() {
+	x.xxx_hidden_Dataset = nil
+}
+
 type GrpcRequest_builder struct {
 	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
 
 	// Full method name, as package.Service/Method.
 	Method *string
-	// The request message.
+	// The request message, as its JSON form; strings in it may hold placeholders.
 	Message *structpb.Struct
+	// The messages of a stream of requests, in order, instead of message; at most 10,000.
+	Messages []*structpb.Struct
+	// Time from one of messages to the next; 0 s to 1 h; absent: 0 s, at once.
+	Every *durationpb.Duration
+	// Metadata, over the headers of target and workload; values of names that end in -bin are base64; at most 64.
+	Metadata map[string]*HeaderValue
+	// Deadline sent to the server and kept here, from dispatch; greater than 0 and at most 24 h; absent: none.
+	Deadline *durationpb.Duration
+	// How request messages are packed; absent: not at all.
+	Compression *Compression
+	// Rows for {{row.FIELD}}: a JSONL file, used as Dataset says; absent: none.
+	Dataset *Dataset
 }
 
 func (b0 GrpcRequest_builder) Build() *GrpcRequest {
@@ -5383,10 +5661,19 @@ func (b0 GrpcRequest_builder) Build() *GrpcRequest {
 	b, x := &b0, m0
 	_, _ = b, x
 	if b.Method != nil {
-		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 0, 2)
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 0, 8)
 		x.xxx_hidden_Method = b.Method
 	}
 	x.xxx_hidden_Message = b.Message
+	x.xxx_hidden_Messages = &b.Messages
+	x.xxx_hidden_Every = b.Every
+	x.xxx_hidden_Metadata = b.Metadata
+	x.xxx_hidden_Deadline = b.Deadline
+	if b.Compression != nil {
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 6, 8)
+		x.xxx_hidden_Compression = *b.Compression
+	}
+	x.xxx_hidden_Dataset = b.Dataset
 	return m0
 }
 
@@ -8480,7 +8767,7 @@ const file_loadline_v1_scenario_proto_rawDesc = "" +
 	"\acapture\x18\r \x01(\v2\x14.loadline.v1.CaptureR\acapture\x12\x18\n" +
 	"\aprecise\x18\x0e \x01(\bR\aprecise\x12!\n" +
 	"\ftag_requests\x18\x0f \x01(\bR\vtagRequests\x12-\n" +
-	"\x04cost\x18\x10 \x01(\v2\x11.loadline.v1.CostB\x06\x8a\x80\x19\x02\b\x01R\x04cost\"\xbd\x04\n" +
+	"\x04cost\x18\x10 \x01(\v2\x11.loadline.v1.CostB\x06\x8a\x80\x19\x02\b\x01R\x04cost\"\x88\x06\n" +
 	"\x06Target\x12\x1b\n" +
 	"\x04name\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18@R\x04name\x12\x1f\n" +
 	"\x03url\x18\x02 \x01(\tB\r\xbaH\n" +
@@ -8494,7 +8781,14 @@ const file_loadline_v1_scenario_proto_rawDesc = "" +
 	"\vconnections\x18\b \x01(\v2\x18.loadline.v1.ConnectionsB\x06\x8a\x80\x19\x02\b\x01R\vconnections\x12D\n" +
 	"\aheaders\x18\t \x03(\v2 .loadline.v1.Target.HeadersEntryB\b\xbaH\x05\x9a\x01\x02\x10@R\aheaders\x125\n" +
 	"\x11token_limit_field\x18\n" +
-	" \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x0ftokenLimitField\x1aT\n" +
+	" \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x0ftokenLimitField\x121\n" +
+	"\x0edescriptor_set\x18\v \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80 R\rdescriptorSet\x124\n" +
+	"\vproto_files\x18\f \x03(\tB\x13\xbaH\x10\x92\x01\r\x10@\x18\x01\"\ar\x05\x10\x01\x18\x80 R\n" +
+	"protoFiles\x126\n" +
+	"\fimport_paths\x18\r \x03(\tB\x13\xbaH\x10\x92\x01\r\x10@\x18\x01\"\ar\x05\x10\x01\x18\x80 R\vimportPaths\x12(\n" +
+	"\tauthority\x18\x0e \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x02R\tauthority\x1aT\n" +
 	"\fHeadersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12.\n" +
 	"\x05value\x18\x02 \x01(\v2\x18.loadline.v1.HeaderValueR\x05value:\x028\x01\"^\n" +
@@ -8544,15 +8838,15 @@ const file_loadline_v1_scenario_proto_rawDesc = "" +
 	"\x06policy\x18\x01 \x01(\x0e2\x1d.loadline.v1.ConnectionPolicyB\b\xbaH\x05\x82\x01\x02\x10\x01R\x06policy\x12\x10\n" +
 	"\x03max\x18\x02 \x01(\rR\x03max\x12=\n" +
 	"\x04idle\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\x0e\xbaH\v\xaa\x01\b\"\x04\b\x80\xa3\x05*\x00R\x04idle\x12\x12\n" +
-	"\x04warm\x18\x04 \x01(\rR\x04warm\"\xa0\x05\n" +
+	"\x04warm\x18\x04 \x01(\rR\x04warm\"\x98\x05\n" +
 	"\bWorkload\x12\x1b\n" +
 	"\x04name\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18@R\x04name\x12\x1f\n" +
 	"\x06target\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18@R\x06target\x12#\n" +
 	"\x06weight\x18\x03 \x01(\rB\v\xbaH\b*\x06\x18\xc0\x84=(\x01R\x06weight\x126\n" +
 	"\tsynthetic\x18\x04 \x01(\v2\x16.loadline.v1.SyntheticH\x00R\tsynthetic\x120\n" +
 	"\adataset\x18\x05 \x01(\v2\x14.loadline.v1.DatasetH\x00R\adataset\x12.\n" +
-	"\x04http\x18\x06 \x01(\v2\x18.loadline.v1.HttpRequestH\x00R\x04http\x126\n" +
-	"\x04grpc\x18\a \x01(\v2\x18.loadline.v1.GrpcRequestB\x06\x8a\x80\x19\x02\b\x01H\x00R\x04grpc\x12\x16\n" +
+	"\x04http\x18\x06 \x01(\v2\x18.loadline.v1.HttpRequestH\x00R\x04http\x12.\n" +
+	"\x04grpc\x18\a \x01(\v2\x18.loadline.v1.GrpcRequestH\x00R\x04grpc\x12\x16\n" +
 	"\x06stream\x18\b \x01(\bR\x06stream\x12+\n" +
 	"\x04body\x18\t \x01(\v2\x17.google.protobuf.StructR\x04body\x12F\n" +
 	"\aheaders\x18\n" +
@@ -8631,10 +8925,21 @@ const file_loadline_v1_scenario_proto_rawDesc = "" +
 	"\fHeadersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12.\n" +
 	"\x05value\x18\x02 \x01(\v2\x18.loadline.v1.HeaderValueR\x05value:\x028\x01B\t\n" +
-	"\acontent\"X\n" +
-	"\vGrpcRequest\x12\x16\n" +
-	"\x06method\x18\x01 \x01(\tR\x06method\x121\n" +
-	"\amessage\x18\x02 \x01(\v2\x17.google.protobuf.StructR\amessage\"\xa5\x02\n" +
+	"\acontent\"\xc9\x04\n" +
+	"\vGrpcRequest\x12%\n" +
+	"\x06method\x18\x01 \x01(\tB\r\xbaH\n" +
+	"\xc8\x01\x01r\x05\x10\x03\x18\x80\x04R\x06method\x121\n" +
+	"\amessage\x18\x02 \x01(\v2\x17.google.protobuf.StructR\amessage\x12>\n" +
+	"\bmessages\x18\x03 \x03(\v2\x17.google.protobuf.StructB\t\xbaH\x06\x92\x01\x03\x10\x90NR\bmessages\x12>\n" +
+	"\x05every\x18\x04 \x01(\v2\x19.google.protobuf.DurationB\r\xbaH\n" +
+	"\xaa\x01\a\"\x03\b\x90\x1c2\x00R\x05every\x12L\n" +
+	"\bmetadata\x18\x05 \x03(\v2&.loadline.v1.GrpcRequest.MetadataEntryB\b\xbaH\x05\x9a\x01\x02\x10@R\bmetadata\x12E\n" +
+	"\bdeadline\x18\x06 \x01(\v2\x19.google.protobuf.DurationB\x0e\xbaH\v\xaa\x01\b\"\x04\b\x80\xa3\x05*\x00R\bdeadline\x12D\n" +
+	"\vcompression\x18\a \x01(\x0e2\x18.loadline.v1.CompressionB\b\xbaH\x05\x82\x01\x02\x10\x01R\vcompression\x12.\n" +
+	"\adataset\x18\b \x01(\v2\x14.loadline.v1.DatasetR\adataset\x1aU\n" +
+	"\rMetadataEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12.\n" +
+	"\x05value\x18\x02 \x01(\v2\x18.loadline.v1.HeaderValueR\x05value:\x028\x01\"\xa5\x02\n" +
 	"\x05Check\x12)\n" +
 	"\bcontains\x18\x01 \x01(\tB\v\xbaH\br\x06\x10\x01\x18\x80\x80\x04H\x00R\bcontains\x120\n" +
 	"\fnot_contains\x18\x02 \x01(\tB\v\xbaH\br\x06\x10\x01\x18\x80\x80\x04H\x00R\vnotContains\x129\n" +
@@ -8754,7 +9059,10 @@ const file_loadline_v1_scenario_proto_rawDesc = "" +
 	"\x19DATASET_ORDER_UNSPECIFIED\x10\x00\x12\x1c\n" +
 	"\x18DATASET_ORDER_SEQUENTIAL\x10\x01\x12\x19\n" +
 	"\x15DATASET_ORDER_SHUFFLE\x10\x02\x12\x18\n" +
-	"\x14DATASET_ORDER_RANDOM\x10\x03*e\n" +
+	"\x14DATASET_ORDER_RANDOM\x10\x03*@\n" +
+	"\vCompression\x12\x1b\n" +
+	"\x17COMPRESSION_UNSPECIFIED\x10\x00\x12\x14\n" +
+	"\x10COMPRESSION_GZIP\x10\x01*e\n" +
 	"\bArrivals\x12\x18\n" +
 	"\x14ARRIVALS_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11ARRIVALS_CONSTANT\x10\x01\x12\x14\n" +
@@ -8777,165 +9085,174 @@ const file_loadline_v1_scenario_proto_rawDesc = "" +
 	"\rCOMPARISON_GT\x10\x03\x12\x11\n" +
 	"\rCOMPARISON_GE\x10\x04BCZ9github.com/loadline/loadline/proto/loadline/v1;loadlinev1\x92\x03\x05\xd2>\x02\x10\x03b\beditionsp\xe8\a"
 
-var file_loadline_v1_scenario_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
-var file_loadline_v1_scenario_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
+var file_loadline_v1_scenario_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
+var file_loadline_v1_scenario_proto_msgTypes = make([]protoimpl.MessageInfo, 48)
 var file_loadline_v1_scenario_proto_goTypes = []any{
 	(Protocol)(0),                // 0: loadline.v1.Protocol
 	(TlsVersion)(0),              // 1: loadline.v1.TlsVersion
 	(ConnectionPolicy)(0),        // 2: loadline.v1.ConnectionPolicy
 	(DatasetOrder)(0),            // 3: loadline.v1.DatasetOrder
-	(Arrivals)(0),                // 4: loadline.v1.Arrivals
-	(Aggregate)(0),               // 5: loadline.v1.Aggregate
-	(Comparison)(0),              // 6: loadline.v1.Comparison
-	(*Scenario)(nil),             // 7: loadline.v1.Scenario
-	(*Target)(nil),               // 8: loadline.v1.Target
-	(*SecretRef)(nil),            // 9: loadline.v1.SecretRef
-	(*Auth)(nil),                 // 10: loadline.v1.Auth
-	(*BasicAuth)(nil),            // 11: loadline.v1.BasicAuth
-	(*HeaderAuth)(nil),           // 12: loadline.v1.HeaderAuth
-	(*HeaderValue)(nil),          // 13: loadline.v1.HeaderValue
-	(*Timeouts)(nil),             // 14: loadline.v1.Timeouts
-	(*Tls)(nil),                  // 15: loadline.v1.Tls
-	(*Connections)(nil),          // 16: loadline.v1.Connections
-	(*Workload)(nil),             // 17: loadline.v1.Workload
-	(*Distribution)(nil),         // 18: loadline.v1.Distribution
-	(*Uniform)(nil),              // 19: loadline.v1.Uniform
-	(*Normal)(nil),               // 20: loadline.v1.Normal
-	(*Lognormal)(nil),            // 21: loadline.v1.Lognormal
-	(*Exponential)(nil),          // 22: loadline.v1.Exponential
-	(*Empirical)(nil),            // 23: loadline.v1.Empirical
-	(*DurationDistribution)(nil), // 24: loadline.v1.DurationDistribution
-	(*DurationUniform)(nil),      // 25: loadline.v1.DurationUniform
-	(*DurationExponential)(nil),  // 26: loadline.v1.DurationExponential
-	(*DurationLognormal)(nil),    // 27: loadline.v1.DurationLognormal
-	(*Synthetic)(nil),            // 28: loadline.v1.Synthetic
-	(*SharedPrefix)(nil),         // 29: loadline.v1.SharedPrefix
-	(*Dataset)(nil),              // 30: loadline.v1.Dataset
-	(*HttpRequest)(nil),          // 31: loadline.v1.HttpRequest
-	(*GrpcRequest)(nil),          // 32: loadline.v1.GrpcRequest
-	(*Check)(nil),                // 33: loadline.v1.Check
-	(*JsonPathCheck)(nil),        // 34: loadline.v1.JsonPathCheck
-	(*Phase)(nil),                // 35: loadline.v1.Phase
-	(*OpenLoad)(nil),             // 36: loadline.v1.OpenLoad
-	(*Ramp)(nil),                 // 37: loadline.v1.Ramp
-	(*Steps)(nil),                // 38: loadline.v1.Steps
-	(*Spike)(nil),                // 39: loadline.v1.Spike
-	(*Sine)(nil),                 // 40: loadline.v1.Sine
-	(*Trace)(nil),                // 41: loadline.v1.Trace
-	(*ClosedLoad)(nil),           // 42: loadline.v1.ClosedLoad
-	(*Limits)(nil),               // 43: loadline.v1.Limits
-	(*Orphan)(nil),               // 44: loadline.v1.Orphan
-	(*AgentSelection)(nil),       // 45: loadline.v1.AgentSelection
-	(*Capture)(nil),              // 46: loadline.v1.Capture
-	(*Cost)(nil),                 // 47: loadline.v1.Cost
-	(*Objective)(nil),            // 48: loadline.v1.Objective
-	(*AbortCondition)(nil),       // 49: loadline.v1.AbortCondition
-	nil,                          // 50: loadline.v1.Target.HeadersEntry
-	nil,                          // 51: loadline.v1.Workload.HeadersEntry
-	nil,                          // 52: loadline.v1.HttpRequest.HeadersEntry
-	nil,                          // 53: loadline.v1.AgentSelection.MatchEntry
-	(*durationpb.Duration)(nil),  // 54: google.protobuf.Duration
-	(*structpb.Struct)(nil),      // 55: google.protobuf.Struct
-	(*structpb.Value)(nil),       // 56: google.protobuf.Value
+	(Compression)(0),             // 4: loadline.v1.Compression
+	(Arrivals)(0),                // 5: loadline.v1.Arrivals
+	(Aggregate)(0),               // 6: loadline.v1.Aggregate
+	(Comparison)(0),              // 7: loadline.v1.Comparison
+	(*Scenario)(nil),             // 8: loadline.v1.Scenario
+	(*Target)(nil),               // 9: loadline.v1.Target
+	(*SecretRef)(nil),            // 10: loadline.v1.SecretRef
+	(*Auth)(nil),                 // 11: loadline.v1.Auth
+	(*BasicAuth)(nil),            // 12: loadline.v1.BasicAuth
+	(*HeaderAuth)(nil),           // 13: loadline.v1.HeaderAuth
+	(*HeaderValue)(nil),          // 14: loadline.v1.HeaderValue
+	(*Timeouts)(nil),             // 15: loadline.v1.Timeouts
+	(*Tls)(nil),                  // 16: loadline.v1.Tls
+	(*Connections)(nil),          // 17: loadline.v1.Connections
+	(*Workload)(nil),             // 18: loadline.v1.Workload
+	(*Distribution)(nil),         // 19: loadline.v1.Distribution
+	(*Uniform)(nil),              // 20: loadline.v1.Uniform
+	(*Normal)(nil),               // 21: loadline.v1.Normal
+	(*Lognormal)(nil),            // 22: loadline.v1.Lognormal
+	(*Exponential)(nil),          // 23: loadline.v1.Exponential
+	(*Empirical)(nil),            // 24: loadline.v1.Empirical
+	(*DurationDistribution)(nil), // 25: loadline.v1.DurationDistribution
+	(*DurationUniform)(nil),      // 26: loadline.v1.DurationUniform
+	(*DurationExponential)(nil),  // 27: loadline.v1.DurationExponential
+	(*DurationLognormal)(nil),    // 28: loadline.v1.DurationLognormal
+	(*Synthetic)(nil),            // 29: loadline.v1.Synthetic
+	(*SharedPrefix)(nil),         // 30: loadline.v1.SharedPrefix
+	(*Dataset)(nil),              // 31: loadline.v1.Dataset
+	(*HttpRequest)(nil),          // 32: loadline.v1.HttpRequest
+	(*GrpcRequest)(nil),          // 33: loadline.v1.GrpcRequest
+	(*Check)(nil),                // 34: loadline.v1.Check
+	(*JsonPathCheck)(nil),        // 35: loadline.v1.JsonPathCheck
+	(*Phase)(nil),                // 36: loadline.v1.Phase
+	(*OpenLoad)(nil),             // 37: loadline.v1.OpenLoad
+	(*Ramp)(nil),                 // 38: loadline.v1.Ramp
+	(*Steps)(nil),                // 39: loadline.v1.Steps
+	(*Spike)(nil),                // 40: loadline.v1.Spike
+	(*Sine)(nil),                 // 41: loadline.v1.Sine
+	(*Trace)(nil),                // 42: loadline.v1.Trace
+	(*ClosedLoad)(nil),           // 43: loadline.v1.ClosedLoad
+	(*Limits)(nil),               // 44: loadline.v1.Limits
+	(*Orphan)(nil),               // 45: loadline.v1.Orphan
+	(*AgentSelection)(nil),       // 46: loadline.v1.AgentSelection
+	(*Capture)(nil),              // 47: loadline.v1.Capture
+	(*Cost)(nil),                 // 48: loadline.v1.Cost
+	(*Objective)(nil),            // 49: loadline.v1.Objective
+	(*AbortCondition)(nil),       // 50: loadline.v1.AbortCondition
+	nil,                          // 51: loadline.v1.Target.HeadersEntry
+	nil,                          // 52: loadline.v1.Workload.HeadersEntry
+	nil,                          // 53: loadline.v1.HttpRequest.HeadersEntry
+	nil,                          // 54: loadline.v1.GrpcRequest.MetadataEntry
+	nil,                          // 55: loadline.v1.AgentSelection.MatchEntry
+	(*durationpb.Duration)(nil),  // 56: google.protobuf.Duration
+	(*structpb.Struct)(nil),      // 57: google.protobuf.Struct
+	(*structpb.Value)(nil),       // 58: google.protobuf.Value
 }
 var file_loadline_v1_scenario_proto_depIdxs = []int32{
-	8,  // 0: loadline.v1.Scenario.targets:type_name -> loadline.v1.Target
-	17, // 1: loadline.v1.Scenario.workloads:type_name -> loadline.v1.Workload
-	35, // 2: loadline.v1.Scenario.load:type_name -> loadline.v1.Phase
-	48, // 3: loadline.v1.Scenario.slo:type_name -> loadline.v1.Objective
-	48, // 4: loadline.v1.Scenario.good:type_name -> loadline.v1.Objective
-	49, // 5: loadline.v1.Scenario.abort:type_name -> loadline.v1.AbortCondition
-	43, // 6: loadline.v1.Scenario.limits:type_name -> loadline.v1.Limits
-	54, // 7: loadline.v1.Scenario.drain:type_name -> google.protobuf.Duration
-	44, // 8: loadline.v1.Scenario.orphan:type_name -> loadline.v1.Orphan
-	45, // 9: loadline.v1.Scenario.agents:type_name -> loadline.v1.AgentSelection
-	46, // 10: loadline.v1.Scenario.capture:type_name -> loadline.v1.Capture
-	47, // 11: loadline.v1.Scenario.cost:type_name -> loadline.v1.Cost
+	9,  // 0: loadline.v1.Scenario.targets:type_name -> loadline.v1.Target
+	18, // 1: loadline.v1.Scenario.workloads:type_name -> loadline.v1.Workload
+	36, // 2: loadline.v1.Scenario.load:type_name -> loadline.v1.Phase
+	49, // 3: loadline.v1.Scenario.slo:type_name -> loadline.v1.Objective
+	49, // 4: loadline.v1.Scenario.good:type_name -> loadline.v1.Objective
+	50, // 5: loadline.v1.Scenario.abort:type_name -> loadline.v1.AbortCondition
+	44, // 6: loadline.v1.Scenario.limits:type_name -> loadline.v1.Limits
+	56, // 7: loadline.v1.Scenario.drain:type_name -> google.protobuf.Duration
+	45, // 8: loadline.v1.Scenario.orphan:type_name -> loadline.v1.Orphan
+	46, // 9: loadline.v1.Scenario.agents:type_name -> loadline.v1.AgentSelection
+	47, // 10: loadline.v1.Scenario.capture:type_name -> loadline.v1.Capture
+	48, // 11: loadline.v1.Scenario.cost:type_name -> loadline.v1.Cost
 	0,  // 12: loadline.v1.Target.protocol:type_name -> loadline.v1.Protocol
-	10, // 13: loadline.v1.Target.auth:type_name -> loadline.v1.Auth
-	14, // 14: loadline.v1.Target.timeouts:type_name -> loadline.v1.Timeouts
-	15, // 15: loadline.v1.Target.tls:type_name -> loadline.v1.Tls
-	16, // 16: loadline.v1.Target.connections:type_name -> loadline.v1.Connections
-	50, // 17: loadline.v1.Target.headers:type_name -> loadline.v1.Target.HeadersEntry
-	9,  // 18: loadline.v1.Auth.bearer:type_name -> loadline.v1.SecretRef
-	11, // 19: loadline.v1.Auth.basic:type_name -> loadline.v1.BasicAuth
-	12, // 20: loadline.v1.Auth.header:type_name -> loadline.v1.HeaderAuth
-	9,  // 21: loadline.v1.BasicAuth.password:type_name -> loadline.v1.SecretRef
-	9,  // 22: loadline.v1.HeaderAuth.value:type_name -> loadline.v1.SecretRef
-	54, // 23: loadline.v1.Timeouts.connect:type_name -> google.protobuf.Duration
-	54, // 24: loadline.v1.Timeouts.first_token:type_name -> google.protobuf.Duration
-	54, // 25: loadline.v1.Timeouts.stall:type_name -> google.protobuf.Duration
-	54, // 26: loadline.v1.Timeouts.total:type_name -> google.protobuf.Duration
+	11, // 13: loadline.v1.Target.auth:type_name -> loadline.v1.Auth
+	15, // 14: loadline.v1.Target.timeouts:type_name -> loadline.v1.Timeouts
+	16, // 15: loadline.v1.Target.tls:type_name -> loadline.v1.Tls
+	17, // 16: loadline.v1.Target.connections:type_name -> loadline.v1.Connections
+	51, // 17: loadline.v1.Target.headers:type_name -> loadline.v1.Target.HeadersEntry
+	10, // 18: loadline.v1.Auth.bearer:type_name -> loadline.v1.SecretRef
+	12, // 19: loadline.v1.Auth.basic:type_name -> loadline.v1.BasicAuth
+	13, // 20: loadline.v1.Auth.header:type_name -> loadline.v1.HeaderAuth
+	10, // 21: loadline.v1.BasicAuth.password:type_name -> loadline.v1.SecretRef
+	10, // 22: loadline.v1.HeaderAuth.value:type_name -> loadline.v1.SecretRef
+	56, // 23: loadline.v1.Timeouts.connect:type_name -> google.protobuf.Duration
+	56, // 24: loadline.v1.Timeouts.first_token:type_name -> google.protobuf.Duration
+	56, // 25: loadline.v1.Timeouts.stall:type_name -> google.protobuf.Duration
+	56, // 26: loadline.v1.Timeouts.total:type_name -> google.protobuf.Duration
 	1,  // 27: loadline.v1.Tls.min_version:type_name -> loadline.v1.TlsVersion
 	2,  // 28: loadline.v1.Connections.policy:type_name -> loadline.v1.ConnectionPolicy
-	54, // 29: loadline.v1.Connections.idle:type_name -> google.protobuf.Duration
-	28, // 30: loadline.v1.Workload.synthetic:type_name -> loadline.v1.Synthetic
-	30, // 31: loadline.v1.Workload.dataset:type_name -> loadline.v1.Dataset
-	31, // 32: loadline.v1.Workload.http:type_name -> loadline.v1.HttpRequest
-	32, // 33: loadline.v1.Workload.grpc:type_name -> loadline.v1.GrpcRequest
-	55, // 34: loadline.v1.Workload.body:type_name -> google.protobuf.Struct
-	51, // 35: loadline.v1.Workload.headers:type_name -> loadline.v1.Workload.HeadersEntry
-	33, // 36: loadline.v1.Workload.checks:type_name -> loadline.v1.Check
-	48, // 37: loadline.v1.Workload.good:type_name -> loadline.v1.Objective
-	19, // 38: loadline.v1.Distribution.uniform:type_name -> loadline.v1.Uniform
-	20, // 39: loadline.v1.Distribution.normal:type_name -> loadline.v1.Normal
-	21, // 40: loadline.v1.Distribution.lognormal:type_name -> loadline.v1.Lognormal
-	22, // 41: loadline.v1.Distribution.exponential:type_name -> loadline.v1.Exponential
-	23, // 42: loadline.v1.Distribution.empirical:type_name -> loadline.v1.Empirical
-	54, // 43: loadline.v1.DurationDistribution.fixed:type_name -> google.protobuf.Duration
-	25, // 44: loadline.v1.DurationDistribution.uniform:type_name -> loadline.v1.DurationUniform
-	26, // 45: loadline.v1.DurationDistribution.exponential:type_name -> loadline.v1.DurationExponential
-	27, // 46: loadline.v1.DurationDistribution.lognormal:type_name -> loadline.v1.DurationLognormal
-	54, // 47: loadline.v1.DurationUniform.min:type_name -> google.protobuf.Duration
-	54, // 48: loadline.v1.DurationUniform.max:type_name -> google.protobuf.Duration
-	54, // 49: loadline.v1.DurationExponential.mean:type_name -> google.protobuf.Duration
-	54, // 50: loadline.v1.DurationExponential.max:type_name -> google.protobuf.Duration
-	54, // 51: loadline.v1.DurationLognormal.median:type_name -> google.protobuf.Duration
-	54, // 52: loadline.v1.DurationLognormal.p95:type_name -> google.protobuf.Duration
-	54, // 53: loadline.v1.DurationLognormal.max:type_name -> google.protobuf.Duration
-	18, // 54: loadline.v1.Synthetic.input_tokens:type_name -> loadline.v1.Distribution
-	18, // 55: loadline.v1.Synthetic.output_tokens:type_name -> loadline.v1.Distribution
-	29, // 56: loadline.v1.Synthetic.shared_prefix:type_name -> loadline.v1.SharedPrefix
+	56, // 29: loadline.v1.Connections.idle:type_name -> google.protobuf.Duration
+	29, // 30: loadline.v1.Workload.synthetic:type_name -> loadline.v1.Synthetic
+	31, // 31: loadline.v1.Workload.dataset:type_name -> loadline.v1.Dataset
+	32, // 32: loadline.v1.Workload.http:type_name -> loadline.v1.HttpRequest
+	33, // 33: loadline.v1.Workload.grpc:type_name -> loadline.v1.GrpcRequest
+	57, // 34: loadline.v1.Workload.body:type_name -> google.protobuf.Struct
+	52, // 35: loadline.v1.Workload.headers:type_name -> loadline.v1.Workload.HeadersEntry
+	34, // 36: loadline.v1.Workload.checks:type_name -> loadline.v1.Check
+	49, // 37: loadline.v1.Workload.good:type_name -> loadline.v1.Objective
+	20, // 38: loadline.v1.Distribution.uniform:type_name -> loadline.v1.Uniform
+	21, // 39: loadline.v1.Distribution.normal:type_name -> loadline.v1.Normal
+	22, // 40: loadline.v1.Distribution.lognormal:type_name -> loadline.v1.Lognormal
+	23, // 41: loadline.v1.Distribution.exponential:type_name -> loadline.v1.Exponential
+	24, // 42: loadline.v1.Distribution.empirical:type_name -> loadline.v1.Empirical
+	56, // 43: loadline.v1.DurationDistribution.fixed:type_name -> google.protobuf.Duration
+	26, // 44: loadline.v1.DurationDistribution.uniform:type_name -> loadline.v1.DurationUniform
+	27, // 45: loadline.v1.DurationDistribution.exponential:type_name -> loadline.v1.DurationExponential
+	28, // 46: loadline.v1.DurationDistribution.lognormal:type_name -> loadline.v1.DurationLognormal
+	56, // 47: loadline.v1.DurationUniform.min:type_name -> google.protobuf.Duration
+	56, // 48: loadline.v1.DurationUniform.max:type_name -> google.protobuf.Duration
+	56, // 49: loadline.v1.DurationExponential.mean:type_name -> google.protobuf.Duration
+	56, // 50: loadline.v1.DurationExponential.max:type_name -> google.protobuf.Duration
+	56, // 51: loadline.v1.DurationLognormal.median:type_name -> google.protobuf.Duration
+	56, // 52: loadline.v1.DurationLognormal.p95:type_name -> google.protobuf.Duration
+	56, // 53: loadline.v1.DurationLognormal.max:type_name -> google.protobuf.Duration
+	19, // 54: loadline.v1.Synthetic.input_tokens:type_name -> loadline.v1.Distribution
+	19, // 55: loadline.v1.Synthetic.output_tokens:type_name -> loadline.v1.Distribution
+	30, // 56: loadline.v1.Synthetic.shared_prefix:type_name -> loadline.v1.SharedPrefix
 	3,  // 57: loadline.v1.Dataset.order:type_name -> loadline.v1.DatasetOrder
-	18, // 58: loadline.v1.Dataset.output_tokens:type_name -> loadline.v1.Distribution
-	52, // 59: loadline.v1.HttpRequest.headers:type_name -> loadline.v1.HttpRequest.HeadersEntry
-	30, // 60: loadline.v1.HttpRequest.dataset:type_name -> loadline.v1.Dataset
-	55, // 61: loadline.v1.GrpcRequest.message:type_name -> google.protobuf.Struct
-	34, // 62: loadline.v1.Check.json_path:type_name -> loadline.v1.JsonPathCheck
-	56, // 63: loadline.v1.JsonPathCheck.equals:type_name -> google.protobuf.Value
-	36, // 64: loadline.v1.Phase.open:type_name -> loadline.v1.OpenLoad
-	42, // 65: loadline.v1.Phase.closed:type_name -> loadline.v1.ClosedLoad
-	54, // 66: loadline.v1.Phase.duration:type_name -> google.protobuf.Duration
-	54, // 67: loadline.v1.Phase.at:type_name -> google.protobuf.Duration
-	37, // 68: loadline.v1.OpenLoad.ramp:type_name -> loadline.v1.Ramp
-	38, // 69: loadline.v1.OpenLoad.steps:type_name -> loadline.v1.Steps
-	39, // 70: loadline.v1.OpenLoad.spike:type_name -> loadline.v1.Spike
-	40, // 71: loadline.v1.OpenLoad.sine:type_name -> loadline.v1.Sine
-	41, // 72: loadline.v1.OpenLoad.trace:type_name -> loadline.v1.Trace
-	4,  // 73: loadline.v1.OpenLoad.arrivals:type_name -> loadline.v1.Arrivals
-	54, // 74: loadline.v1.Steps.every:type_name -> google.protobuf.Duration
-	54, // 75: loadline.v1.Spike.rise:type_name -> google.protobuf.Duration
-	54, // 76: loadline.v1.Spike.hold:type_name -> google.protobuf.Duration
-	54, // 77: loadline.v1.Spike.fall:type_name -> google.protobuf.Duration
-	54, // 78: loadline.v1.Sine.period:type_name -> google.protobuf.Duration
-	54, // 79: loadline.v1.ClosedLoad.ramp_up:type_name -> google.protobuf.Duration
-	24, // 80: loadline.v1.ClosedLoad.think:type_name -> loadline.v1.DurationDistribution
-	54, // 81: loadline.v1.Limits.max_lateness:type_name -> google.protobuf.Duration
-	54, // 82: loadline.v1.Orphan.hold:type_name -> google.protobuf.Duration
-	53, // 83: loadline.v1.AgentSelection.match:type_name -> loadline.v1.AgentSelection.MatchEntry
-	54, // 84: loadline.v1.AgentSelection.wait:type_name -> google.protobuf.Duration
-	5,  // 85: loadline.v1.Objective.aggregate:type_name -> loadline.v1.Aggregate
-	6,  // 86: loadline.v1.Objective.comparison:type_name -> loadline.v1.Comparison
-	48, // 87: loadline.v1.AbortCondition.condition:type_name -> loadline.v1.Objective
-	54, // 88: loadline.v1.AbortCondition.for:type_name -> google.protobuf.Duration
-	13, // 89: loadline.v1.Target.HeadersEntry.value:type_name -> loadline.v1.HeaderValue
-	13, // 90: loadline.v1.Workload.HeadersEntry.value:type_name -> loadline.v1.HeaderValue
-	13, // 91: loadline.v1.HttpRequest.HeadersEntry.value:type_name -> loadline.v1.HeaderValue
-	92, // [92:92] is the sub-list for method output_type
-	92, // [92:92] is the sub-list for method input_type
-	92, // [92:92] is the sub-list for extension type_name
-	92, // [92:92] is the sub-list for extension extendee
-	0,  // [0:92] is the sub-list for field type_name
+	19, // 58: loadline.v1.Dataset.output_tokens:type_name -> loadline.v1.Distribution
+	53, // 59: loadline.v1.HttpRequest.headers:type_name -> loadline.v1.HttpRequest.HeadersEntry
+	31, // 60: loadline.v1.HttpRequest.dataset:type_name -> loadline.v1.Dataset
+	57, // 61: loadline.v1.GrpcRequest.message:type_name -> google.protobuf.Struct
+	57, // 62: loadline.v1.GrpcRequest.messages:type_name -> google.protobuf.Struct
+	56, // 63: loadline.v1.GrpcRequest.every:type_name -> google.protobuf.Duration
+	54, // 64: loadline.v1.GrpcRequest.metadata:type_name -> loadline.v1.GrpcRequest.MetadataEntry
+	56, // 65: loadline.v1.GrpcRequest.deadline:type_name -> google.protobuf.Duration
+	4,  // 66: loadline.v1.GrpcRequest.compression:type_name -> loadline.v1.Compression
+	31, // 67: loadline.v1.GrpcRequest.dataset:type_name -> loadline.v1.Dataset
+	35, // 68: loadline.v1.Check.json_path:type_name -> loadline.v1.JsonPathCheck
+	58, // 69: loadline.v1.JsonPathCheck.equals:type_name -> google.protobuf.Value
+	37, // 70: loadline.v1.Phase.open:type_name -> loadline.v1.OpenLoad
+	43, // 71: loadline.v1.Phase.closed:type_name -> loadline.v1.ClosedLoad
+	56, // 72: loadline.v1.Phase.duration:type_name -> google.protobuf.Duration
+	56, // 73: loadline.v1.Phase.at:type_name -> google.protobuf.Duration
+	38, // 74: loadline.v1.OpenLoad.ramp:type_name -> loadline.v1.Ramp
+	39, // 75: loadline.v1.OpenLoad.steps:type_name -> loadline.v1.Steps
+	40, // 76: loadline.v1.OpenLoad.spike:type_name -> loadline.v1.Spike
+	41, // 77: loadline.v1.OpenLoad.sine:type_name -> loadline.v1.Sine
+	42, // 78: loadline.v1.OpenLoad.trace:type_name -> loadline.v1.Trace
+	5,  // 79: loadline.v1.OpenLoad.arrivals:type_name -> loadline.v1.Arrivals
+	56, // 80: loadline.v1.Steps.every:type_name -> google.protobuf.Duration
+	56, // 81: loadline.v1.Spike.rise:type_name -> google.protobuf.Duration
+	56, // 82: loadline.v1.Spike.hold:type_name -> google.protobuf.Duration
+	56, // 83: loadline.v1.Spike.fall:type_name -> google.protobuf.Duration
+	56, // 84: loadline.v1.Sine.period:type_name -> google.protobuf.Duration
+	56, // 85: loadline.v1.ClosedLoad.ramp_up:type_name -> google.protobuf.Duration
+	25, // 86: loadline.v1.ClosedLoad.think:type_name -> loadline.v1.DurationDistribution
+	56, // 87: loadline.v1.Limits.max_lateness:type_name -> google.protobuf.Duration
+	56, // 88: loadline.v1.Orphan.hold:type_name -> google.protobuf.Duration
+	55, // 89: loadline.v1.AgentSelection.match:type_name -> loadline.v1.AgentSelection.MatchEntry
+	56, // 90: loadline.v1.AgentSelection.wait:type_name -> google.protobuf.Duration
+	6,  // 91: loadline.v1.Objective.aggregate:type_name -> loadline.v1.Aggregate
+	7,  // 92: loadline.v1.Objective.comparison:type_name -> loadline.v1.Comparison
+	49, // 93: loadline.v1.AbortCondition.condition:type_name -> loadline.v1.Objective
+	56, // 94: loadline.v1.AbortCondition.for:type_name -> google.protobuf.Duration
+	14, // 95: loadline.v1.Target.HeadersEntry.value:type_name -> loadline.v1.HeaderValue
+	14, // 96: loadline.v1.Workload.HeadersEntry.value:type_name -> loadline.v1.HeaderValue
+	14, // 97: loadline.v1.HttpRequest.HeadersEntry.value:type_name -> loadline.v1.HeaderValue
+	14, // 98: loadline.v1.GrpcRequest.MetadataEntry.value:type_name -> loadline.v1.HeaderValue
+	99, // [99:99] is the sub-list for method output_type
+	99, // [99:99] is the sub-list for method input_type
+	99, // [99:99] is the sub-list for extension type_name
+	99, // [99:99] is the sub-list for extension extendee
+	0,  // [0:99] is the sub-list for field type_name
 }
 
 func init() { file_loadline_v1_scenario_proto_init() }
@@ -9007,8 +9324,8 @@ func file_loadline_v1_scenario_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_loadline_v1_scenario_proto_rawDesc), len(file_loadline_v1_scenario_proto_rawDesc)),
-			NumEnums:      7,
-			NumMessages:   47,
+			NumEnums:      8,
+			NumMessages:   48,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
