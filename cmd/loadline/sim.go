@@ -17,6 +17,7 @@ import (
 type simOptions struct {
 	flags          *flags
 	address        string
+	grpcAddress    string
 	preset, law    string
 	ttft, itl      string
 	echo, batching string
@@ -41,10 +42,11 @@ func (a *app) simCommand() *cobra.Command {
 		Use:   "sim",
 		Short: "Serve a simulated model endpoint to rehearse against",
 		Long: `Serve /v1/chat/completions, /v1/completions, /v1/models, /health and /echo until a signal comes.
-Answers are timed by a law: fixed draws each from distributions, batching lets requests share a simulated accelerator,
+With --grpc-address also loadline.sim.v1 by gRPC, with reflection and health. Answers are timed by a law: fixed draws each from distributions, batching lets requests share a simulated accelerator,
 so that the endpoint has a real knee, which is printed at start. GET /truth tells what the simulator did.`,
 		Example: `  loadline sim
   loadline sim --preset fragile --address 127.0.0.1:9000
+  loadline sim --grpc-address 127.0.0.1:8001
   loadline sim --law fixed --ttft lognormal:80ms,300ms --itl 12ms
   loadline sim --batching batch=32,kv=40000 --fault status:p=0.02,code=429,retry_after=1s --fault freeze:for=1s,every=10s`,
 		Args: noArguments,
@@ -53,6 +55,7 @@ so that the endpoint has a real knee, which is printed at start. GET /truth tell
 	f := a.newFlags(cmd, simVariablePrefix)
 	o.flags = f
 	f.text(&o.address, "address", "127.0.0.1:8000", "address `HOST:PORT` to listen on; port 0 takes a free one")
+	f.text(&o.grpcAddress, "grpc-address", "", "address `HOST:PORT` to serve gRPC on as well; empty: no gRPC")
 	f.text(&o.preset, "preset", "small", "`NAME` of the parameters to start from: "+strings.Join(sim.Presets(), ", "))
 	f.text(&o.law, "law", "", "`NAME` of the law: fixed or batching (default: fixed when --ttft or --itl is given, else batching)")
 	f.text(&o.ttft, "ttft", "", "law fixed: time `LAW` to the first token, as 50ms, uniform:10ms..30ms, normal:20ms,5ms, lognormal:20ms,60ms (median, p95) or exponential:50ms")
@@ -166,33 +169,79 @@ func (a *app) serveSim(ctx context.Context, o *simOptions) error {
 		return &failure{status: statusBadInput, err: err}
 	}
 	c.Log = slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	listener, err := net.Listen("tcp", o.address)
+	listeners, err := o.listen()
 	if err != nil {
-		return fmt.Errorf("cannot listen: %w; choose another address: --address 127.0.0.1:0 takes a free port", err)
+		return err
 	}
 	server, err := sim.New(c)
 	if err != nil {
-		return &failure{status: statusBadInput, err: errors.Join(err, listener.Close())}
+		return &failure{status: statusBadInput, err: errors.Join(err, closeAll(listeners))}
 	}
+	a.announceSim(c, server, listeners)
+
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	signals, served := a.listen(), make(chan error, len(listeners))
+	for i, listener := range listeners {
+		serve := server.Serve
+		if i > 0 {
+			serve = server.ServeGRPC
+		}
+		go func() { served <- serve(ctx, listener) }()
+	}
+	var errs []error
+	left := len(listeners)
+	select {
+	case err := <-served:
+		errs, left = append(errs, err), left-1
+	case <-signals:
+	}
+	cancel()
+	for range left {
+		errs = append(errs, <-served)
+	}
+	return errors.Join(errs...)
+}
+
+// listen opens the port for HTTP and, where it is asked for, that for gRPC.
+func (o *simOptions) listen() ([]net.Listener, error) {
+	var listeners []net.Listener
+	for _, one := range []struct{ flag, address string }{{"address", o.address}, {"grpc-address", o.grpcAddress}} {
+		if one.address == "" && one.flag == "grpc-address" {
+			continue
+		}
+		listener, err := net.Listen("tcp", one.address)
+		if err != nil {
+			err = fmt.Errorf("cannot listen: %w; choose another address: --%s 127.0.0.1:0 takes a free port", err, one.flag)
+			return nil, errors.Join(err, closeAll(listeners))
+		}
+		listeners = append(listeners, listener)
+	}
+	return listeners, nil
+}
+
+func closeAll(listeners []net.Listener) error {
+	var errs []error
+	for _, listener := range listeners {
+		errs = append(errs, listener.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// announceSim prints where the simulator serves and what it can carry.
+func (a *app) announceSim(c sim.Config, server *sim.Server, listeners []net.Listener) {
 	model := c.Model
 	if model == "" {
 		model = quickSimModel
 	}
-	fmt.Fprintf(a.stdout, "simulated model endpoint at http://%s/v1\n%s\n", listener.Addr(), server.Capacity())
+	address := listeners[0].Addr()
+	fmt.Fprintf(a.stdout, "simulated model endpoint at http://%s/v1\n", address)
+	if len(listeners) > 1 {
+		fmt.Fprintf(a.stdout, "by gRPC at grpc://%s: loadline.sim.v1.EchoService and GeneratorService\n", listeners[1].Addr())
+	}
+	fmt.Fprintln(a.stdout, server.Capacity())
 	for _, f := range c.Faults {
 		fmt.Fprintf(a.stdout, "fault %s\n", f)
 	}
-	fmt.Fprintf(a.stdout, "load it:  loadline run --url http://%s/v1 --model %s --rate 5 --duration 10s\nctrl-c ends it\n", listener.Addr(), model)
-
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	signals, served := a.listen(), make(chan error, 1)
-	go func() { served <- server.Serve(ctx, listener) }()
-	select {
-	case err := <-served:
-		return err
-	case <-signals:
-		cancel()
-		return <-served
-	}
+	fmt.Fprintf(a.stdout, "load it:  loadline run --url http://%s/v1 --model %s --rate 5 --duration 10s\nctrl-c ends it\n", address, model)
 }

@@ -34,19 +34,17 @@ func startSimTargets(ctx context.Context, s *pb.Scenario, log *slog.Logger) (*si
 		if !ok {
 			continue
 		}
-		address, err := t.start(ctx, strings.TrimSuffix(preset, "/"), s.GetSeed(), log)
+		address, err := t.start(ctx, strings.TrimSuffix(preset, "/"), target.GetProtocol(), s.GetSeed(), log)
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("target %s: %w", target.GetName(), err), t.close())
-		}
-		if target.GetProtocol() != pb.Protocol_PROTOCOL_HTTP {
-			address += "/v1"
 		}
 		t.addresses[target.GetName()] = address
 	}
 	return t, nil
 }
 
-func (t *simTargets) start(ctx context.Context, preset string, seed uint64, log *slog.Logger) (string, error) {
+// start starts a simulator that speaks a target's protocol, and gives the address of it.
+func (t *simTargets) start(ctx context.Context, preset string, protocol pb.Protocol, seed uint64, log *slog.Logger) (string, error) {
 	config, err := sim.Preset(preset)
 	if err != nil {
 		return "", badInput("%w", err)
@@ -60,14 +58,21 @@ func (t *simTargets) start(ctx context.Context, preset string, seed uint64, log 
 	if err != nil {
 		return "", errors.Join(err, listener.Close())
 	}
+	serve, scheme, path := server.Serve, "http://", "/v1"
+	switch protocol {
+	case pb.Protocol_PROTOCOL_HTTP:
+		path = ""
+	case pb.Protocol_PROTOCOL_GRPC:
+		serve, scheme, path = server.ServeGRPC, "grpc://", ""
+	}
 	t.served.Go(func() {
-		if err := server.Serve(ctx, listener); err != nil {
+		if err := serve(ctx, listener); err != nil {
 			t.mu.Lock()
 			defer t.mu.Unlock()
 			t.errs = append(t.errs, fmt.Errorf("simulator: %w", err))
 		}
 	})
-	return "http://" + listener.Addr().String(), nil
+	return scheme + listener.Addr().String() + path, nil
 }
 
 // close ends the simulators and waits for them.

@@ -34,7 +34,7 @@ func TestDocsParse(t *testing.T) {
 		}
 		blocks++
 		text := m[2]
-		if strings.HasPrefix(text, "targets:") { // with another target, the workloads need theirs to be named chat
+		if strings.HasPrefix(text, "targets:") && !strings.Contains(text, "\nworkloads:") { // with another target, the workloads need theirs to be named chat
 			text += "workloads:\n  - {name: golden, target: chat, dataset: {file: g.jsonl}}\n"
 		}
 		for key, part := range docsParts {

@@ -129,14 +129,55 @@ func (g gen) target(i int) *pb.Target {
 		Name: proto.String(fmt.Sprintf("target-%d", i)), Url: proto.String("http://127.0.0.1:8000/v1"),
 		Protocol: pb.Protocol_PROTOCOL_OPENAI_CHAT.Enum(), Model: proto.String(g.text("model", 1, 20)),
 	}.Build()
-	if i > 0 {
+	switch i {
+	case 1:
 		t.SetProtocol(pb.Protocol_PROTOCOL_HTTP)
+	case 2:
+		g.service(t)
 	}
 	if g.maybe("auth") {
 		t.SetAuth(pb.Auth_builder{Bearer: pb.SecretRef_builder{Env: proto.String(g.text("env", 1, 9))}.Build()}.Build())
 	}
-	t.SetHeaders(g.headers())
+	if t.GetProtocol() != pb.Protocol_PROTOCOL_GRPC { // metadata has fewer characters
+		t.SetHeaders(g.headers())
+	}
 	return t
+}
+
+// service makes a target one of gRPC.
+func (g gen) service(t *pb.Target) {
+	t.SetProtocol(pb.Protocol_PROTOCOL_GRPC)
+	t.SetUrl("grpcs://service.example.test")
+	switch rapid.IntRange(0, 2).Draw(g.t, "described") {
+	case 0:
+		t.SetDescriptorSet(g.text("descriptor_set", 1, 20))
+	case 1:
+		t.SetProtoFiles([]string{g.text("proto", 1, 20)})
+		t.SetImportPaths([]string{g.text("import", 1, 20)})
+		t.SetAuthority("other.example.test:443")
+	}
+}
+
+// call is a gRPC call.
+func (g gen) call() *pb.GrpcRequest {
+	r := pb.GrpcRequest_builder{Method: proto.String("demo.v1.Service/Method")}.Build()
+	message := func() *structpb.Struct {
+		return &structpb.Struct{Fields: map[string]*structpb.Value{g.text("field", 1, 5): g.value(3)}}
+	}
+	if g.maybe("several") {
+		r.SetMessages([]*structpb.Struct{message(), message()})
+		r.SetEvery(g.duration("every", 0, time.Hour))
+	} else if g.maybe("message") {
+		r.SetMessage(message())
+	}
+	if g.maybe("metadata") {
+		r.SetMetadata(map[string]*pb.HeaderValue{"x-a": pb.HeaderValue_builder{Value: proto.String("b")}.Build(), "x-b-bin": pb.HeaderValue_builder{Value: proto.String("AAE=")}.Build()})
+	}
+	if g.maybe("deadline") {
+		r.SetDeadline(g.duration("deadline", 1, 24*time.Hour))
+		r.SetCompression(pb.Compression_COMPRESSION_GZIP)
+	}
+	return r
 }
 
 func (g gen) headers() map[string]*pb.HeaderValue {
@@ -164,6 +205,10 @@ func (g gen) workload(i int, targets []*pb.Target) *pb.Workload {
 		}
 		w.SetHttp(h)
 		w.SetChecks([]*pb.Check{pb.Check_builder{JsonPath: pb.JsonPathCheck_builder{Path: proto.String("$.a[0]"), Equals: g.value(3)}.Build()}.Build()})
+		return w
+	}
+	if target.GetProtocol() == pb.Protocol_PROTOCOL_GRPC {
+		w.SetGrpc(g.call())
 		return w
 	}
 	if g.maybe("dataset") {

@@ -97,7 +97,7 @@ var fieldCases = []struct {
 	{"load[0]={duration: 1m, closed: {users: 5, think: {}}}", false}, {"load[0]={duration: 1m, closed: {users: 0}}", false},
 	{"capture.bodies=5%", true}, {"capture.bodies=0.05", true}, {"capture.bodies=1.5", false}, {"capture.bodies=-1", false}, {"capture.bodies=five", false},
 	{"capture.records=all", true}, {"capture.records=0", true}, {"capture.records=some", false}, {"capture.records=4294967296", false},
-	{"targets[0].protocol=openai_chat", false}, {"targets[0].protocol=grpc", false}, {"targets[0].connections={max: 1}", false},
+	{"targets[0].protocol=openai_chat", false}, {"targets[0].proto_files=a.proto", false}, {"workloads[0].grpc={method: a.B/C}", false}, {"targets[0].connections={max: 1}", false},
 	{"targets[0].headers={a: b}", true}, {"targets[0].headers={a: {value: b}}", true}, {"targets[0].headers={a: {env: B}}", true},
 	{"targets[0].headers={a: {env: B, file: c}}", false}, {"targets[0].headers={a: 5}", false}, {"targets[0].headers={a: {}}", false}, {"targets[0].headers=[a]", false},
 	{"targets[0].auth={bearer: {env: A}}", true}, {"targets[0].auth={bearer: token}", false}, {"targets[0].auth={basic: {user: a, password: {file: p}}}", true},

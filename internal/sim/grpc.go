@@ -176,7 +176,7 @@ func (x *rpc) send(write func() error) error {
 	}
 	if x.sent == 0 {
 		x.end.ttft = now - x.begun
-	} else {
+	} else if x.end.streamed {
 		x.gaps = append(x.gaps, uint32(min(micros(now-x.last), 1<<32-1)))
 	}
 	x.sent++

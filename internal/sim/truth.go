@@ -103,7 +103,9 @@ const (
 	routes
 )
 
-func (r route) String() string { return [...]string{"chat", "completions", "echo", "grpc_echo", "grpc_generate"}[r] }
+func (r route) String() string {
+	return [...]string{"chat", "completions", "echo", "grpc_echo", "grpc_generate"}[r]
+}
 
 // outcome is how a request ended.
 type outcome uint8
