@@ -30,7 +30,7 @@ func (d *Driver) newChannel() (*channel, error) {
 	c := &channel{local: d.local}
 	secure := insecure.NewCredentials()
 	if d.tls != nil {
-		secure = &watchedTLS{credentials.NewTLS(d.tls.Clone()), c}
+		secure = &watchedTLS{credentials.NewTLS(d.tls.Clone()), c, d.tls.ServerName}
 	}
 	steady := backoff.Config{BaseDelay: reconnectPause, Multiplier: 1, MaxDelay: reconnectPause}
 	var err error
@@ -69,30 +69,31 @@ func (c *channel) dial(ctx context.Context, address string) (net.Conn, error) {
 	return nc, err
 }
 
-// watchedTLS notes why a handshake failed.
+// watchedTLS notes why a handshake failed, and checks the certificate against a name of its own, which
+// may differ from the authority that is sent.
 type watchedTLS struct {
 	credentials.TransportCredentials
 
 	channel *channel
+	name    string
 }
 
-func (w *watchedTLS) ClientHandshake(ctx context.Context, authority string, raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	conn, info, err := w.TransportCredentials.ClientHandshake(ctx, authority, raw)
+func (w *watchedTLS) ClientHandshake(ctx context.Context, _ string, raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	conn, info, err := w.TransportCredentials.ClientHandshake(ctx, w.name, raw)
 	if err != nil {
 		w.channel.failed.Store(wire.HandshakeError(ctx, err))
 	}
 	return conn, info, err
 }
 
-// Info leaves the server's name out: the name that the certificate is checked against may differ from
-// the authority that is sent.
+// Info leaves the server's name out: grpc-go would want it to be the authority.
 func (w *watchedTLS) Info() credentials.ProtocolInfo {
 	info := w.TransportCredentials.Info()
 	return credentials.ProtocolInfo{SecurityProtocol: info.SecurityProtocol}
 }
 
 func (w *watchedTLS) Clone() credentials.TransportCredentials {
-	return &watchedTLS{w.TransportCredentials.Clone(), w.channel}
+	return &watchedTLS{w.TransportCredentials.Clone(), w.channel, w.name}
 }
 
 // channels are those of a target: a few at first, more when those are full.

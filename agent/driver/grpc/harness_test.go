@@ -145,9 +145,9 @@ type rig struct {
 }
 
 // compile makes the driver of a scenario with one target, given the members of target and workloads.
-func compile(t *testing.T, target string, files workload.Files, workloads ...string) (*rig, error) {
+func compile(t *testing.T, about string, files workload.Files, workloads ...string) (*rig, error) {
 	t.Helper()
-	text := "name: test\ntargets:\n  - {name: t, protocol: grpc, " + target + "}\nworkloads:\n"
+	text := "name: test\ntargets:\n  - {name: t, protocol: grpc, " + about + "}\nworkloads:\n"
 	for _, w := range workloads {
 		text += "  - {" + w + "}\n"
 	}
@@ -177,9 +177,9 @@ func compile(t *testing.T, target string, files workload.Files, workloads ...str
 	return r, err
 }
 
-func mustCompile(t *testing.T, target string, workloads ...string) *rig {
+func mustCompile(t *testing.T, about string, workloads ...string) *rig {
 	t.Helper()
-	r, err := compile(t, target, nil, workloads...)
+	r, err := compile(t, about, nil, workloads...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -200,7 +200,7 @@ func (r *rig) play(ctx context.Context, w int, number uint64) *measure.Outcome {
 	return &o
 }
 
-func url(address string) string { return `url: "grpc://` + address + `"` }
+func target(address string) string { return `url: "grpc://` + address + `"` }
 
 // call is a workload of one call.
 func workloadOf(name, method, more string) string {
