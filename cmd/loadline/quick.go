@@ -33,6 +33,7 @@ const (
 	quickSimModel = "simulated"
 	simScheme     = "sim://"
 	httpProtocol  = "http"
+	grpcProtocol  = "grpc"
 )
 
 // quickFlags names the flags that make sense without a scenario file only.
@@ -63,13 +64,16 @@ func (q *quickOptions) complete() error {
 	if q.users > 0 && q.arrivals != "" {
 		bad("--arrivals goes with --rate: users start a session when their last one has ended")
 	}
-	if q.protocol == httpProtocol {
+	switch {
+	case q.protocol == grpcProtocol:
+		bad("--protocol grpc needs a method and messages, which a scenario names: see examples/grpc.yaml")
+	case q.protocol == httpProtocol:
 		for name, value := range map[string]string{"--input-tokens": q.input, "--output-tokens": q.output} {
 			if value != "" {
 				bad("%s is for model protocols; plain http has no tokens", name)
 			}
 		}
-	} else if q.model == "" {
+	case q.model == "":
 		bad("--model is needed by %s; for plain requests say --protocol http", q.protocol)
 	}
 	return errors.Join(problems...)

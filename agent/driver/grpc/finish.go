@@ -32,6 +32,13 @@ func (c *call) finish(parent, ctx context.Context, channel *channel, err error) 
 	if !end.Reached() {
 		end = c.d.local.Now()
 	}
+	// Our own goroutine may note what it sent later than the connection's notes what came back for it.
+	if latest := end; o.Sent.Reached() {
+		if !c.m.desc.ClientStreams && o.FirstByte.Reached() {
+			latest = o.FirstByte
+		}
+		o.Sent = min(o.Sent, latest)
+	}
 	if err != nil {
 		e := c.classify(parent, ctx, channel, err)
 		c.fail(c.d.local.Now(), e)
