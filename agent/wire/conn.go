@@ -1,9 +1,10 @@
 package wire
 
 import (
-	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
+	"io"
 	"math"
 	"net"
 	"net/http"
@@ -31,25 +32,49 @@ type rawConn struct {
 	reads, writes measure.Instant // deadlines set on the socket; math.MaxInt64: none
 	stopped       atomic.Bool     // the exchange was canceled
 	shared        bool            // HTTP/2 has the connection: pass everything through
-	look          peek
+	dry           bool            // only what has been read already may be used
+	watch         *watch          // of the context of the latest exchange; nil: none
+	sock          socket
+	bufs          *buffers
 }
 
-func newRaw(nc net.Conn, now func() measure.Instant) *rawConn {
-	r := &rawConn{Conn: nc, now: now, lim: &never, reads: math.MaxInt64, writes: math.MaxInt64}
-	r.look.init(nc)
+func newRaw(nc net.Conn, now func() measure.Instant, bufs *buffers) *rawConn {
+	r := &rawConn{Conn: nc, now: now, lim: &never, reads: math.MaxInt64, writes: math.MaxInt64, bufs: bufs}
+	r.sock.init(nc)
 	return r
 }
 
 // Read reads once and notes the instant right after.
-func (r *rawConn) Read(p []byte) (int, error) {
+func (r *rawConn) Read(p []byte) (int, error) { return r.limited(p, nil) }
+
+// read reads once into a buffer that is taken when there is something to read, and notes the
+// instant right after.
+func (r *rawConn) read(in *input) error {
+	n, err := r.limited(nil, in)
+	in.w = n
+	if n > 0 {
+		return nil
+	}
+	in.release(r.bufs)
+	if err == nil {
+		err = io.ErrNoProgress
+	}
+	return err
+}
+
+// limited reads once, into p or into the buffer of in, until the limit in force.
+func (r *rawConn) limited(p []byte, in *input) (int, error) {
+	if r.dry {
+		return 0, dryError{}
+	}
 	if r.shared {
-		return r.Conn.Read(p)
+		return r.once(p, in)
 	}
 	for {
 		if r.reads > r.lim.at {
 			r.arm(r.Conn.SetReadDeadline, &r.reads)
 		}
-		n, err := r.Conn.Read(p)
+		n, err := r.once(p, in)
 		r.last = r.now()
 		r.in += uint64(n)
 		if n > 0 || err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
@@ -62,6 +87,23 @@ func (r *rawConn) Read(p []byte) (int, error) {
 		r.arm(r.Conn.SetReadDeadline, &r.reads)
 	}
 }
+
+func (r *rawConn) once(p []byte, in *input) (int, error) {
+	switch {
+	case in == nil:
+		return r.Conn.Read(p)
+	case r.sock.usable():
+		return r.sock.read(in, r.bufs)
+	}
+	return r.Conn.Read(in.hold(r.bufs)[:])
+}
+
+// dryError tells TLS that nothing more has come. TLS tries again after errors that are temporary.
+type dryError struct{}
+
+func (dryError) Error() string   { return "nothing more has come" }
+func (dryError) Timeout() bool   { return true }
+func (dryError) Temporary() bool { return true }
 
 // Write writes all of p unless the connection fails or the limit passes.
 func (r *rawConn) Write(p []byte) (int, error) {
@@ -114,20 +156,61 @@ func (r *rawConn) arm(set func(time.Time) error, armed *measure.Instant) {
 
 var aLongTimeAgo = time.Unix(1, 0)
 
-// watch ends reads and writes when ctx ends. The function it returns ends the watching and
-// reports whether the connection was left alone.
-func (r *rawConn) watch(ctx context.Context) func() bool {
-	if ctx.Done() == nil {
-		return func() bool { return true }
+// watch ends what a connection is doing when a context ends. It is registered with the context once
+// and serves all exchanges of the connection under it, so that an exchange costs no registration.
+type watch struct {
+	raw   *rawConn
+	done  <-chan struct{}
+	stop  func() bool
+	state atomic.Int32
+}
+
+const (
+	watchIdle  int32 = iota // no exchange is under way
+	watchBusy               // one is
+	watchFired              // the context ended during one
+)
+
+// enter watches ctx for an exchange. It reports false when ctx has ended already.
+func (r *rawConn) enter(ctx context.Context) bool {
+	done := ctx.Done()
+	if done == nil {
+		r.unwatch()
+		return true
 	}
-	return context.AfterFunc(ctx, func() {
-		r.stopped.Store(true)
-		_ = r.Conn.SetDeadline(aLongTimeAgo)
-	})
+	if r.watch == nil || r.watch.done != done {
+		r.unwatch()
+		w := &watch{raw: r, done: done}
+		w.stop = context.AfterFunc(ctx, w.fire)
+		r.watch = w
+	}
+	r.watch.state.Store(watchBusy)
+	// Where fire came before the line above, ctx had ended before it.
+	return ctx.Err() == nil
+}
+
+// leave ends the watching for this exchange and reports whether the connection was left alone.
+func (r *rawConn) leave() bool {
+	return r.watch == nil || r.watch.state.CompareAndSwap(watchBusy, watchIdle)
+}
+
+func (r *rawConn) unwatch() {
+	if r.watch != nil {
+		r.watch.stop()
+		r.watch = nil
+	}
+}
+
+func (w *watch) fire() {
+	if w.state.CompareAndSwap(watchBusy, watchFired) {
+		w.raw.stopped.Store(true)
+		_ = w.raw.Conn.SetDeadline(aLongTimeAgo)
+	}
 }
 
 // share hands the connection over to HTTP/2.
 func (r *rawConn) share() {
+	r.unwatch()
 	r.shared = true
 	_ = r.Conn.SetDeadline(time.Time{})
 }
@@ -136,43 +219,43 @@ func (r *rawConn) share() {
 type conn struct {
 	raw  *rawConn
 	rw   net.Conn // raw, or TLS above it
-	head headReader
-	br   *bufio.Reader
-	req  http.Request // what the parser of responses must know
-	out  []byte       // head of the request
+	in   input
+	one  [1]byte
+	out  []byte // head of the request
 	idle measure.Instant
 	used bool
 
 	h2 *http.ClientConn
 }
 
-func newConn(raw *rawConn, rw net.Conn) *conn {
-	cn := &conn{raw: raw, rw: rw}
-	cn.head.c = rw
-	cn.br = bufio.NewReaderSize(&cn.head, connBuffer)
+func newConn(raw *rawConn) *conn {
+	cn := &conn{raw: raw, rw: raw}
+	cn.in.src = raw
 	return cn
 }
 
-// close closes the socket at once. TLS is not told: its notice could block on a peer that does not read.
-func (cn *conn) close() { _ = cn.raw.Conn.Close() }
+// secure puts TLS above the socket.
+func (cn *conn) secure(tc *tls.Conn) { cn.rw, cn.in.src = tc, cn }
 
-// headReader bounds how much is read before the head of the response is complete.
-type headReader struct {
-	c    net.Conn
-	left int   // < 0: no bound
-	err  error // of the latest read
+// read reads what TLS has, and waits for it without a buffer: one byte is awaited, and then the rest
+// of its record is taken, for which the socket is not touched.
+func (cn *conn) read(in *input) error {
+	in.release(cn.raw.bufs)
+	if n, err := cn.rw.Read(cn.one[:]); n == 0 {
+		return err
+	}
+	buf := in.hold(cn.raw.bufs)
+	buf[0] = cn.one[0]
+	cn.raw.dry = true
+	n, _ := cn.rw.Read(buf[1:]) // an error that counts comes again
+	cn.raw.dry = false
+	in.w = 1 + n
+	return nil
 }
 
-func (h *headReader) Read(p []byte) (int, error) {
-	if h.left < 0 {
-		return h.c.Read(p)
-	}
-	if h.left == 0 {
-		h.err = errHeadSize
-		return 0, h.err
-	}
-	var n int
-	n, h.err = h.c.Read(p[:min(len(p), h.left)])
-	h.left -= n
-	return n, h.err
+// close closes the socket at once. TLS is not told: its notice could block on a peer that does not read.
+func (cn *conn) close() {
+	cn.in.release(cn.raw.bufs)
+	cn.raw.unwatch()
+	_ = cn.raw.Conn.Close()
 }

@@ -15,9 +15,9 @@ func (c *Client) open(ctx context.Context, ex *Exchange) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	raw := newRaw(nc, c.cfg.Local.Now)
+	raw := newRaw(nc, c.cfg.Local.Now, &c.bufs)
 	raw.lim = &ex.lim
-	cn := newConn(raw, raw)
+	cn := newConn(raw)
 	if c.secure {
 		if err := c.handshake(ctx, ex, cn); err != nil {
 			cn.close()
@@ -62,16 +62,18 @@ func (c *Client) deadline(lim limit) time.Time {
 
 // handshake puts TLS on a new connection and, where the peer chose it, HTTP/2.
 func (c *Client) handshake(ctx context.Context, ex *Exchange, cn *conn) error {
-	stop := cn.raw.watch(ctx)
+	if !cn.raw.enter(ctx) {
+		return canceled(ctx)
+	}
 	tc := tls.Client(cn.raw, c.tls)
 	err := tc.Handshake()
-	if !stop() {
+	if !cn.raw.leave() {
 		return canceled(ctx)
 	}
 	if err != nil {
 		return classify(ctx, err, stageTLS, ex.lim, true)
 	}
-	cn.rw, cn.head.c = tc, tc
+	cn.secure(tc)
 	if tc.ConnectionState().NegotiatedProtocol != "h2" {
 		return nil
 	}

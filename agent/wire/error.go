@@ -138,7 +138,7 @@ func plain(err error) error {
 	}
 	var op *net.OpError
 	if errors.As(err, &op) {
-		return errors.New(op.Op + ": " + op.Err.Error())
+		return errors.New(strings.TrimPrefix(op.Op, "raw-") + ": " + op.Err.Error())
 	}
 	return err
 }

@@ -19,6 +19,9 @@ const answerGrace = 100 * time.Millisecond
 func (c *Client) exchange1(ctx context.Context, cn *conn, req *Request, ex *Exchange, sink Sink) (bool, error) {
 	raw := cn.raw
 	raw.lim = &ex.lim
+	if !raw.enter(ctx) {
+		return false, canceled(ctx)
+	}
 	in, out := raw.in, raw.out
 	reusable, at, err := c.play1(cn, req, ex, sink)
 	ex.BytesIn, ex.BytesOut = raw.in-in, raw.out-out
@@ -46,22 +49,21 @@ func (c *Client) play1(cn *conn, req *Request, ex *Exchange, sink Sink) (reusabl
 	} else if !cn.answered(sendErr) {
 		return false, stageSend, sendErr
 	}
-	resp, err := cn.readHead(req.Method, ex)
+	h, err := cn.readHead(req.Method, ex)
 	if err != nil {
 		if sendErr != nil {
 			return false, stageSend, sendErr
 		}
 		return false, stageHead, err
 	}
-	ex.Status, ex.Header = resp.StatusCode, resp.Header
+	ex.Status = h.status
 	if err := c.head(ex, sink); err != nil {
 		return false, stageHead, err
 	}
-	if err := c.readBody(cn, resp.Body, ex, sink); err != nil {
+	if err := c.readBody(cn, h, ex, sink); err != nil {
 		return false, stageBody, err
 	}
-	reusable = sendErr == nil && !resp.Close && !req.closes() && cn.br.Buffered() == 0 &&
-		resp.StatusCode != http.StatusSwitchingProtocols
+	reusable = sendErr == nil && !h.close && !req.closes() && cn.in.empty() && h.status != http.StatusSwitchingProtocols
 	return reusable, stageBody, nil
 }
 
@@ -87,39 +89,30 @@ func (cn *conn) answered(sendErr error) bool {
 	if errors.Is(sendErr, errLimit) {
 		grace = time.Millisecond
 	}
-	cn.head.left = MaxHead
 	cn.raw.shared = true // no limit of ours but this one
 	defer func() { cn.raw.shared = false }()
 	if cn.raw.stopped.Load() || cn.raw.Conn.SetReadDeadline(time.Now().Add(grace)) != nil {
 		return false
 	}
-	_, err := cn.br.Peek(1)
+	err := cn.in.more()
 	cn.raw.last, cn.raw.reads = cn.raw.now(), math.MaxInt64 // so that the next read sets its own
 	return err == nil
 }
 
 // readHead reads the head of the final response; interim ones are passed over.
-func (cn *conn) readHead(method string, ex *Exchange) (*http.Response, error) {
-	cn.head.left, cn.head.err = MaxHead, nil
-	cn.req.Method = method
+func (cn *conn) readHead(method string, ex *Exchange) (head, error) {
+	budget := MaxHead
 	for range maxInterim {
-		if _, err := cn.br.Peek(1); err != nil {
-			return nil, err
+		if err := cn.in.more(); err != nil {
+			return head{}, err
 		}
 		ex.FirstByte = cn.raw.last
-		resp, err := http.ReadResponse(cn.br, &cn.req)
-		if err != nil && cn.head.err != nil {
-			return nil, cn.head.err // the parser takes a line that the end cut short for a whole one
-		}
-		if err != nil {
-			return nil, err
-		}
-		if resp.StatusCode >= 200 || resp.StatusCode == http.StatusSwitchingProtocols {
-			cn.head.left = -1
-			return resp, nil
+		h, err := cn.in.readHead(method, &ex.Header, &budget)
+		if err != nil || h.status >= 200 || h.status == http.StatusSwitchingProtocols {
+			return h, err
 		}
 	}
-	return nil, fail(measure.ClassMalformed, "more than 16 interim responses")
+	return head{}, fail(measure.ClassMalformed, "more than 16 interim responses")
 }
 
 // head hands the head on.
@@ -132,19 +125,17 @@ func (c *Client) head(ex *Exchange, sink Sink) error {
 }
 
 // readBody reads the body to its end and hands every piece on.
-func (c *Client) readBody(cn *conn, body io.Reader, ex *Exchange, sink Sink) error {
-	buf := ex.buffer()
+func (c *Client) readBody(cn *conn, h head, ex *Exchange, sink Sink) error {
+	b := body{in: &cn.in, kind: h.body, left: h.bodyLeft()}
 	for {
-		n, err := body.Read(buf)
-		if n > 0 {
-			if err := c.deliver(ex, sink, buf[:n], cn.raw.last); err != nil {
-				return err
-			}
-		}
-		switch {
-		case err == io.EOF:
+		p, err := b.next()
+		if err == io.EOF {
 			return nil
-		case err != nil:
+		}
+		if err != nil {
+			return err
+		}
+		if err := c.deliver(ex, sink, p, cn.raw.last); err != nil {
 			return err
 		}
 	}

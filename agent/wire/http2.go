@@ -268,7 +268,8 @@ func (c *Client) play2(resp *http.Response, ex *Exchange, sink Sink, a *alarm) (
 	if ex.BytesIn > MaxHead {
 		return stageHead, errHeadSize
 	}
-	ex.Status, ex.Header = resp.StatusCode, resp.Header
+	ex.Status = resp.StatusCode
+	ex.Header.fill(resp.Header)
 	if err := c.head(ex, sink); err != nil {
 		return stageHead, err
 	}

@@ -19,16 +19,16 @@ type pool struct {
 
 // take returns the idle connection used last, or nil. Those that are too old or that the peer has
 // closed are closed here; the latter are counted in stale.
-func (p *pool) take(now func() measure.Instant, stale *uint32) *conn {
+func (p *pool) take(now measure.Instant, stale *uint32) *conn {
 	for {
 		cn := p.pop()
 		if cn == nil {
 			return nil
 		}
 		switch {
-		case now()-cn.idle > measure.Instant(p.idleFor):
+		case now-cn.idle > measure.Instant(p.idleFor):
 			cn.close()
-		case cn.raw.look.closed():
+		case cn.raw.sock.closed():
 			*stale++
 			cn.close()
 		default:
@@ -53,6 +53,7 @@ func (p *pool) pop() *conn {
 // put gives a connection back.
 func (p *pool) put(cn *conn, now measure.Instant) {
 	cn.idle, cn.used, cn.raw.lim = now, true, &never
+	cn.in.release(cn.raw.bufs)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed || len(p.idle) >= MaxIdle {

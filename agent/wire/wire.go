@@ -28,7 +28,6 @@ import (
 	"fmt"
 	"math"
 	"net"
-	"net/http"
 	"net/url"
 	"strings"
 	"syscall"
@@ -50,8 +49,7 @@ const (
 	DefaultIdle = 15 * time.Second
 
 	maxInterim = 16       // 1xx responses before the final one
-	readBuffer = 16 << 10 // most bytes of body handed on at once
-	connBuffer = 8 << 10  // read buffer of a connection
+	readBuffer = 16 << 10 // most bytes read at once
 	maxErrText = 512      // bytes of an error's text
 )
 
@@ -141,14 +139,14 @@ type Exchange struct {
 	Stale uint32
 	// Status is the final status; 0: none came.
 	Status int
-	// Header holds the headers of the final response; it is not kept for the next exchange.
-	Header http.Header
+	// Header holds the headers of the final response until the next exchange.
+	Header Fields
 	// BytesIn and BytesOut count what crossed the socket between connected and end. For HTTP/2,
 	// whose connections are shared, they are the sizes of body and uncompressed header fields.
 	BytesIn, BytesOut uint64
 
 	body uint64 // bytes of body so far
-	buf  []byte // what the body is read into
+	buf  []byte // what a body over HTTP/2 is read into
 	lim  limit  // time limit in force
 	all  limit  // limit of the whole exchange
 }
@@ -163,8 +161,9 @@ func (ex *Exchange) Fill(o *measure.Outcome) {
 func (ex *Exchange) reset(now measure.Instant) {
 	*ex = Exchange{
 		Dispatched: now, Connected: measure.None, Sent: measure.None, FirstByte: measure.None,
-		End: measure.None, buf: ex.buf,
+		End: measure.None, buf: ex.buf, Header: ex.Header,
 	}
+	ex.Header.reset()
 }
 
 // limit is a moment and the class of missing it.
@@ -199,6 +198,7 @@ type Client struct {
 	base   string // path of the URL, without a slash at the end
 	tls    *tls.Config
 	dialer net.Dialer
+	bufs   buffers
 	pool   pool
 	h2     h2pool
 }
@@ -289,7 +289,7 @@ func (c *Client) do(ctx context.Context, req *Request, ex *Exchange, first limit
 		ex.lim = first
 		return c.run(ctx, cn, req, ex, sink)
 	}
-	cn := c.pool.take(c.cfg.Local.Now, &ex.Stale)
+	cn := c.pool.take(ex.Dispatched, &ex.Stale)
 	if cn == nil {
 		var err error
 		if cn, err = c.open(ctx, ex); err != nil {
@@ -307,13 +307,12 @@ func (c *Client) run(ctx context.Context, cn *conn, req *Request, ex *Exchange, 
 	if cn.h2 != nil {
 		return c.exchange2(ctx, cn.h2, req, ex, sink)
 	}
-	stop := cn.raw.watch(ctx)
 	reusable, err := c.exchange1(ctx, cn, req, ex, sink)
-	if !stop() || !reusable {
+	if !cn.raw.leave() || !reusable {
 		cn.close()
 		return err
 	}
-	c.pool.put(cn, c.cfg.Local.Now())
+	c.pool.put(cn, ex.End)
 	return err
 }
 
@@ -342,7 +341,7 @@ func (c *Client) note(ex *Exchange, w Wait, at measure.Instant) error {
 	return nil
 }
 
-// buffer is what the body is read into.
+// buffer is what a body over HTTP/2 is read into.
 func (ex *Exchange) buffer() []byte {
 	if ex.buf == nil {
 		ex.buf = make([]byte, readBuffer)

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"mime"
 	"net/http"
 	"slices"
 	"strings"
@@ -105,11 +104,11 @@ func (c *call) fail(at measure.Instant, class, text string) error {
 
 // Head decides how the body is read.
 func (c *call) Head(ex *wire.Exchange) (wire.Wait, error) {
-	media, _, _ := mime.ParseMediaType(ex.Header.Get("Content-Type"))
+	media := ex.Header.MediaType()
 	switch {
 	case !c.expected(ex.Status):
 		c.kind = refused
-	case media == "text/html" || ex.Header.Get("Content-Encoding") != "":
+	case media == "text/html" || len(ex.Header.Get("Content-Encoding")) > 0:
 		c.kind = foreign
 	case media == "application/json" || strings.HasSuffix(media, "+json"):
 		c.kind = single // also where a stream was asked for: an error, or a server that does not stream
