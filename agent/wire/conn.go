@@ -221,7 +221,6 @@ type conn struct {
 	rw   net.Conn // raw, or TLS above it
 	in   input
 	one  [1]byte
-	out  []byte // head of the request
 	idle measure.Instant
 	used bool
 

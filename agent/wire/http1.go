@@ -43,7 +43,8 @@ func (e *fromSink) Error() string { return e.err.Error() }
 
 // play1 sends, then reads. On failure it tells the stage.
 func (c *Client) play1(cn *conn, req *Request, ex *Exchange, sink Sink) (reusable bool, at stage, err error) {
-	sendErr := c.send1(cn, req)
+	closes := ex.send.close
+	sendErr := c.send1(cn, req, ex)
 	if sendErr == nil {
 		ex.Sent = c.cfg.Local.Now()
 	} else if !cn.answered(sendErr) {
@@ -63,19 +64,14 @@ func (c *Client) play1(cn *conn, req *Request, ex *Exchange, sink Sink) (reusabl
 	if err := c.readBody(cn, h, ex, sink); err != nil {
 		return false, stageBody, err
 	}
-	reusable = sendErr == nil && !h.close && !req.closes() && cn.in.empty() && h.status != http.StatusSwitchingProtocols
+	reusable = sendErr == nil && !h.close && !closes && cn.in.empty() && h.status != http.StatusSwitchingProtocols
 	return reusable, stageBody, nil
 }
 
 // send1 writes the request: small ones in one write.
-func (c *Client) send1(cn *conn, req *Request) error {
-	cn.out = c.appendHead(cn.out[:0], req)
-	if len(req.Body) <= inlineBody {
-		cn.out = append(cn.out, req.Body...)
-		_, err := cn.rw.Write(cn.out)
-		return err
-	}
-	if _, err := cn.rw.Write(cn.out); err != nil {
+func (c *Client) send1(cn *conn, req *Request, ex *Exchange) error {
+	defer c.letGo(ex)
+	if _, err := cn.rw.Write(ex.send.out); err != nil || len(req.Body) <= inlineBody {
 		return err
 	}
 	_, err := cn.rw.Write(req.Body)

@@ -2,7 +2,6 @@ package wire
 
 import (
 	"fmt"
-	"strconv"
 	"strings"
 
 	"golang.org/x/net/http/httpguts"
@@ -69,51 +68,9 @@ func appendTarget(b []byte, base, path string) []byte {
 	return b
 }
 
-// appendHead appends the head of an HTTP/1.1 request, its blank line included.
-func (c *Client) appendHead(b []byte, req *Request) []byte {
-	b = append(b, req.Method...)
-	b = append(b, ' ')
-	b = appendTarget(b, c.base, req.Path)
-	b = append(b, " HTTP/1.1\r\n"...)
-	host, agent := c.host, userAgent
-	for i := range req.Header {
-		switch h := &req.Header[i]; {
-		case len(h.Name) == 4 && strings.EqualFold(h.Name, "Host"):
-			host = h.Value
-		case len(h.Name) == 10 && strings.EqualFold(h.Name, "User-Agent"):
-			agent = h.Value
-		}
-	}
-	b = appendField(b, "Host", host)
-	b = appendField(b, "User-Agent", agent)
-	if len(req.Body) > 0 || req.Method == "POST" || req.Method == "PUT" || req.Method == "PATCH" {
-		b = append(b, "Content-Length: "...)
-		b = strconv.AppendInt(b, int64(len(req.Body)), 10)
-		b = append(b, "\r\n"...)
-	}
-	for i := range req.Header {
-		h := &req.Header[i]
-		if !strings.EqualFold(h.Name, "Host") && !strings.EqualFold(h.Name, "User-Agent") {
-			b = appendField(b, h.Name, h.Value)
-		}
-	}
-	return append(b, "\r\n"...)
-}
-
 func appendField(b []byte, name, value string) []byte {
 	b = append(b, name...)
 	b = append(b, ": "...)
 	b = append(b, value...)
 	return append(b, "\r\n"...)
-}
-
-// closes reports whether the request asks for the connection to be closed after it.
-func (r *Request) closes() bool {
-	for i := range r.Header {
-		if h := &r.Header[i]; len(h.Name) == len("Connection") && strings.EqualFold(h.Name, "Connection") &&
-			httpguts.HeaderValuesContainsToken([]string{h.Value}, "close") {
-			return true
-		}
-	}
-	return false
 }

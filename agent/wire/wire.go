@@ -145,10 +145,11 @@ type Exchange struct {
 	// whose connections are shared, they are the sizes of body and uncompressed header fields.
 	BytesIn, BytesOut uint64
 
-	body uint64 // bytes of body so far
-	buf  []byte // what a body over HTTP/2 is read into
-	lim  limit  // time limit in force
-	all  limit  // limit of the whole exchange
+	send *sender // what writes the request; nil: it is sent
+	body uint64  // bytes of body so far
+	buf  []byte  // what a body over HTTP/2 is read into
+	lim  limit   // time limit in force
+	all  limit   // limit of the whole exchange
 }
 
 // Fill copies what happened into an outcome.
@@ -191,16 +192,17 @@ func (l limit) earlier(m limit) limit {
 
 // Client talks to one target over connections that it keeps. It may be used by many goroutines.
 type Client struct {
-	cfg    Config
-	secure bool
-	addr   string // host:port to dial
-	host   string // Host header
-	base   string // path of the URL, without a slash at the end
-	tls    *tls.Config
-	dialer net.Dialer
-	bufs   buffers
-	pool   pool
-	h2     h2pool
+	cfg     Config
+	secure  bool
+	addr    string // host:port to dial
+	host    string // Host header
+	base    string // path of the URL, without a slash at the end
+	tls     *tls.Config
+	dialer  net.Dialer
+	bufs    buffers
+	senders senders
+	pool    pool
+	h2      h2pool
 }
 
 // New makes a client. It opens no connection.
@@ -268,6 +270,7 @@ func (c *Client) Do(ctx context.Context, req *Request, ex *Exchange, sink Sink) 
 	first := after(ex.Dispatched, t.First, measure.ClassFirstTokenTimeout).earlier(ex.all)
 	ex.lim = after(ex.Dispatched, t.Connect, measure.ClassConnectTimeout).earlier(first)
 	err := c.do(ctx, req, ex, first, sink)
+	c.letGo(ex)
 	if !ex.End.Reached() {
 		ex.End = c.cfg.Local.Now()
 	}
@@ -278,16 +281,20 @@ func (c *Client) do(ctx context.Context, req *Request, ex *Exchange, first limit
 	if ctx.Err() != nil {
 		return canceled(ctx)
 	}
-	if err := checkRequest(req); err != nil {
-		return err
-	}
 	if c.secure && c.h2.known.Load() {
+		if err := checkRequest(req); err != nil {
+			return err
+		}
 		cn, err := c.reserve(ctx, ex)
 		if err != nil {
 			return err
 		}
 		ex.lim = first
 		return c.run(ctx, cn, req, ex, sink)
+	}
+	ex.send = c.senders.get()
+	if err := ex.send.prepare(c, req); err != nil {
+		return err
 	}
 	cn := c.pool.take(ex.Dispatched, &ex.Stale)
 	if cn == nil {
