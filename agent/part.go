@@ -34,6 +34,12 @@ type Driver interface {
 	Close() error
 }
 
+// warmer is a driver that can open connections before they are needed.
+type warmer interface {
+	// Warm opens n connections for the requests to come. It returns the first failure.
+	Warm(ctx context.Context, n int) error
+}
+
 // part is one agent's part of one run: everything that must be ready before the start, and then
 // what is being played.
 type part struct {
@@ -142,7 +148,10 @@ func (a *Agent) load(p *part) error {
 	if filesErr == nil {
 		p.set, setErr = workload.Compile(s, p.open, secrets)
 	}
-	if err := errors.Join(filesErr, setErr, a.openDrivers(p, s)); err != nil {
+	if err := errors.Join(filesErr, setErr, a.openDrivers(p, s), p.checkOpenFiles()); err != nil {
+		return err
+	}
+	if err := p.warm(s); err != nil {
 		return err
 	}
 	hello := pb.Hello_builder{RunId: p.id, Agent: a.config.Name, Incarnation: p.incarnation}.Build()
@@ -274,6 +283,25 @@ func (a *Agent) openDrivers(p *part, s *pb.Scenario) error {
 	}
 	for _, w := range s.GetWorkloads() {
 		p.drivers = append(p.drivers, targets[w.GetTarget()])
+	}
+	return errors.Join(errs...)
+}
+
+// warm opens the connections that the scenario wants open before the first phase.
+func (p *part) warm(s *pb.Scenario) error {
+	var errs []error
+	for i, target := range s.GetTargets() {
+		n := target.GetConnections().GetWarm()
+		if n == 0 {
+			continue
+		}
+		err := fmt.Errorf("connections.warm is not possible for protocol %v", target.GetProtocol())
+		if w, ok := p.closers[i].(warmer); ok {
+			err = w.Warm(p.ctx, int(n))
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("target %s: %w", target.GetName(), err))
+		}
 	}
 	return errors.Join(errs...)
 }

@@ -2,6 +2,7 @@ package record
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/loadline/loadline/internal/measure"
 	pb "github.com/loadline/loadline/proto/loadline/v1"
@@ -76,14 +77,18 @@ const (
 
 // likelySeries returns for each workload the series that its protocol can yield.
 func likelySeries(s *pb.Scenario) []uint32 {
-	protocols := make(map[string]pb.Protocol, len(s.GetTargets()))
+	targets := make(map[string]*pb.Target, len(s.GetTargets()))
 	for _, t := range s.GetTargets() {
-		protocols[t.GetName()] = t.GetProtocol()
+		targets[t.GetName()] = t
 	}
 	out := make([]uint32, 0, len(s.GetWorkloads()))
 	for _, w := range s.GetWorkloads() {
 		series := ^uint32(0)
-		switch protocols[w.GetTarget()] {
+		t := targets[w.GetTarget()]
+		if !strings.HasPrefix(t.GetUrl(), "https:") {
+			series &^= 1 << measure.TLS
+		}
+		switch t.GetProtocol() {
 		case pb.Protocol_PROTOCOL_HTTP:
 			series &^= streamSeries | tokenSeries
 		case pb.Protocol_PROTOCOL_GRPC:

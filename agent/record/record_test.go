@@ -117,7 +117,7 @@ func TestCountersOfARequest(t *testing.T) {
 		{"ended at the end of the span", func(o *measure.Outcome) { o.End = 1_000_000_000 },
 			with(whole, "span_succeeded", 0, "span_good", 0, "span_input_tokens", 0, "span_output_tokens", 0)},
 		{"over the range", func(o *measure.Outcome) { o.End = 4_000_000_000 * us },
-			with(whole, "over_range", 2, "span_succeeded", 0, "span_good", 0, "span_input_tokens", 0, "span_output_tokens", 0)},
+			with(whole, "over_range", 3, "span_succeeded", 0, "span_good", 0, "span_input_tokens", 0, "span_output_tokens", 0)},
 		{"failed", failed, map[string]uint64{
 			"requests_failed": 1, "span_failed": 1, "content_events": 3, "connections_new": 1, "bytes_in": 900, "bytes_out": 300,
 		}},

@@ -222,7 +222,6 @@ type conn struct {
 	in   input
 	one  [1]byte
 	idle measure.Instant
-	used bool
 
 	h2 *http.ClientConn
 }
@@ -250,6 +249,12 @@ func (cn *conn) read(in *input) error {
 	cn.raw.dry = false
 	in.w = 1 + n
 	return nil
+}
+
+// rest makes an idle connection hold nothing of the exchange that it was used for.
+func (cn *conn) rest() {
+	cn.raw.lim = &never
+	cn.in.release(cn.raw.bufs)
 }
 
 // close closes the socket at once. TLS is not told: its notice could block on a peer that does not read.

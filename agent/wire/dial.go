@@ -11,7 +11,7 @@ import (
 
 // open dials a connection, TLS included, within ex.lim.
 func (c *Client) open(ctx context.Context, ex *Exchange) (*conn, error) {
-	nc, err := c.dial(ctx, ex.lim)
+	nc, err := c.dial(ctx, ex)
 	if err != nil {
 		return nil, err
 	}
@@ -19,19 +19,22 @@ func (c *Client) open(ctx context.Context, ex *Exchange) (*conn, error) {
 	raw.lim = &ex.lim
 	cn := newConn(raw)
 	if c.secure {
+		begin := c.cfg.Local.Now()
 		if err := c.handshake(ctx, ex, cn); err != nil {
 			cn.close()
 			return nil, err
 		}
+		ex.Handshake = time.Duration(c.cfg.Local.Now() - begin)
 	}
 	ex.NewConnection, ex.Connected = true, c.cfg.Local.Now()
 	return cn, nil
 }
 
-// dial opens the socket by the given limit.
-func (c *Client) dial(ctx context.Context, lim limit) (net.Conn, error) {
+// dial opens the socket within ex.lim.
+func (c *Client) dial(ctx context.Context, ex *Exchange) (net.Conn, error) {
 	var nc net.Conn
 	var err error
+	lim := ex.lim
 	by := c.deadline(lim)
 	if c.cfg.Local.Dial != nil {
 		dctx, cancel := ctx, func() {}
@@ -41,9 +44,7 @@ func (c *Client) dial(ctx context.Context, lim limit) (net.Conn, error) {
 		defer cancel()
 		nc, err = c.cfg.Local.Dial(dctx, "tcp", c.addr)
 	} else {
-		d := c.dialer
-		d.Deadline = by
-		nc, err = d.DialContext(ctx, "tcp", c.addr)
+		nc, err = c.dialNames(ctx, by, ex)
 	}
 	if err != nil {
 		late := c.cfg.Local.Now() >= lim.at || isTimeout(err)

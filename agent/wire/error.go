@@ -126,7 +126,7 @@ func classifyDial(ctx context.Context, err error, late bool, class string) error
 	case errors.Is(err, syscall.EMFILE):
 		return fail(measure.ClassConnect, "too many open files: raise the limit of this process (ulimit -n)")
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		return fail(measure.ClassConnect, "out of local ports for this target")
+		return fail(measure.ClassConnect, "out of local ports for this target: keep connections (connections: {policy: reuse}), or widen net.ipv4.ip_local_port_range")
 	}
 	return &Error{measure.ClassConnect, plain(err)}
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log"
 	"net"
+	"net/http"
 )
 
 // noDial is a dialler that counts and fails.
@@ -18,3 +19,6 @@ func noDial(n *int) func(context.Context, string, string) (net.Conn, error) {
 
 // quiet is a log of servers whose complaints a test expects.
 func quiet() *log.Logger { return log.New(io.Discard, "", 0) }
+
+// nothing answers with an empty body.
+func nothing(http.ResponseWriter, *http.Request) {}

@@ -22,6 +22,7 @@ import (
 // exchanges at once and repeats none.
 type h2pool struct {
 	known atomic.Bool // the peer speaks HTTP/2
+	keep  bool        // connections are used again
 	tr    *http.Transport
 
 	mu      sync.Mutex
@@ -37,7 +38,8 @@ const headSlack = 8
 // adoptKey is the context key under which a ready connection reaches the transport.
 type adoptKey struct{}
 
-func (p *h2pool) init(idle time.Duration) {
+func (p *h2pool) init(idle time.Duration, keep bool) {
+	p.keep = keep
 	protocols := new(http.Protocols)
 	protocols.SetHTTP2(true)
 	p.tr = &http.Transport{
@@ -68,7 +70,7 @@ func (p *h2pool) adopt(ctx context.Context, tc *tls.Conn, addr string) (*http.Cl
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.known.Store(true)
-	if !p.closed {
+	if !p.closed && p.keep {
 		p.conns = append(p.conns, cc)
 	}
 	return cc, nil
@@ -117,17 +119,20 @@ func (p *h2pool) close() {
 	p.conns = nil
 }
 
-// release closes a connection that a closed pool has let go of.
+// release closes a connection that the pool does not keep.
 func (p *h2pool) release(cc *http.ClientConn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed && cc.InFlight() == 0 {
+	if (p.closed || !p.keep) && cc.InFlight() == 0 {
 		_ = cc.Close()
 	}
 }
 
 // reserve finds room on an HTTP/2 connection. One connection is dialled at a time; others wait for it.
 func (c *Client) reserve(ctx context.Context, ex *Exchange) (*conn, error) {
+	if c.cfg.Policy != Reuse {
+		return c.open(ctx, ex)
+	}
 	waited := false
 	for {
 		cc, wait, mine := c.h2.find()
@@ -150,12 +155,8 @@ func (c *Client) reserve(ctx context.Context, ex *Exchange) (*conn, error) {
 }
 
 func (c *Client) await(ctx context.Context, ready <-chan struct{}, lim limit) error {
-	var timer <-chan time.Time
-	if lim != never {
-		t := time.NewTimer(time.Duration(lim.at - c.cfg.Local.Now()))
-		defer t.Stop()
-		timer = t.C
-	}
+	timer, stop := c.timer(lim)
+	defer stop()
 	select {
 	case <-ready:
 		return nil
@@ -164,6 +165,15 @@ func (c *Client) await(ctx context.Context, ready <-chan struct{}, lim limit) er
 	case <-timer:
 		return timedOut(lim.class)
 	}
+}
+
+// timer fires when the limit passes; stop ends it.
+func (c *Client) timer(lim limit) (fires <-chan time.Time, stop func()) {
+	if lim == never {
+		return nil, func() {}
+	}
+	t := time.NewTimer(time.Duration(lim.at - c.cfg.Local.Now()))
+	return t.C, func() { t.Stop() }
 }
 
 // alarm cancels an exchange when its time limit passes. There is one timer; a limit that moves on

@@ -52,8 +52,8 @@ func (p *pool) pop() *conn {
 
 // put gives a connection back.
 func (p *pool) put(cn *conn, now measure.Instant) {
-	cn.idle, cn.used, cn.raw.lim = now, true, &never
-	cn.in.release(cn.raw.bufs)
+	cn.idle = now
+	cn.rest()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed || len(p.idle) >= MaxIdle {
@@ -74,6 +74,10 @@ func (p *pool) expire(now func() measure.Instant) {
 		return
 	}
 	t, n := now(), 0
+	for _, cn := range p.idle {
+		// The clock is set back once, to the start of the run; a connection from before ages anew.
+		cn.idle = min(cn.idle, t)
+	}
 	for n < len(p.idle) && t-p.idle[n].idle >= measure.Instant(p.idleFor) {
 		p.idle[n].close()
 		n++

@@ -35,9 +35,21 @@ func ForTarget(t *pb.Target, l Local) (Config, error) {
 			Stall:   orElse(o.GetStall(), scenario.DefaultStall),
 			Total:   orElse(o.GetTotal(), scenario.DefaultTotal),
 		},
-		Idle:  orElse(t.GetConnections().GetIdle(), DefaultIdle),
-		Local: l,
+		Idle:   orElse(t.GetConnections().GetIdle(), DefaultIdle),
+		Policy: policy(t.GetConnections().GetPolicy()),
+		Max:    int(t.GetConnections().GetMax()),
+		Local:  l,
 	}, nil
+}
+
+func policy(p pb.ConnectionPolicy) Policy {
+	switch p {
+	case pb.ConnectionPolicy_CONNECTION_POLICY_PER_SESSION:
+		return PerSession
+	case pb.ConnectionPolicy_CONNECTION_POLICY_PER_REQUEST:
+		return PerRequest
+	}
+	return Reuse
 }
 
 func orElse(d *durationpb.Duration, otherwise time.Duration) time.Duration {

@@ -34,6 +34,7 @@ import (
 	"time"
 
 	"github.com/loadline/loadline/internal/measure"
+	"github.com/loadline/loadline/internal/scenario"
 )
 
 // Limits on what is taken from a target and kept for it.
@@ -46,7 +47,7 @@ const (
 	MaxIdle = 16 << 10
 	// DefaultIdle is how long an unused connection is kept. It is below what servers commonly
 	// allow, so that they seldom close a connection just as it is used again.
-	DefaultIdle = 15 * time.Second
+	DefaultIdle = scenario.DefaultIdle
 
 	maxInterim = 16       // 1xx responses before the final one
 	readBuffer = 16 << 10 // most bytes read at once
@@ -91,6 +92,10 @@ type Config struct {
 	Timeouts Timeouts
 	// Idle is how long an unused connection is kept; 0: [DefaultIdle].
 	Idle time.Duration
+	// Policy says when a connection is used again.
+	Policy Policy
+	// Max bounds the HTTP/1.1 connections that are open at once; an exchange waits for one to be free. 0: no bound.
+	Max int
 	// Local is the machine's side.
 	Local Local
 }
@@ -106,6 +111,8 @@ type Request struct {
 	Header []Header
 	// Body is not kept after Do; empty: none.
 	Body []byte
+	// Session is the session that the request belongs to; nil: it is one of its own.
+	Session *Session
 }
 
 // Wait is what a sink says about what it was given.
@@ -132,6 +139,9 @@ type Sink interface {
 type Exchange struct {
 	// The instants of metrics.md; measure.None where not reached. End is always set by Do.
 	Dispatched, Connected, Sent, FirstByte, End measure.Instant
+	// Lookup and Handshake are how long the target's name was looked up and how long the TLS handshake of
+	// a new connection took, both between dispatched and connected; 0: there was none.
+	Lookup, Handshake time.Duration
 	// NewConnection says that a connection was opened for this exchange.
 	NewConnection bool
 	// Stale counts idle connections that were found closed by the peer before anything was written
@@ -155,6 +165,7 @@ type Exchange struct {
 // Fill copies what happened into an outcome.
 func (ex *Exchange) Fill(o *measure.Outcome) {
 	o.Dispatched, o.Connected, o.Sent, o.FirstByte = ex.Dispatched, ex.Connected, ex.Sent, ex.FirstByte
+	o.Lookup, o.Handshake = ex.Lookup, ex.Handshake
 	o.NewConnection, o.Status = ex.NewConnection, uint32(ex.Status)
 	o.BytesIn, o.BytesOut = ex.BytesIn, ex.BytesOut
 }
@@ -195,10 +206,13 @@ type Client struct {
 	cfg     Config
 	secure  bool
 	addr    string // host:port to dial
+	port    string
 	host    string // Host header
 	base    string // path of the URL, without a slash at the end
 	tls     *tls.Config
 	dialer  net.Dialer
+	names   names
+	slots   chan struct{} // one for each connection in use; nil: no bound
 	bufs    buffers
 	senders senders
 	pool    pool
@@ -226,13 +240,16 @@ func New(cfg Config) (*Client, error) {
 	if u.Port() != "" {
 		port = u.Port()
 	}
-	c.addr = net.JoinHostPort(u.Hostname(), port)
-	c.dialer = net.Dialer{Resolver: cfg.Local.Resolver}
+	c.addr, c.port = net.JoinHostPort(u.Hostname(), port), port
+	c.names.init(u.Hostname(), cfg.Local.Resolver)
+	if cfg.Max > 0 {
+		c.slots = make(chan struct{}, cfg.Max)
+	}
 	if cfg.Local.Control != nil {
 		c.dialer.Control = guarded(cfg.Local.Control)
 	}
 	c.pool.idleFor = cfg.Idle
-	c.h2.init(cfg.Idle)
+	c.h2.init(cfg.Idle, cfg.Policy == Reuse)
 	return c, nil
 }
 
@@ -296,31 +313,16 @@ func (c *Client) do(ctx context.Context, req *Request, ex *Exchange, first limit
 	if err := ex.send.prepare(c, req); err != nil {
 		return err
 	}
-	cn := c.pool.take(ex.Dispatched, &ex.Stale)
-	if cn == nil {
-		var err error
-		if cn, err = c.open(ctx, ex); err != nil {
-			return err
-		}
-	} else {
-		ex.Connected = ex.Dispatched
+	if err := c.enter(ctx, ex.lim); err != nil {
+		return err
+	}
+	defer c.leave()
+	cn, err := c.connection(ctx, req, ex)
+	if err != nil {
+		return err
 	}
 	ex.lim = first
 	return c.run(ctx, cn, req, ex, sink)
-}
-
-// run plays the exchange on a connection and decides what becomes of the connection.
-func (c *Client) run(ctx context.Context, cn *conn, req *Request, ex *Exchange, sink Sink) error {
-	if cn.h2 != nil {
-		return c.exchange2(ctx, cn.h2, req, ex, sink)
-	}
-	reusable, err := c.exchange1(ctx, cn, req, ex, sink)
-	if !cn.raw.leave() || !reusable {
-		cn.close()
-		return err
-	}
-	c.pool.put(cn, ex.End)
-	return err
 }
 
 // deliver hands a piece of body to the sink and moves the time limit on.

@@ -101,7 +101,7 @@ func weighQuantile(o *pb.Objective, s scope) bracket {
 	switch series {
 	case measure.Session:
 		a = ofSessions(s.ledger, h.Count())
-	case measure.Lateness, measure.Connect, measure.ITL, measure.E2EFailed,
+	case measure.Lateness, measure.Connect, measure.DNS, measure.TLS, measure.ITL, measure.E2EFailed,
 		measure.InputTokens, measure.OutputTokens, measure.TokensPerEvent:
 		// Several values a request, or none to do with its answer: only what was measured counts.
 		return measuredOnly(h, observed)

@@ -284,6 +284,7 @@ func SeriesName(s measure.Series) string {
 		measure.MaxITL: "max_itl", measure.TPOT: "tpot", measure.E2E: "e2e", measure.E2EService: "e2e_service",
 		measure.E2EFailed: "e2e_failed", measure.Session: "session", measure.InputTokens: "input_tokens",
 		measure.OutputTokens: "output_tokens", measure.TokensPerEvent: "tokens_per_event",
+		measure.DNS: "dns", measure.TLS: "tls", measure.Receive: "receive",
 	}
 	if s >= measure.NumSeries {
 		return ""

@@ -6,6 +6,7 @@ package measure
 import (
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 )
 
@@ -68,6 +69,9 @@ type Outcome struct {
 
 	// Dispatched to End are the instants of metrics.md; None where not reached.
 	Dispatched, Connected, Sent, FirstByte, End Instant
+	// Lookup and Handshake are how long the target's name was looked up and how long the TLS handshake of a new
+	// connection took; 0: there was none.
+	Lookup, Handshake time.Duration
 	// FirstAnswer is the first content event that is not reasoning.
 	FirstAnswer Instant
 	// Events holds the instant of every content event, in order, of a streamed answer.

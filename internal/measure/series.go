@@ -22,6 +22,9 @@ const (
 	InputTokens
 	OutputTokens
 	TokensPerEvent
+	DNS
+	TLS
+	Receive
 
 	// NumSeries is one more than the highest series: the length of an array indexed by series.
 	NumSeries
@@ -70,6 +73,9 @@ var definitions = [NumSeries]Definition{
 	InputTokens:    {"input_tokens", UnitTokens, "request", "tokens of the prompt", "Where their number is known."},
 	OutputTokens:   {"output_tokens", UnitTokens, "request", "tokens of the answer", "From the server's usage block, else the number of content events."},
 	TokensPerEvent: {"tokens_per_event", UnitTokensPerEvent, "streamed request", "output tokens / content events × 1000", "Above 1000, events hold several tokens and itl must be read so."},
+	DNS:            {"dns", UnitMicros, "lookup of the target's name", "addresses known − lookup begun", "Part of connect. Addresses are kept for 5 s, so most new connections need no lookup."},
+	TLS:            {"tls", UnitMicros, "new connection with TLS", "handshake done − handshake begun", "Part of connect."},
+	Receive:        {"receive", UnitMicros, "succeeded request", "end − first byte", ""},
 }
 
 // All returns the series in the order of their numbers.

@@ -20,14 +20,14 @@ func (o *Outcome) Failed() bool { return o.Class != "" && o.Class != ClassCancel
 
 // Values yields every value that the request adds to a series, by the formulas of metrics.md.
 // The gaps of ITL come in order, one call each. Session is not among them: it is a matter of
-// the whole session. A failed request yields Lateness, Connect and E2EFailed alone, a canceled
-// one Lateness and Connect. Values allocates nothing.
+// the whole session. A failed request yields Lateness, Connect with its parts, and E2EFailed alone, a
+// canceled one Lateness and Connect with its parts. Values allocates nothing.
 func (o *Outcome) Values(yield func(Series, uint64)) {
 	if o.Turn == 0 {
 		between(yield, Lateness, o.Due, o.Dispatched)
 	}
 	if o.NewConnection {
-		between(yield, Connect, o.Dispatched, o.Connected)
+		o.connection(yield)
 	}
 	switch {
 	case o.Failed():
@@ -37,9 +37,20 @@ func (o *Outcome) Values(yield func(Series, uint64)) {
 	}
 }
 
+func (o *Outcome) connection(yield func(Series, uint64)) {
+	between(yield, Connect, o.Dispatched, o.Connected)
+	if o.Lookup > 0 {
+		yield(DNS, Micros(int64(o.Lookup)))
+	}
+	if o.Handshake > 0 {
+		yield(TLS, Micros(int64(o.Handshake)))
+	}
+}
+
 func (o *Outcome) success(yield func(Series, uint64)) {
 	between(yield, Send, o.Connected, o.Sent)
 	between(yield, Wait, o.Sent, o.FirstByte)
+	between(yield, Receive, o.FirstByte, o.End)
 	between(yield, E2E, o.Due, o.End)
 	between(yield, E2EService, o.Dispatched, o.End)
 	if o.InputTokens > 0 {

@@ -31,7 +31,7 @@ func TestValues(t *testing.T) {
 	whole := values{
 		Lateness: {10}, Connect: {100}, Send: {20}, Wait: {300},
 		TTFT: {500}, TTFTService: {490}, TTFO: {500}, ITL: {100, 250}, MaxITL: {250}, TPOT: {70},
-		E2E: {1000}, E2EService: {990}, InputTokens: {50}, OutputTokens: {6}, TokensPerEvent: {2000},
+		E2E: {1000}, E2EService: {990}, InputTokens: {50}, OutputTokens: {6}, TokensPerEvent: {2000}, Receive: {570},
 	}
 	for _, c := range []struct {
 		name   string
@@ -59,12 +59,15 @@ func TestValues(t *testing.T) {
 		{"not streamed", func(o *Outcome) { o.Streamed, o.Events, o.FirstAnswer = false, nil, None },
 			with(whole, values{TTFT: nil, TTFTService: nil, TTFO: nil, ITL: nil, MaxITL: nil, TPOT: nil, TokensPerEvent: nil})},
 		{"answered before the request was sent in full", func(o *Outcome) { o.FirstByte = 1120 * us },
-			with(whole, values{Wait: {0}})},
+			with(whole, values{Wait: {0}, Receive: {880}})},
+		{"name looked up and TLS", func(o *Outcome) { o.Lookup, o.Handshake = 30999, 50000 }, with(whole, values{DNS: {30}, TLS: {50}})},
 		{"dispatched before it was due", func(o *Outcome) { o.Due = 1020 * us },
 			with(whole, values{Lateness: {0}, TTFT: {480}, TTFO: {480}, E2E: {980}})},
 		{"rounded down", func(o *Outcome) { o.Dispatched += 999 }, with(whole, values{Lateness: {10}, Connect: {99}, TTFTService: {489}, E2EService: {989}})},
 		{"failed in the middle of the stream", func(o *Outcome) { o.Class, o.End = ClassReset, 1700*us },
 			values{Lateness: {10}, Connect: {100}, E2EFailed: {700}}},
+		{"failed on a new connection with TLS", func(o *Outcome) { o.Class, o.Handshake = ClassReset, 50000 },
+			values{Lateness: {10}, Connect: {100}, TLS: {50}, E2EFailed: {1000}}},
 		{"failed to connect", func(o *Outcome) {
 			o.Class, o.NewConnection, o.Connected, o.Sent, o.FirstByte, o.Events = ClassConnect, false, None, None, None, nil
 		}, values{Lateness: {10}, E2EFailed: {1000}}},

@@ -33,6 +33,18 @@ func (c *checker) eachTarget() {
 		if tls := t.GetTls(); (tls.GetCertFile() == "") != (tls.GetKeyFile() == "") {
 			c.key(at.field("tls"), "cert_file and key_file go together", "give both or neither")
 		}
+		c.connections(at.field("connections"), t.GetConnections())
+	}
+}
+
+// connections checks that what is said of connections goes together.
+func (c *checker) connections(p *path, s *pb.Connections) {
+	policy := s.GetPolicy()
+	if s.GetWarm() > 0 && policy != 0 && policy != pb.ConnectionPolicy_CONNECTION_POLICY_REUSE {
+		c.value(p.field("warm"), "opens connections that the policy lets nobody use again", "use policy: reuse, or leave warm out")
+	}
+	if s.GetMax() > 0 && s.GetWarm() > s.GetMax() {
+		c.value(p.field("warm"), "is more than max", "open at most max connections before the start")
 	}
 }
 

@@ -15,7 +15,7 @@ import (
 
 // digestVersion is hashed first. It changes when the canonical form does, so that two forms never
 // yield one digest for two meanings.
-const digestVersion = "loadline scenario 1\n"
+const digestVersion = "loadline scenario 2\n"
 
 // Digest is the SHA-256 of what a scenario means: its message with defaults filled in, in a
 // canonical form, and the digests of its files sorted by path. Neither the spelling (YAML, JSON,

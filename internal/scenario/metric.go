@@ -51,6 +51,9 @@ func seriesTable() []series {
 		{"input_tokens", n, true, false, true},
 		{"output_tokens", n, true, false, true},
 		{"tokens_per_event", n, true, true, true},
+		{"dns", d, false, false, false},
+		{"tls", d, false, false, false},
+		{"receive", d, true, false, false},
 	}
 }
 

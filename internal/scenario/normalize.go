@@ -19,6 +19,7 @@ const (
 	DefaultFirstToken      = 60 * time.Second
 	DefaultStall           = 30 * time.Second
 	DefaultTotal           = 10 * time.Minute
+	DefaultIdle            = 15 * time.Second
 	DefaultDrain           = 30 * time.Second
 	DefaultMaxInFlight     = 10_000
 	DefaultMaxLateness     = 250 * time.Millisecond
@@ -97,6 +98,7 @@ func normalizeTarget(t *pb.Target) {
 	duration(o.HasFirstToken(), o.SetFirstToken, DefaultFirstToken)
 	duration(o.HasStall(), o.SetStall, DefaultStall)
 	duration(o.HasTotal(), o.SetTotal, DefaultTotal)
+	normalizeConnections(t)
 	if t.HasTls() {
 		value(t.GetTls().GetMinVersion() != 0, t.GetTls().SetMinVersion, pb.TlsVersion_TLS_VERSION_TLS12)
 		value(t.GetTls().HasInsecure(), t.GetTls().SetInsecure, false)
@@ -104,6 +106,17 @@ func normalizeTarget(t *pb.Target) {
 	if isModel(t.GetProtocol()) {
 		value(t.HasTokenLimitField(), t.SetTokenLimitField, DefaultTokenLimitField)
 	}
+}
+
+func normalizeConnections(t *pb.Target) {
+	if !t.HasConnections() {
+		t.SetConnections(&pb.Connections{})
+	}
+	c := t.GetConnections()
+	value(c.GetPolicy() != 0, c.SetPolicy, pb.ConnectionPolicy_CONNECTION_POLICY_REUSE)
+	value(c.HasMax(), c.SetMax, 0)
+	duration(c.HasIdle(), c.SetIdle, DefaultIdle)
+	value(c.HasWarm(), c.SetWarm, 0)
 }
 
 func normalizeWorkload(w *pb.Workload) {

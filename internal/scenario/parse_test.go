@@ -68,8 +68,14 @@ func TestCheck(t *testing.T) {
 		spoil func(*pb.Scenario)
 		want  string
 	}{
-		"nothing":        {func(s *pb.Scenario) { proto.Reset(s) }, "targets: is missing"},
-		"later field":    {func(s *pb.Scenario) { s.SetCost(&pb.Cost{}) }, "cost: is not in this version"},
+		"nothing":     {func(s *pb.Scenario) { proto.Reset(s) }, "targets: is missing"},
+		"later field": {func(s *pb.Scenario) { s.SetCost(&pb.Cost{}) }, "cost: is not in this version"},
+		"warm in vain": {func(s *pb.Scenario) {
+			s.GetTargets()[0].SetConnections(pb.Connections_builder{Policy: pb.ConnectionPolicy_CONNECTION_POLICY_PER_REQUEST.Enum(), Warm: proto.Uint32(1)}.Build())
+		}, "targets[0].connections.warm: opens connections that the policy lets nobody use again"},
+		"warm above max": {func(s *pb.Scenario) {
+			s.GetTargets()[0].SetConnections(pb.Connections_builder{Max: proto.Uint32(1), Warm: proto.Uint32(2)}.Build())
+		}, "targets[0].connections.warm: is more than max"},
 		"unknown choice": {func(s *pb.Scenario) { s.GetTargets()[0].SetProtocol(99) }, "unknown choice 99"},
 		"unknown field": {func(s *pb.Scenario) {
 			s.ProtoReflect().SetUnknown(protowire.AppendVarint(protowire.AppendTag(nil, 9999, protowire.VarintType), 1))

@@ -65,6 +65,9 @@ func (d *Driver) Do(ctx context.Context, r *workload.Request, o *measure.Outcome
 	c.o, c.rules, c.req.Body = nil, nil, nil
 }
 
+// Warm opens n connections for the requests to come.
+func (d *Driver) Warm(ctx context.Context, n int) error { return d.client.Warm(ctx, n) }
+
 // Close closes idle connections.
 func (d *Driver) Close() error { return d.client.Close() }
 

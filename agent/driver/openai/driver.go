@@ -77,5 +77,8 @@ func (d *Driver) Do(ctx context.Context, r *workload.Request, o *measure.Outcome
 	c.clear()
 }
 
+// Warm opens n connections for the requests to come.
+func (d *Driver) Warm(ctx context.Context, n int) error { return d.client.Warm(ctx, n) }
+
 // Close closes idle connections.
 func (d *Driver) Close() error { return d.client.Close() }

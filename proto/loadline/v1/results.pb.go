@@ -64,6 +64,12 @@ const (
 	Series_SERIES_OUTPUT_TOKENS Series = 16
 	// Output tokens / content events, × 1000.
 	Series_SERIES_TOKENS_PER_EVENT Series = 17
+	// Lookup of the target's name, µs; part of connect.
+	Series_SERIES_DNS Series = 18
+	// TLS handshake, µs; part of connect.
+	Series_SERIES_TLS Series = 19
+	// Receiving the answer, from its first byte on, µs.
+	Series_SERIES_RECEIVE Series = 20
 )
 
 // Enum value maps for Series.
@@ -87,6 +93,9 @@ var (
 		15: "SERIES_INPUT_TOKENS",
 		16: "SERIES_OUTPUT_TOKENS",
 		17: "SERIES_TOKENS_PER_EVENT",
+		18: "SERIES_DNS",
+		19: "SERIES_TLS",
+		20: "SERIES_RECEIVE",
 	}
 	Series_value = map[string]int32{
 		"SERIES_UNSPECIFIED":      0,
@@ -107,6 +116,9 @@ var (
 		"SERIES_INPUT_TOKENS":     15,
 		"SERIES_OUTPUT_TOKENS":    16,
 		"SERIES_TOKENS_PER_EVENT": 17,
+		"SERIES_DNS":              18,
+		"SERIES_TLS":              19,
+		"SERIES_RECEIVE":          20,
 	}
 )
 
@@ -3456,7 +3468,7 @@ const file_loadline_v1_results_proto_rawDesc = "" +
 	"\x05agent\x18\x04 \x01(\tR\x05agent\x12\x16\n" +
 	"\x06detail\x18\x05 \x01(\tR\x06detail\x12+\n" +
 	"\x05state\x18\x06 \x01(\x0e2\x15.loadline.v1.RunStateR\x05state\x12)\n" +
-	"\x04mode\x18\a \x01(\x0e2\x15.loadline.v1.StopModeR\x04mode*\xfe\x02\n" +
+	"\x04mode\x18\a \x01(\x0e2\x15.loadline.v1.StopModeR\x04mode*\xb2\x03\n" +
 	"\x06Series\x12\x16\n" +
 	"\x12SERIES_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fSERIES_LATENESS\x10\x01\x12\x12\n" +
@@ -3478,7 +3490,12 @@ const file_loadline_v1_results_proto_rawDesc = "" +
 	"\x0eSERIES_SESSION\x10\x0e\x12\x17\n" +
 	"\x13SERIES_INPUT_TOKENS\x10\x0f\x12\x18\n" +
 	"\x14SERIES_OUTPUT_TOKENS\x10\x10\x12\x1b\n" +
-	"\x17SERIES_TOKENS_PER_EVENT\x10\x11*\x80\x02\n" +
+	"\x17SERIES_TOKENS_PER_EVENT\x10\x11\x12\x0e\n" +
+	"\n" +
+	"SERIES_DNS\x10\x12\x12\x0e\n" +
+	"\n" +
+	"SERIES_TLS\x10\x13\x12\x12\n" +
+	"\x0eSERIES_RECEIVE\x10\x14*\x80\x02\n" +
 	"\fRunEventKind\x12\x1e\n" +
 	"\x1aRUN_EVENT_KIND_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16RUN_EVENT_KIND_STARTED\x10\x01\x12!\n" +

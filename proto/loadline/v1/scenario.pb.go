@@ -2670,11 +2670,11 @@ type Connections_builder struct {
 
 	// When a connection is used again; absent: reuse.
 	Policy *ConnectionPolicy
-	// Most connections of one agent; 0: as many as needed.
+	// Most HTTP/1.1 connections of one agent, up to 1,000,000; a request waits for one to be free. Absent or 0: as many as needed.
 	Max *uint32
-	// How long an unused connection is kept; absent: 15 s.
+	// How long an unused connection is kept; greater than 0 and at most 24 h; absent: 15 s.
 	Idle *durationpb.Duration
-	// Connections opened before the first phase; 0: none.
+	// Connections that each agent opens before the first phase, up to 16,384; policy reuse only. Absent or 0: none.
 	Warm *uint32
 }
 
@@ -8767,7 +8767,7 @@ const file_loadline_v1_scenario_proto_rawDesc = "" +
 	"\acapture\x18\r \x01(\v2\x14.loadline.v1.CaptureR\acapture\x12\x18\n" +
 	"\aprecise\x18\x0e \x01(\bR\aprecise\x12!\n" +
 	"\ftag_requests\x18\x0f \x01(\bR\vtagRequests\x12-\n" +
-	"\x04cost\x18\x10 \x01(\v2\x11.loadline.v1.CostB\x06\x8a\x80\x19\x02\b\x01R\x04cost\"\x84\x06\n" +
+	"\x04cost\x18\x10 \x01(\v2\x11.loadline.v1.CostB\x06\x8a\x80\x19\x02\b\x01R\x04cost\"\xfc\x05\n" +
 	"\x06Target\x12\x1b\n" +
 	"\x04name\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18@R\x04name\x12\x1f\n" +
 	"\x03url\x18\x02 \x01(\tB\r\xbaH\n" +
@@ -8777,8 +8777,8 @@ const file_loadline_v1_scenario_proto_rawDesc = "" +
 	"\x05model\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\x05model\x12%\n" +
 	"\x04auth\x18\x05 \x01(\v2\x11.loadline.v1.AuthR\x04auth\x121\n" +
 	"\btimeouts\x18\x06 \x01(\v2\x15.loadline.v1.TimeoutsR\btimeouts\x12\"\n" +
-	"\x03tls\x18\a \x01(\v2\x10.loadline.v1.TlsR\x03tls\x12B\n" +
-	"\vconnections\x18\b \x01(\v2\x18.loadline.v1.ConnectionsB\x06\x8a\x80\x19\x02\b\x01R\vconnections\x12D\n" +
+	"\x03tls\x18\a \x01(\v2\x10.loadline.v1.TlsR\x03tls\x12:\n" +
+	"\vconnections\x18\b \x01(\v2\x18.loadline.v1.ConnectionsR\vconnections\x12D\n" +
 	"\aheaders\x18\t \x03(\v2 .loadline.v1.Target.HeadersEntryB\b\xbaH\x05\x9a\x01\x02\x10@R\aheaders\x125\n" +
 	"\x11token_limit_field\x18\n" +
 	" \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x0ftokenLimitField\x121\n" +
@@ -8833,12 +8833,12 @@ const file_loadline_v1_scenario_proto_rawDesc = "" +
 	"serverName\x12B\n" +
 	"\vmin_version\x18\x05 \x01(\x0e2\x17.loadline.v1.TlsVersionB\b\xbaH\x05\x82\x01\x02\x10\x01R\n" +
 	"minVersion\x12\x1a\n" +
-	"\binsecure\x18\x06 \x01(\bR\binsecure\"\xb3\x01\n" +
+	"\binsecure\x18\x06 \x01(\bR\binsecure\"\xc9\x01\n" +
 	"\vConnections\x12?\n" +
-	"\x06policy\x18\x01 \x01(\x0e2\x1d.loadline.v1.ConnectionPolicyB\b\xbaH\x05\x82\x01\x02\x10\x01R\x06policy\x12\x10\n" +
-	"\x03max\x18\x02 \x01(\rR\x03max\x12=\n" +
-	"\x04idle\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\x0e\xbaH\v\xaa\x01\b\"\x04\b\x80\xa3\x05*\x00R\x04idle\x12\x12\n" +
-	"\x04warm\x18\x04 \x01(\rR\x04warm\"\x98\x05\n" +
+	"\x06policy\x18\x01 \x01(\x0e2\x1d.loadline.v1.ConnectionPolicyB\b\xbaH\x05\x82\x01\x02\x10\x01R\x06policy\x12\x1b\n" +
+	"\x03max\x18\x02 \x01(\rB\t\xbaH\x06*\x04\x18\xc0\x84=R\x03max\x12=\n" +
+	"\x04idle\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\x0e\xbaH\v\xaa\x01\b\"\x04\b\x80\xa3\x05*\x00R\x04idle\x12\x1d\n" +
+	"\x04warm\x18\x04 \x01(\rB\t\xbaH\x06*\x04\x18\x80\x80\x01R\x04warm\"\x98\x05\n" +
 	"\bWorkload\x12\x1b\n" +
 	"\x04name\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18@R\x04name\x12\x1f\n" +
 	"\x06target\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18@R\x06target\x12#\n" +

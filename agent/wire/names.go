@@ -1,0 +1,145 @@
+package wire
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/loadline/loadline/internal/measure"
+)
+
+const (
+	// nameTTL is how long the addresses of a name are used before it is looked up again. Package net does not
+	// tell the time to live of the record; this is as short as that of names that change on purpose.
+	nameTTL = 5 * time.Second
+	// maxAddrs bounds the addresses that are used of one name.
+	maxAddrs = 64
+	// leastTry is the least time for an attempt on one of several addresses.
+	leastTry = 2 * time.Second
+)
+
+// names keeps the addresses of a client's host and hands them out in turn.
+type names struct {
+	host   string
+	fixed  bool // host is an address
+	lookup func(ctx context.Context, host string) ([]netip.Addr, error)
+
+	mu    sync.Mutex
+	addrs []netip.Addr
+	bad   map[netip.Addr]bool // no connection came about since the latest lookup
+	until measure.Instant
+	known bool
+	turn  int
+}
+
+func (n *names) init(host string, r *net.Resolver) {
+	n.host = host
+	if r == nil {
+		r = net.DefaultResolver
+	}
+	if a, err := netip.ParseAddr(host); err == nil {
+		n.addrs, n.fixed = []netip.Addr{a}, true
+	}
+	n.lookup = func(ctx context.Context, host string) ([]netip.Addr, error) {
+		return r.LookupNetIP(ctx, "ip", host)
+	}
+}
+
+// resolve gives the addresses to be tried, in order, and whether the name was looked up for it. While one
+// exchange looks the name up, others may do so too: each is bounded by its own context.
+func (n *names) resolve(ctx context.Context, now func() measure.Instant) ([]netip.Addr, bool, error) {
+	if n.fixed {
+		return n.addrs, false, nil
+	}
+	if addrs := n.cached(now()); addrs != nil {
+		return addrs, false, nil
+	}
+	found, err := n.lookup(ctx, n.host)
+	if err == nil && len(found) == 0 {
+		err = &net.DNSError{Err: "the name has no address", Name: n.host, IsNotFound: true}
+	}
+	if err != nil {
+		return nil, true, err
+	}
+	for i := range found {
+		found[i] = found[i].Unmap()
+	}
+	n.mu.Lock()
+	n.addrs, n.until, n.known = found[:min(len(found), maxAddrs)], now()+measure.Instant(nameTTL), true
+	clear(n.bad)
+	n.mu.Unlock()
+	return n.cached(now()), true, nil
+}
+
+// cached gives the addresses beginning with the one whose turn it is, those that failed last; nil: they
+// must be looked up. Where the clock was set back, to the start of a run, they are too.
+func (n *names) cached(now measure.Instant) []netip.Addr {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !n.known || now >= n.until || n.until-now > measure.Instant(nameTTL) {
+		return nil
+	}
+	order, failed := make([]netip.Addr, 0, len(n.addrs)), []netip.Addr(nil)
+	for i := range n.addrs {
+		if a := n.addrs[(n.turn+i)%len(n.addrs)]; n.bad[a] {
+			failed = append(failed, a)
+		} else {
+			order = append(order, a)
+		}
+	}
+	n.turn = (n.turn + 1) % len(n.addrs)
+	return append(order, failed...)
+}
+
+// failed notes that no connection to an address came about.
+func (n *names) failed(a netip.Addr) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.bad == nil {
+		n.bad = map[netip.Addr]bool{}
+	}
+	n.bad[a] = true
+}
+
+// dialNames opens a socket to one of the host's addresses, which are tried in turn. by is zero for
+// no limit. What it returns on failure is what the first address gave.
+func (c *Client) dialNames(ctx context.Context, by time.Time, ex *Exchange) (net.Conn, error) {
+	if !by.IsZero() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, by)
+		defer cancel()
+	}
+	begin := c.cfg.Local.Now()
+	addrs, looked, err := c.names.resolve(ctx, c.cfg.Local.Now)
+	if looked {
+		ex.Lookup = time.Duration(c.cfg.Local.Now() - begin)
+	}
+	if err != nil {
+		return nil, err
+	}
+	var first error
+	for i, a := range addrs {
+		d := c.dialer
+		if rest := len(addrs) - i; !by.IsZero() && rest > 1 {
+			d.Deadline = time.Now().Add(max(time.Until(by)/time.Duration(rest), leastTry))
+		}
+		nc, err := d.DialContext(ctx, "tcp", net.JoinHostPort(a.String(), c.port))
+		if err == nil {
+			return nc, nil
+		}
+		if first == nil {
+			first = err
+		}
+		if ctx.Err() != nil {
+			break
+		}
+		c.names.failed(a)
+	}
+	if first == nil {
+		first = errors.New("the name has no address")
+	}
+	return nil, first
+}
