@@ -21,17 +21,20 @@ func (p *part) checkOpenFiles() error {
 	return enoughFiles(p.sockets(), limit)
 }
 
-// sockets is the most that this agent's share may have open at once: of open load its ceiling, of closed
-// load its users; not more than the connections that the targets are given, where all are given a number.
+// sockets is the most that this agent's share may have open at once: of open load its arrivals, up to its
+// ceiling, of closed load its users; not more than the connections that the targets are given, where all are
+// given a number.
 func (p *part) sockets() uint64 {
 	var open, users uint64
+	member := int(p.assignment.GetMember())
 	for i, phase := range p.schedule.Phases {
 		if phase.Users == 0 {
-			open = uint64(p.member().GetMaxInFlight())
-			continue
+			open += p.shares[i].Count(member, phase.Arrivals)
+		} else {
+			users += p.shares[i].Count(member, uint64(phase.Users))
 		}
-		users += p.shares[i].Count(int(p.assignment.GetMember()), uint64(phase.Users))
 	}
+	open = min(open, uint64(p.member().GetMaxInFlight()))
 	var most uint64
 	for _, t := range p.scenario().GetTargets() {
 		c := t.GetConnections()

@@ -17,7 +17,7 @@ workloads:
 load:
   - {name: flood, open: {rate: 200k}, duration: 1s}
 slo: [error_rate < 50%, p50(e2e) < 1h]
-limits: {max_in_flight: 20k}
+limits: {max_in_flight: 15k}
 drain: 10s
 capture: {records: 0}
 `
