@@ -56,6 +56,9 @@ func TooLong(most uint64) *Failure {
 // Run returns the first check that the answer does not pass, or nil. body is the length of the
 // answer's body in bytes.
 func Run(checks []*pb.Check, text []byte, body uint64) *Failure {
+	if len(checks) == 0 {
+		return nil // before doc, which takes memory
+	}
 	var doc document
 	for _, c := range checks {
 		var f *Failure

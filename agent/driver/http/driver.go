@@ -164,9 +164,9 @@ func (c *call) finish(err error) {
 // judge tells success from failure when nothing has failed while reading.
 func (c *call) judge(err error) {
 	end := c.ex.End
-	var we *wire.Error
+	we, known := errors.AsType[*wire.Error](err)
 	switch {
-	case errors.As(err, &we) && (!c.odd || we.Class == measure.ClassCanceled):
+	case known && (!c.odd || we.Class == measure.ClassCanceled):
 		_ = c.fail(end, we.Class, we.Error())
 	case c.odd:
 		text := string(c.text)

@@ -63,9 +63,9 @@ func (c *call) tokens() {
 
 // judge tells success from failure when nothing has failed while reading.
 func (c *call) judge(err error) {
-	var we *wire.Error
+	we, known := errors.AsType[*wire.Error](err)
 	switch {
-	case errors.As(err, &we) && (c.kind != refused || we.Class == measure.ClassCanceled):
+	case known && (c.kind != refused || we.Class == measure.ClassCanceled):
 		text := we.Error()
 		if c.done {
 			text += " (after the terminal event)"
