@@ -46,7 +46,9 @@ func TestNullServer(t *testing.T) {
 				defer nc.Close()
 				buf := make([]byte, 4<<10)
 				for _, err := nc.Read(buf); err == nil; _, err = nc.Read(buf) {
-					_, err = nc.Write([]byte("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nok"))
+					if _, err := nc.Write([]byte("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nok")); err != nil {
+						return
+					}
 				}
 			}()
 		}

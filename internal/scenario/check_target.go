@@ -33,13 +33,18 @@ func (c *checker) eachTarget() {
 		if tls := t.GetTls(); (tls.GetCertFile() == "") != (tls.GetKeyFile() == "") {
 			c.key(at.field("tls"), "cert_file and key_file go together", "give both or neither")
 		}
-		c.connections(at.field("connections"), t.GetConnections())
+		c.connections(at.field("connections"), t.GetConnections(), t.GetProtocol())
 	}
 }
 
 // connections checks that what is said of connections goes together.
-func (c *checker) connections(p *path, s *pb.Connections) {
+func (c *checker) connections(p *path, s *pb.Connections, protocol pb.Protocol) {
 	policy := s.GetPolicy()
+	special := policy > pb.ConnectionPolicy_CONNECTION_POLICY_REUSE || s.GetMax() > 0 || s.GetWarm() > 0
+	if special && protocol == pb.Protocol_PROTOCOL_GRPC {
+		c.key(p, "policy, max and warm are for HTTP: a gRPC target's channels carry 100 calls each and grow as needed", "leave them out")
+		return
+	}
 	if s.GetWarm() > 0 && policy != 0 && policy != pb.ConnectionPolicy_CONNECTION_POLICY_REUSE {
 		c.value(p.field("warm"), "opens connections that the policy lets nobody use again", "use policy: reuse, or leave warm out")
 	}

@@ -70,6 +70,11 @@ func TestCheck(t *testing.T) {
 	}{
 		"nothing":     {func(s *pb.Scenario) { proto.Reset(s) }, "targets: is missing"},
 		"later field": {func(s *pb.Scenario) { s.SetCost(&pb.Cost{}) }, "cost: is not in this version"},
+		"max connections of grpc": {func(s *pb.Scenario) {
+			s.GetTargets()[0].SetProtocol(pb.Protocol_PROTOCOL_GRPC)
+			s.GetTargets()[0].SetUrl("grpc://127.0.0.1:1")
+			s.GetTargets()[0].SetConnections(pb.Connections_builder{Max: proto.Uint32(1)}.Build())
+		}, "targets[0].connections: policy, max and warm are for HTTP"},
 		"warm in vain": {func(s *pb.Scenario) {
 			s.GetTargets()[0].SetConnections(pb.Connections_builder{Policy: pb.ConnectionPolicy_CONNECTION_POLICY_PER_REQUEST.Enum(), Warm: proto.Uint32(1)}.Build())
 		}, "targets[0].connections.warm: opens connections that the policy lets nobody use again"},
