@@ -23,7 +23,7 @@ import (
 )
 
 // longest is the most time that one invocation takes, whatever happens.
-const longest = 15 * time.Minute
+const longest = 40 * time.Minute
 
 // measurement is one subcommand.
 type measurement struct {
@@ -40,6 +40,7 @@ func measurements() []measurement {
 		{"truth", false, "50 streams/s of 64 tokens against the simulator's own count and times (25 s)", runTruth},
 		{"stall", false, "a target that stands still 1 s in 10, then a generator that does (45 s)", runStall},
 		{"rate", false, "how many requests a second one core sustains, beside bare loopback round trips (90 s)", runRate},
+		{"peers", false, "requests and streamed events beside wrk, oha, h2load, hey, vegeta and k6 (6 min)", runPeers},
 	}
 }
 
@@ -89,6 +90,12 @@ func report(err error) int {
 func dispatch(ctx context.Context, b *bench, args []string) error {
 	if len(args) > 0 && args[0] == referenceCommand {
 		return runReference(ctx, b.out, args[1:])
+	}
+	if len(args) > 0 && args[0] == saturatorCommand {
+		return runSaturator(ctx, b.out, args[1:])
+	}
+	if len(args) > 0 && args[0] == bareCommand {
+		return runBare(ctx, b.out, args[1:])
 	}
 	if len(args) > 0 {
 		for _, m := range measurements() {

@@ -3,6 +3,7 @@ package main
 import (
 	"os/exec"
 	"runtime"
+	"strconv"
 )
 
 // place is where a process runs; the zero value is anywhere.
@@ -11,6 +12,8 @@ type place struct {
 	taskset string
 	// alone asks for one core.
 	alone bool
+	// core is its number.
+	core int
 }
 
 // oneCore is the first core where the system lets processes be confined. Elsewhere it is one processor
@@ -38,7 +41,7 @@ func (p place) String() string {
 func (p place) confine(cmd *exec.Cmd) {
 	switch {
 	case p.taskset != "":
-		cmd.Args = append([]string{p.taskset, "-c", "0", cmd.Path}, cmd.Args[1:]...)
+		cmd.Args = append([]string{p.taskset, "-c", strconv.Itoa(p.core), cmd.Path}, cmd.Args[1:]...)
 		cmd.Path = p.taskset
 	case p.alone:
 		cmd.Env = append(cmd.Environ(), "GOMAXPROCS=1")

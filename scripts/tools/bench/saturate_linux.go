@@ -1,0 +1,318 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"runtime/debug"
+	"strconv"
+	"syscall"
+	"time"
+	"unsafe"
+)
+
+// maxFD bounds the connections of the saturation server.
+const maxFD = 4096
+
+// burst is how many parts of one answer are written in a row. A reader that sleeps is woken by the first
+// one; one at a time to each connection the server would wake it for every part, and be the limit.
+const burst = 32
+
+// edge is the events a connection is watched for, edge-triggered, so that one registration lasts for
+// its whole life. The conversion is needed because syscall.EPOLLET is negative.
+const edge = syscall.EPOLLIN | syscall.EPOLLOUT | syscall.EPOLLRDHUP | (1 << 31)
+
+// saturator answers prepared bytes in one loop on one thread, without the scheduler, the netpoller or a
+// sleep: wait, read, write, by raw system calls. It must be faster than the fastest client, or one
+// measures it; idle says by how much it is. Spinning, it never has to be woken at the client's cost.
+type saturator struct {
+	poll, listener int
+	parts          parts
+	conns          [maxFD]satConn
+	// active are the connections with an answer of several parts under way.
+	active []int
+	counts *counts
+	read   []byte
+}
+
+// satConn is one connection; the zero value is a closed one.
+type satConn struct {
+	// have is a request that has not come as a whole.
+	have []byte
+	// next and offset say which part of the answer is to be written, and from where.
+	next, offset  int
+	busy, blocked bool
+}
+
+// runSaturator is the server: ADDRESS is said on w, counts are kept in the file COUNTS. It ends with ctx or
+// after LIFETIME.
+func runSaturator(ctx context.Context, w io.Writer, args []string) error {
+	if len(args) != 4 {
+		return errors.New("usage: " + saturatorCommand + " COUNTS LIFETIME EVENTS EVENTS-A-WRITE")
+	}
+	lifetime, err := time.ParseDuration(args[1])
+	if err != nil {
+		return err
+	}
+	events, err1 := strconv.Atoi(args[2])
+	each, err2 := strconv.Atoi(args[3])
+	if err := errors.Join(err1, err2); err != nil {
+		return err
+	}
+	s := &saturator{parts: newParts(events, each), read: make([]byte, 64<<10)}
+	if s.counts, err = mapCounts(args[0]); err != nil {
+		return err
+	}
+	addr, err := s.listen()
+	if err != nil {
+		return err
+	}
+	if _, err := fmt.Fprintln(w, addr); err != nil {
+		return err
+	}
+	runtime.LockOSThread()
+	debug.SetGCPercent(-1)
+	s.loop(ctx, lifetime)
+	return nil
+}
+
+func mapCounts(path string) (*counts, error) {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	mem, err := syscall.Mmap(int(f.Fd()), 0, countsSize, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_SHARED)
+	if err != nil {
+		return nil, err
+	}
+	return (*counts)(unsafe.Pointer(&mem[0])), nil
+}
+
+func (s *saturator) listen() (string, error) {
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return "", err
+	}
+	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		return "", err
+	}
+	if err := syscall.Listen(fd, 1024); err != nil {
+		return "", err
+	}
+	name, err := syscall.Getsockname(fd)
+	if err != nil {
+		return "", err
+	}
+	if s.poll, err = syscall.EpollCreate1(syscall.EPOLL_CLOEXEC); err != nil {
+		return "", err
+	}
+	s.listener = fd
+	ev := syscall.EpollEvent{Events: syscall.EPOLLIN, Fd: int32(fd)}
+	if err := syscall.EpollCtl(s.poll, syscall.EPOLL_CTL_ADD, fd, &ev); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("127.0.0.1:%d", name.(*syscall.SockaddrInet4).Port), nil
+}
+
+// loop reads the clock only where work begins and where it ends, so a full server pays nothing for it.
+func (s *saturator) loop(ctx context.Context, lifetime time.Duration) {
+	begun := time.Now()
+	events := make([]syscall.EpollEvent, 256)
+	idle, since := true, time.Duration(0)
+	for turn := uint(0); ; turn++ {
+		if turn%8192 == 0 && (ctx.Err() != nil || time.Since(begun) > lifetime) {
+			return
+		}
+		r, _, errno := syscall.RawSyscall6(syscall.SYS_EPOLL_PWAIT, uintptr(s.poll), uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), 0, 0, 0)
+		n := int(r)
+		if errno != 0 {
+			n = 0
+		}
+		if works := n > 0 || len(s.active) > 0; works == idle {
+			at := time.Since(begun)
+			s.counts.turned(idle, since, at)
+			idle, since = !works, at
+		}
+		for _, e := range events[:n] {
+			s.handle(int(e.Fd), e.Events)
+		}
+		s.writeAll()
+	}
+}
+
+func (s *saturator) handle(fd int, events uint32) {
+	if fd == s.listener {
+		s.accept()
+		return
+	}
+	c := &s.conns[fd]
+	if events&syscall.EPOLLOUT != 0 && c.blocked {
+		c.blocked = false
+		s.active = append(s.active, fd)
+	}
+	if events&(syscall.EPOLLIN|syscall.EPOLLRDHUP|syscall.EPOLLHUP|syscall.EPOLLERR) != 0 {
+		s.receive(fd, c)
+	}
+}
+
+func (s *saturator) accept() {
+	for {
+		fd, _, err := syscall.Accept4(s.listener, syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC)
+		if err != nil {
+			return
+		}
+		if fd >= maxFD {
+			syscall.Close(fd)
+			continue
+		}
+		s.conns[fd] = satConn{}
+		s.counts.Conns++
+		ev := syscall.EpollEvent{Events: edge, Fd: int32(fd)}
+		if syscall.SetsockoptInt(fd, syscall.IPPROTO_TCP, syscall.TCP_NODELAY, 1) != nil ||
+			syscall.EpollCtl(s.poll, syscall.EPOLL_CTL_ADD, fd, &ev) != nil {
+			syscall.Close(fd)
+		}
+	}
+}
+
+// receive takes what has come. A read that does not fill the buffer has emptied the socket, and what
+// comes later is an edge of its own, so there is no second read.
+func (s *saturator) receive(fd int, c *satConn) {
+	for {
+		r, _, errno := syscall.RawSyscall(syscall.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(&s.read[0])), uintptr(len(s.read)))
+		if errno == syscall.EAGAIN || errno == syscall.EINTR {
+			return
+		}
+		if errno != 0 || r == 0 {
+			s.drop(fd, c)
+			return
+		}
+		got := s.read[:r]
+		if len(c.have) > 0 {
+			got = append(c.have, got...)
+		}
+		rest, ok := s.requests(fd, c, got)
+		if !ok {
+			s.drop(fd, c)
+			return
+		}
+		c.have = append(c.have[:0], rest...)
+		if int(r) < len(s.read) {
+			return
+		}
+	}
+}
+
+// requests answers the whole requests in b and returns what is left over.
+func (s *saturator) requests(fd int, c *satConn, b []byte) ([]byte, bool) {
+	for len(b) > 0 {
+		n := requestLen(b)
+		if n == 0 {
+			return b, len(b) < len(s.read)
+		}
+		b = b[n:]
+		s.counts.Requests++
+		if c.busy {
+			return nil, false // pipelined behind an answer of several parts: no client of ours does that
+		}
+		c.busy, c.next, c.offset = true, 0, 0
+		if len(s.parts) > 1 {
+			s.active = append(s.active, fd)
+		} else if !s.write(fd, c) {
+			return nil, false
+		}
+	}
+	return nil, true
+}
+
+// writeAll writes some parts of each answer under way, in turn.
+func (s *saturator) writeAll() {
+	kept := s.active[:0]
+	for _, fd := range s.active {
+		c := &s.conns[fd]
+		if !c.busy || c.blocked {
+			continue // dropped, or waiting for room
+		}
+		for range burst {
+			if !s.write(fd, c) {
+				s.drop(fd, c)
+			}
+			if !c.busy || c.blocked {
+				break
+			}
+		}
+		if c.busy && !c.blocked {
+			kept = append(kept, fd)
+		}
+	}
+	s.active = kept
+}
+
+// write writes what is left of one part; false: the connection is broken.
+func (s *saturator) write(fd int, c *satConn) bool {
+	p := s.parts[c.next]
+	b := p.bytes[c.offset:]
+	r, _, errno := syscall.RawSyscall(syscall.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)))
+	switch {
+	case errno == syscall.EINTR:
+		return true
+	case errno == syscall.EAGAIN:
+		c.blocked = true
+		return true
+	case errno != 0:
+		return false
+	}
+	if c.offset += int(r); c.offset < len(p.bytes) {
+		c.blocked = len(s.parts) > 1 // the socket is full
+		return len(s.parts) > 1
+	}
+	s.counts.Events += uint64(p.events)
+	c.offset = 0
+	if c.next++; c.next == len(s.parts) {
+		c.busy = false
+	}
+	return true
+}
+
+func (s *saturator) drop(fd int, c *satConn) {
+	syscall.Close(fd)
+	*c = satConn{}
+}
+
+// withParent has the kernel end a command that has not been started when this process ends,
+// whatever ends it: a spinning server must not be left behind.
+func withParent(cmd *exec.Cmd) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+}
+
+// requestLen is the length of the whole request that b begins with; 0: it has not come as a whole.
+func requestLen(b []byte) int {
+	end := bytes.Index(b, []byte("\r\n\r\n"))
+	if end < 0 {
+		return 0
+	}
+	n := end + 4
+	// Of the headers that our clients send only Content-Length ends so, in either case.
+	if at := bytes.Index(b[:end], []byte("ontent-")); at >= 0 {
+		if at := bytes.Index(b[:end], []byte("ength: ")); at >= 0 {
+			size := 0
+			for _, d := range b[at+len("ength: ") : end+2] {
+				if d < '0' || d > '9' || size > 1<<20 {
+					break
+				}
+				size = size*10 + int(d-'0')
+			}
+			n += size
+		}
+	}
+	if n > len(b) {
+		return 0
+	}
+	return n
+}
