@@ -28,9 +28,12 @@ const (
 type sample struct {
 	perSecond float64
 	// cpu is the client's CPU for one unit, in seconds, its start taken off.
-	cpu  float64
+	cpu float64
+	// peak is in bytes.
 	peak float64
-	busy float64
+	// busy is the share of its CPU time in which the server had work, serves its CPU for one unit, in
+	// seconds.
+	busy, serves float64
 	// late is the 99th percentile of lateness in microseconds; NaN: the tool does not say.
 	late  float64
 	notes []string
@@ -68,6 +71,9 @@ func runPeers(ctx context.Context, b *bench, args []string) error {
 	if *rounds < 1 || *rounds > 20 || *lasting < time.Second || *lasting > time.Minute || *lasting%time.Second != 0 {
 		return errors.New("flags out of range: --rounds 1 to 20, --for 1s to 1m in whole seconds")
 	}
+	if err := known(*only, *which); err != nil {
+		return err
+	}
 	core := oneCore()
 	if core.taskset == "" {
 		return errors.New("needs taskset and two cores: one for the server, one for the client")
@@ -92,9 +98,35 @@ func runPeers(ctx context.Context, b *bench, args []string) error {
 	return nil
 }
 
+// known refuses names of tools and kinds of work that there are not.
+func known(only, which string) error {
+	var tools, work []string
+	for _, p := range peers() {
+		tools = append(tools, p.name)
+	}
+	for _, k := range kinds() {
+		work = append(work, k.name)
+	}
+	var wrong error
+	check := func(flag, list string, names []string) {
+		for _, name := range split(list) {
+			if !slices.Contains(names, name) {
+				wrong = errors.Join(wrong, fmt.Errorf("--%s: there is no %q; there are %s", flag, name, strings.Join(names, ", ")))
+			}
+		}
+	}
+	check("only", only, tools)
+	check("kinds", which, work)
+	return wrong
+}
+
+func split(list string) []string {
+	return strings.FieldsFunc(list, func(r rune) bool { return r == ',' || r == ' ' })
+}
+
 // chosen says whether a name is in a list; an empty list has all.
 func chosen(list string) func(string) bool {
-	names := strings.FieldsFunc(list, func(r rune) bool { return r == ',' || r == ' ' })
+	names := split(list)
 	return func(name string) bool { return len(names) == 0 || slices.Contains(names, name) }
 }
 
@@ -125,6 +157,9 @@ func (c *comparison) measure(ctx context.Context, k kind) error {
 		if _, ok := c.found[p.name]; ok && c.wanted(p.name) && p.load(call{kind: k}) != nil {
 			all = append(all, p)
 		}
+	}
+	if len(all) == 0 {
+		return errors.New("none of the tools chosen is there and can do it")
 	}
 	if err := c.calibrate(ctx, k, all); err != nil {
 		return err
@@ -192,7 +227,7 @@ func (c *comparison) once(ctx context.Context, k kind, p peer) (sample, error) {
 	}
 	s.perSecond = float64(units) / n.span().Seconds()
 	s.cpu = (took.cpu - startCPU).Seconds() / float64(units-started)
-	s.peak, s.busy = float64(took.peak), n.busy()
+	s.peak, s.busy, s.serves = float64(took.peak), n.busy(), float64(n.Busy)/1e9/float64(units)
 	if p.look != nil {
 		err = p.look(&s, asked, took.out, took.failed)
 	}
@@ -247,7 +282,7 @@ func (s spread) show(format string, scale float64) string {
 func printPeers(w io.Writer, k kind, all []peer, tools map[string]found, samples map[string][]sample) {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	first := all[0].name
-	fmt.Fprintf(t, "tool\tversion\t%[1]ss/s\tof %[2]s\tµs of CPU each\tof %[2]s\tper CPU second\tpeak MB\tserver busy\tlateness p99\t\n", k.unit(), first)
+	fmt.Fprintf(t, "tool\tversion\t%[1]ss/s\tof %[2]s\tµs of CPU each\tof %[2]s\tper CPU second\tpeak MB\tserver µs each\tbusy\tlateness p99\t\n", k.unit(), first)
 	baseRate, baseCPU := spreadOf(samples[first], sample.rate).median, spreadOf(samples[first], sample.each).median
 	var notes []string
 	for _, p := range all {
@@ -256,9 +291,9 @@ func printPeers(w io.Writer, k kind, all []peer, tools map[string]found, samples
 			continue
 		}
 		r, c := spreadOf(own, sample.rate), spreadOf(own, sample.each)
-		fmt.Fprintf(t, "%s\t%s\t%s\t%.2f\t%s\t%.2f\t%.0f\t%.0f\t%s\t%s\t\n", p.name, tools[p.name].version, r.show("%.0f", 1), r.median/baseRate,
+		fmt.Fprintf(t, "%s\t%s\t%s\t%.2f\t%s\t%.2f\t%.0f\t%.0f\t%s\t%s\t%s\t\n", p.name, tools[p.name].version, r.show("%.0f", 1), r.median/baseRate,
 			c.show(k.digits(), 1e6), c.median/baseCPU, 1/c.median, spreadOf(own, func(s sample) float64 { return s.peak }).median/1e6,
-			showBusy(own), row{unit: "ms"}.show(spreadOf(own, func(s sample) float64 { return s.late }).median))
+			fmt.Sprintf(k.digits(), 1e6*spreadOf(own, func(s sample) float64 { return s.serves }).median), showBusy(own), row{unit: "ms"}.show(spreadOf(own, func(s sample) float64 { return s.late }).median))
 		for _, s := range own {
 			notes = append(notes, s.notes...)
 		}

@@ -14,11 +14,14 @@ func TestCounts(t *testing.T) {
 	if binary.Size(c) > countsSize {
 		t.Fatalf("%d bytes do not fit the file", binary.Size(c))
 	}
-	c.turned(true, 0, 5*time.Second) // idle from the start: not counted
-	c.turned(false, 5*time.Second, 8*time.Second)
-	c.turned(true, 8*time.Second, 9*time.Second)
-	c.turned(false, 9*time.Second, 13*time.Second)
-	if c.span() != 8*time.Second || c.busy() != 1-1.0/8 {
+	at := func(at, cpu int) moment {
+		return moment{time.Duration(at) * time.Second, time.Duration(cpu) * time.Second}
+	}
+	c.turned(true, at(0, 0), at(5, 4)) // idle from the start: not counted
+	c.turned(false, at(5, 4), at(8, 6))
+	c.turned(true, at(8, 6), at(9, 7))
+	c.turned(false, at(9, 7), at(13, 8))
+	if c.span() != 8*time.Second || c.busy() != 0.75 {
 		t.Errorf("busy %v of %v", c.busy(), c.span())
 	}
 }
@@ -61,6 +64,12 @@ func TestChosen(t *testing.T) {
 	}
 	if some := chosen("wrk, k6"); !some("k6") || some("hey") {
 		t.Error("a list is not what it names")
+	}
+	if err := known("wrk,loadline", "unary stream1"); err != nil {
+		t.Error(err)
+	}
+	if err := known("wrk,curl", "binary"); err == nil || !strings.Contains(err.Error(), `"curl"`) || !strings.Contains(err.Error(), `"binary"`) {
+		t.Errorf("names that there are not: %v", err)
 	}
 }
 

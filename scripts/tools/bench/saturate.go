@@ -21,36 +21,42 @@ const saturatorCommand = "saturation-server"
 const countsSize = 4096
 
 // counts is what the server knows of a measurement; it lies in a file that both processes see, in the
-// machine's byte order. Times are in nanoseconds from the server's start.
+// machine's byte order. Times are in nanoseconds.
 type counts struct {
 	Requests, Events, Conns uint64
-	// Idle is the time without work between First and Last: from the first piece of work to the end of
-	// the last.
-	Idle, First, Last uint64
+	// First is when the first piece of work came, Last the end of the last, from the server's start.
+	First, Last uint64
+	// Busy and Idle are the server's CPU time between them with work and without, so that a server
+	// that has to share its core is not taken for a slow one.
+	Busy, Idle uint64
 }
 
-// turned notes that the server changed, at the instant at, between work and idling; idle says what it
-// did since the instant since.
-func (c *counts) turned(idle bool, since, at time.Duration) {
+// moment is an instant from the server's start, and its CPU time at it.
+type moment struct{ at, cpu time.Duration }
+
+// turned notes that the server changed between work and idling at the moment now; idle says what it did
+// since the moment since.
+func (c *counts) turned(idle bool, since, now moment) {
 	switch {
 	case !idle:
-		c.Last = uint64(at)
+		c.Last = uint64(now.at)
+		c.Busy += uint64(now.cpu - since.cpu)
 	case c.First == 0:
-		c.First = uint64(at)
+		c.First = uint64(now.at)
 	default:
-		c.Idle += uint64(at - since)
+		c.Idle += uint64(now.cpu - since.cpu)
 	}
 }
 
 // span is the time between the first piece of work and the end of the last.
 func (c counts) span() time.Duration { return time.Duration(c.Last - c.First) }
 
-// busy is the share of that time in which the server had work. Near 1 the server is the limit.
+// busy is the share of the server's CPU time in which it had work. Near 1 the server is the limit.
 func (c counts) busy() float64 {
-	if c.span() <= 0 {
+	if c.Busy == 0 {
 		return 0
 	}
-	return 1 - float64(c.Idle)/float64(c.Last-c.First)
+	return float64(c.Busy) / float64(c.Busy+c.Idle)
 }
 
 // part is what the server writes at once.
