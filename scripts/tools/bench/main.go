@@ -139,18 +139,49 @@ func (b *bench) machine() {
 	fmt.Fprintf(b.out, "machine: %s/%s, %d cores, %s, %s\n", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version(), loadAverage())
 }
 
+// busyAbove is the load average, for each core, above which figures say little.
+const busyAbove = 0.75
+
 // loadAverage is the load of the last minute in words, with a warning if the machine is busy.
 func loadAverage() string {
-	text, err := os.ReadFile("/proc/loadavg")
+	load, err := readLoad()
 	if err != nil {
 		return "load average unknown"
 	}
-	first, _, _ := strings.Cut(string(text), " ")
-	said := "load average " + first
-	if load, err := strconv.ParseFloat(first, 64); err == nil && load > 0.75*float64(runtime.NumCPU()) {
+	said := fmt.Sprintf("load average %.2f", load)
+	if load > busyAbove*float64(runtime.NumCPU()) {
 		said += ": the machine is BUSY, figures say little"
 	}
 	return said
+}
+
+// readLoad is the load average of the last minute.
+func readLoad() (float64, error) {
+	text, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return 0, err
+	}
+	first, _, _ := strings.Cut(string(text), " ")
+	return strconv.ParseFloat(first, 64)
+}
+
+// awaitQuiet waits until the machine is not busy, at most so long.
+func awaitQuiet(ctx context.Context, most time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, most)
+	defer cancel()
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		load, err := readLoad()
+		if err != nil || load <= busyAbove*float64(runtime.NumCPU()) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the machine was busy for %v: load average %.2f", most, load)
+		case <-tick.C:
+		}
+	}
 }
 
 // parse reads the flags of one measurement and refuses what is left over.

@@ -65,8 +65,12 @@ func runPeers(ctx context.Context, b *bench, args []string) error {
 	only := fs.String("only", "", "tools, by comma (default all)")
 	which := fs.String("kinds", "", "kinds of work, by comma: unary, stream20, stream1 (default all)")
 	install := fs.Bool("install", false, "install what is missing: with go and cargo below the user's cache, with apt-get if root")
+	wait := fs.Duration("wait", 0, "longest wait for a machine that is not busy, before each kind; 0: measure at once")
 	if err := parse(fs, args); err != nil {
 		return err
+	}
+	if *wait < 0 || *wait > longest/2 {
+		return fmt.Errorf("flag out of range: --wait 0 to %v", longest/2)
 	}
 	if *rounds < 1 || *rounds > 20 || *lasting < time.Second || *lasting > time.Minute || *lasting%time.Second != 0 {
 		return errors.New("flags out of range: --rounds 1 to 20, --for 1s to 1m in whole seconds")
@@ -90,6 +94,11 @@ func runPeers(ctx context.Context, b *bench, args []string) error {
 	for _, k := range kinds() {
 		if !want(k.name) {
 			continue
+		}
+		if *wait > 0 {
+			if err := awaitQuiet(ctx, *wait); err != nil {
+				return err
+			}
 		}
 		if err := c.measure(ctx, k); err != nil {
 			return fmt.Errorf("%s: %w", k.name, err)
