@@ -176,8 +176,10 @@ func (a *Agent) carryOut(commands []run.Command) {
 			part := a.part
 			a.tasks.Go(func() { a.flush(part) })
 		case run.Forget:
-			a.part.abandon()
+			part := a.part
+			part.abandon()
 			a.part = nil
+			a.tasks.Go(func() { a.release(part) })
 		case run.AnswerAssign, run.AnswerStart:
 			// The order's handler answers.
 		}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 
 	"google.golang.org/protobuf/proto"
@@ -48,6 +49,8 @@ type part struct {
 	assignment  *pb.Assignment
 	ctx         context.Context // ended when the part is abandoned
 	cancel      context.CancelCauseFunc
+	loaded      chan struct{} // closed once everything has been read and opened, or could not be
+	released    sync.Once
 
 	// start is the run's start in the agent's time, in nanoseconds; drivers read their clock from it.
 	start      atomic.Int64
@@ -98,18 +101,30 @@ func (p *part) close() error {
 
 // prepare begins to get ready for an assignment. a.mu is held.
 func (a *Agent) prepare(assignment *pb.Assignment) {
-	p := &part{id: assignment.GetRunId(), incarnation: a.machine.Incarnation(), assignment: assignment}
+	p := &part{
+		id: assignment.GetRunId(), incarnation: a.machine.Incarnation(), assignment: assignment, loaded: make(chan struct{}),
+	}
 	p.ctx, p.cancel = context.WithCancelCause(a.ctx)
 	a.part = p
 	a.tasks.Go(func() {
 		err := a.load(p)
+		close(p.loaded)
 		if err != nil {
 			a.log.Error("not ready", "run", p.id, "error", err)
-			if err := p.close(); err != nil {
-				a.log.Warn("not everything could be closed", "run", p.id, "error", err)
-			}
+			a.release(p)
 		}
 		a.step(run.Prepared{Run: p.id, Problems: lines(err)})
+	})
+}
+
+// release closes what a part holds once it has been loaded and nobody uses it any more. A part that
+// is forgotten while it fails to load is released from both sides.
+func (a *Agent) release(p *part) {
+	<-p.loaded
+	p.released.Do(func() {
+		if err := p.close(); err != nil {
+			a.log.Warn("not everything could be closed", "run", p.id, "error", err)
+		}
 	})
 }
 

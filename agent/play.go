@@ -330,9 +330,7 @@ func (p *part) push(pl *player, health *health) {
 func (a *Agent) flush(p *part) {
 	p.uplink.Finish(p.player.Load().recorder.Totals())
 	err := <-p.moved
-	if closing := p.close(); closing != nil {
-		a.log.Warn("not everything could be closed", "run", p.id, "error", closing)
-	}
+	a.release(p)
 	if err != nil {
 		a.log.Error("results not handed over", "run", p.id, "error", err)
 		return

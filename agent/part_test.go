@@ -1,0 +1,48 @@
+package agent
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+
+	"github.com/loadline/loadline/agent/run"
+	"github.com/loadline/loadline/agent/workload"
+	"github.com/loadline/loadline/internal/measure"
+	pb "github.com/loadline/loadline/proto/loadline/v1"
+)
+
+// closing is a driver that counts how often it is closed.
+type closing struct{ closed atomic.Int64 }
+
+func (c *closing) Do(context.Context, *workload.Request, *measure.Outcome) {}
+
+func (c *closing) Close() error {
+	c.closed.Add(1)
+	return nil
+}
+
+// A part that will not be played gives back its files and connections, once, whoever asks.
+func TestAForgottenPartIsReleased(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "data.jsonl")
+	if err := os.WriteFile(path, []byte("{}\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	driver := &closing{}
+	p := &part{id: "r", assignment: &pb.Assignment{}, closers: []Driver{driver}, loaded: make(chan struct{})}
+	p.ctx, p.cancel = context.WithCancelCause(t.Context())
+	if _, _, err := p.open(path); err != nil {
+		t.Fatal(err)
+	}
+	file := p.files[0]
+	a := &Agent{part: p, log: slog.New(slog.DiscardHandler)}
+	a.carryOut([]run.Command{run.Forget{Run: "r"}})
+	close(p.loaded) // what was still being loaded has ended
+	a.release(p)
+	a.tasks.Wait()
+	if driver.closed.Load() != 1 || file.Close() == nil || p.ctx.Err() == nil || a.part != nil {
+		t.Errorf("driver closed %d times, file closed %v", driver.closed.Load(), file.Close() != nil)
+	}
+}
