@@ -2,12 +2,8 @@ package agent
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
-	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 
@@ -56,7 +52,7 @@ type part struct {
 	start      atomic.Int64
 	clockBound atomic.Int64
 
-	files    []*os.File
+	files    Files
 	drivers  []Driver // by workload
 	closers  []Driver // one a target
 	set      *workload.Set
@@ -92,17 +88,15 @@ func (p *part) close() error {
 	for _, driver := range p.closers {
 		errs = append(errs, driver.Close())
 	}
-	for _, file := range p.files {
-		errs = append(errs, file.Close())
-	}
-	p.closers, p.files = nil, nil
-	return errors.Join(errs...)
+	p.closers = nil
+	return errors.Join(append(errs, p.files.Close())...)
 }
 
 // prepare begins to get ready for an assignment. a.mu is held.
 func (a *Agent) prepare(assignment *pb.Assignment) {
 	p := &part{
 		id: assignment.GetRunId(), incarnation: a.machine.Incarnation(), assignment: assignment, loaded: make(chan struct{}),
+		files: Files{Base: assignment.GetBaseDir()},
 	}
 	p.ctx, p.cancel = context.WithCancelCause(a.ctx)
 	a.part = p
@@ -161,7 +155,7 @@ func (a *Agent) load(p *part) error {
 	filesErr := p.checkFiles()
 	var setErr error
 	if filesErr == nil {
-		p.set, setErr = workload.Compile(s, p.open, secrets)
+		p.set, setErr = workload.Compile(s, p.files.Open, secrets)
 	}
 	if err := errors.Join(filesErr, setErr, a.openDrivers(p, s), p.checkOpenFiles()); err != nil {
 		return err
@@ -236,45 +230,15 @@ func (p *part) checkFiles() error {
 		if p.ctx.Err() != nil {
 			return context.Cause(p.ctx)
 		}
-		file, err := os.Open(p.path(want.GetPath()))
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		hash := sha256.New()
-		size, err := io.Copy(hash, file)
-		switch err := errors.Join(err, file.Close()); {
+		got, err := p.files.Digest(p.ctx, want.GetPath())
+		switch {
 		case err != nil:
 			errs = append(errs, err)
-		case size != want.GetSize() || string(hash.Sum(nil)) != string(want.GetSha256()):
+		case got.GetSize() != want.GetSize() || string(got.GetSha256()) != string(want.GetSha256()):
 			errs = append(errs, fmt.Errorf("%s has changed since the scenario was read: start the run again", want.GetPath()))
 		}
 	}
 	return errors.Join(errs...)
-}
-
-func (p *part) path(name string) string {
-	if filepath.IsAbs(name) {
-		return name
-	}
-	return filepath.Join(p.assignment.GetBaseDir(), name)
-}
-
-// open implements workload.Files; the files are closed with the part.
-func (p *part) open(name string) (io.ReaderAt, int64, error) {
-	file, err := os.Open(p.path(name))
-	if err != nil {
-		return nil, 0, err
-	}
-	p.files = append(p.files, file)
-	info, err := file.Stat()
-	if err != nil {
-		return nil, 0, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, 0, fmt.Errorf("%s is not a regular file", name)
-	}
-	return file, info.Size(), nil
 }
 
 // openDrivers makes one driver a target and finds that of each workload.
@@ -338,7 +302,7 @@ func (p *part) openDriver(t *pb.Target, s *pb.Scenario, now func() measure.Insta
 		if err != nil {
 			return nil, err
 		}
-		return grpcdriver.New(p.ctx, t, grpcdriver.Config{Local: local, Files: p.open, Samples: samples})
+		return grpcdriver.New(p.ctx, t, grpcdriver.Config{Local: local, Files: p.files.Open, Samples: samples})
 	default:
 		return nil, fmt.Errorf("this agent has no driver for protocol %v", t.GetProtocol())
 	}

@@ -33,10 +33,10 @@ func TestAForgottenPartIsReleased(t *testing.T) {
 	driver := &closing{}
 	p := &part{id: "r", assignment: &pb.Assignment{}, closers: []Driver{driver}, loaded: make(chan struct{})}
 	p.ctx, p.cancel = context.WithCancelCause(t.Context())
-	if _, _, err := p.open(path); err != nil {
+	if _, _, err := p.files.Open(path); err != nil {
 		t.Fatal(err)
 	}
-	file := p.files[0]
+	file := p.files.opened[0]
 	a := &Agent{part: p, log: slog.New(slog.DiscardHandler)}
 	a.carryOut([]run.Command{run.Forget{Run: "r"}})
 	close(p.loaded) // what was still being loaded has ended
