@@ -64,6 +64,7 @@ func (c *Coordinator) startRun(ctx context.Context, q *pb.StartRunRequest) (*liv
 		return nil, status.Error(codes.Internal, err.Error())
 	}
 	if err := c.admit(q.GetRequestId(), r, waits(s, load, c.config.StartAhead)); err != nil {
+		r.cancel()
 		return nil, errors.Join(status.Error(codes.ResourceExhausted, err.Error()), r.journal.Close(ctx))
 	}
 	return r, nil
