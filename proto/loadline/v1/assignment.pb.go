@@ -85,6 +85,8 @@ const (
 	AgentState_AGENT_STATE_FAILED AgentState = 2
 	// Nothing in flight any more and every window acknowledged.
 	AgentState_AGENT_STATE_DONE AgentState = 3
+	// Asked to leave: its share is to go to the others.
+	AgentState_AGENT_STATE_LEAVING AgentState = 4
 )
 
 // Enum value maps for AgentState.
@@ -94,12 +96,14 @@ var (
 		1: "AGENT_STATE_READY",
 		2: "AGENT_STATE_FAILED",
 		3: "AGENT_STATE_DONE",
+		4: "AGENT_STATE_LEAVING",
 	}
 	AgentState_value = map[string]int32{
 		"AGENT_STATE_UNSPECIFIED": 0,
 		"AGENT_STATE_READY":       1,
 		"AGENT_STATE_FAILED":      2,
 		"AGENT_STATE_DONE":        3,
+		"AGENT_STATE_LEAVING":     4,
 	}
 )
 
@@ -261,11 +265,12 @@ func (b0 AgentInfo_builder) Build() *AgentInfo {
 
 // RegisterRequest asks to join; sent at start and again whenever a renewal is refused.
 type RegisterRequest struct {
-	state            protoimpl.MessageState `protogen:"opaque.v1"`
-	xxx_hidden_Agent *AgentInfo             `protobuf:"bytes,1,opt,name=agent"`
-	xxx_hidden_Nonce uint64                 `protobuf:"varint,2,opt,name=nonce"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	state                  protoimpl.MessageState `protogen:"opaque.v1"`
+	xxx_hidden_Agent       *AgentInfo             `protobuf:"bytes,1,opt,name=agent"`
+	xxx_hidden_Nonce       uint64                 `protobuf:"varint,2,opt,name=nonce"`
+	xxx_hidden_Incarnation uint64                 `protobuf:"varint,3,opt,name=incarnation"`
+	unknownFields          protoimpl.UnknownFields
+	sizeCache              protoimpl.SizeCache
 }
 
 func (x *RegisterRequest) Reset() {
@@ -307,12 +312,23 @@ func (x *RegisterRequest) GetNonce() uint64 {
 	return 0
 }
 
+func (x *RegisterRequest) GetIncarnation() uint64 {
+	if x != nil {
+		return x.xxx_hidden_Incarnation
+	}
+	return 0
+}
+
 func (x *RegisterRequest) SetAgent(v *AgentInfo) {
 	x.xxx_hidden_Agent = v
 }
 
 func (x *RegisterRequest) SetNonce(v uint64) {
 	x.xxx_hidden_Nonce = v
+}
+
+func (x *RegisterRequest) SetIncarnation(v uint64) {
+	x.xxx_hidden_Incarnation = v
 }
 
 func (x *RegisterRequest) HasAgent() bool {
@@ -333,6 +349,8 @@ type RegisterRequest_builder struct {
 	Agent *AgentInfo
 	// A number drawn once a process, so that a repeated request is told apart from a second agent of the same name.
 	Nonce uint64
+	// Incarnation that the process held at this coordinator before, so that one that was restarted can take it back; 0: none.
+	Incarnation uint64
 }
 
 func (b0 RegisterRequest_builder) Build() *RegisterRequest {
@@ -341,6 +359,7 @@ func (b0 RegisterRequest_builder) Build() *RegisterRequest {
 	_, _ = b, x
 	x.xxx_hidden_Agent = b.Agent
 	x.xxx_hidden_Nonce = b.Nonce
+	x.xxx_hidden_Incarnation = b.Incarnation
 	return m0
 }
 
@@ -691,13 +710,18 @@ func (b0 ClockSample_builder) Build() *ClockSample {
 
 // RenewRequest renews a lease.
 type RenewRequest struct {
-	state                  protoimpl.MessageState `protogen:"opaque.v1"`
-	xxx_hidden_Agent       string                 `protobuf:"bytes,1,opt,name=agent"`
-	xxx_hidden_Incarnation uint64                 `protobuf:"varint,2,opt,name=incarnation"`
-	xxx_hidden_RunId       string                 `protobuf:"bytes,3,opt,name=run_id,json=runId"`
-	xxx_hidden_Clock       *ClockSample           `protobuf:"bytes,4,opt,name=clock"`
-	unknownFields          protoimpl.UnknownFields
-	sizeCache              protoimpl.SizeCache
+	state                          protoimpl.MessageState `protogen:"opaque.v1"`
+	xxx_hidden_Agent               string                 `protobuf:"bytes,1,opt,name=agent"`
+	xxx_hidden_Incarnation         uint64                 `protobuf:"varint,2,opt,name=incarnation"`
+	xxx_hidden_RunId               string                 `protobuf:"bytes,3,opt,name=run_id,json=runId"`
+	xxx_hidden_Clock               *ClockSample           `protobuf:"bytes,4,opt,name=clock"`
+	xxx_hidden_RunNs               int64                  `protobuf:"varint,5,opt,name=run_ns,json=runNs"`
+	xxx_hidden_AcknowledgedEpoch   uint32                 `protobuf:"varint,6,opt,name=acknowledged_epoch,json=acknowledgedEpoch"`
+	xxx_hidden_AcknowledgedAttempt uint32                 `protobuf:"varint,7,opt,name=acknowledged_attempt,json=acknowledgedAttempt"`
+	xxx_hidden_AppliedEpoch        uint32                 `protobuf:"varint,8,opt,name=applied_epoch,json=appliedEpoch"`
+	xxx_hidden_Leaving             bool                   `protobuf:"varint,9,opt,name=leaving"`
+	unknownFields                  protoimpl.UnknownFields
+	sizeCache                      protoimpl.SizeCache
 }
 
 func (x *RenewRequest) Reset() {
@@ -753,6 +777,41 @@ func (x *RenewRequest) GetClock() *ClockSample {
 	return nil
 }
 
+func (x *RenewRequest) GetRunNs() int64 {
+	if x != nil {
+		return x.xxx_hidden_RunNs
+	}
+	return 0
+}
+
+func (x *RenewRequest) GetAcknowledgedEpoch() uint32 {
+	if x != nil {
+		return x.xxx_hidden_AcknowledgedEpoch
+	}
+	return 0
+}
+
+func (x *RenewRequest) GetAcknowledgedAttempt() uint32 {
+	if x != nil {
+		return x.xxx_hidden_AcknowledgedAttempt
+	}
+	return 0
+}
+
+func (x *RenewRequest) GetAppliedEpoch() uint32 {
+	if x != nil {
+		return x.xxx_hidden_AppliedEpoch
+	}
+	return 0
+}
+
+func (x *RenewRequest) GetLeaving() bool {
+	if x != nil {
+		return x.xxx_hidden_Leaving
+	}
+	return false
+}
+
 func (x *RenewRequest) SetAgent(v string) {
 	x.xxx_hidden_Agent = v
 }
@@ -767,6 +826,26 @@ func (x *RenewRequest) SetRunId(v string) {
 
 func (x *RenewRequest) SetClock(v *ClockSample) {
 	x.xxx_hidden_Clock = v
+}
+
+func (x *RenewRequest) SetRunNs(v int64) {
+	x.xxx_hidden_RunNs = v
+}
+
+func (x *RenewRequest) SetAcknowledgedEpoch(v uint32) {
+	x.xxx_hidden_AcknowledgedEpoch = v
+}
+
+func (x *RenewRequest) SetAcknowledgedAttempt(v uint32) {
+	x.xxx_hidden_AcknowledgedAttempt = v
+}
+
+func (x *RenewRequest) SetAppliedEpoch(v uint32) {
+	x.xxx_hidden_AppliedEpoch = v
+}
+
+func (x *RenewRequest) SetLeaving(v bool) {
+	x.xxx_hidden_Leaving = v
 }
 
 func (x *RenewRequest) HasClock() bool {
@@ -791,6 +870,17 @@ type RenewRequest_builder struct {
 	RunId string
 	// The last whole exchange; absent: none yet.
 	Clock *ClockSample
+	// The run's clock on the agent when the request left, in nanoseconds since the run's start; 0: it has not started.
+	RunNs int64
+	// Highest epoch of the run whose change the agent has acknowledged: it starts nothing that is due at or after the
+	// change's instant until that is committed; 0: no run.
+	AcknowledgedEpoch uint32
+	// Attempt of the acknowledged epoch.
+	AcknowledgedAttempt uint32
+	// Highest epoch of the run that is in force on the agent; 0: no run.
+	AppliedEpoch uint32
+	// The agent wants to leave: its share is to go to the others.
+	Leaving bool
 }
 
 func (b0 RenewRequest_builder) Build() *RenewRequest {
@@ -801,19 +891,27 @@ func (b0 RenewRequest_builder) Build() *RenewRequest {
 	x.xxx_hidden_Incarnation = b.Incarnation
 	x.xxx_hidden_RunId = b.RunId
 	x.xxx_hidden_Clock = b.Clock
+	x.xxx_hidden_RunNs = b.RunNs
+	x.xxx_hidden_AcknowledgedEpoch = b.AcknowledgedEpoch
+	x.xxx_hidden_AcknowledgedAttempt = b.AcknowledgedAttempt
+	x.xxx_hidden_AppliedEpoch = b.AppliedEpoch
+	x.xxx_hidden_Leaving = b.Leaving
 	return m0
 }
 
 // RenewResponse grants or refuses a lease.
 type RenewResponse struct {
-	state               protoimpl.MessageState `protogen:"opaque.v1"`
-	xxx_hidden_Granted  bool                   `protobuf:"varint,1,opt,name=granted"`
-	xxx_hidden_Refusal  string                 `protobuf:"bytes,2,opt,name=refusal"`
-	xxx_hidden_Epoch    uint32                 `protobuf:"varint,3,opt,name=epoch"`
-	xxx_hidden_Revision uint32                 `protobuf:"varint,4,opt,name=revision"`
-	xxx_hidden_Clock    *ClockReply            `protobuf:"bytes,5,opt,name=clock"`
-	unknownFields       protoimpl.UnknownFields
-	sizeCache           protoimpl.SizeCache
+	state                protoimpl.MessageState `protogen:"opaque.v1"`
+	xxx_hidden_Granted   bool                   `protobuf:"varint,1,opt,name=granted"`
+	xxx_hidden_Refusal   string                 `protobuf:"bytes,2,opt,name=refusal"`
+	xxx_hidden_Epoch     uint32                 `protobuf:"varint,3,opt,name=epoch"`
+	xxx_hidden_Revision  uint32                 `protobuf:"varint,4,opt,name=revision"`
+	xxx_hidden_Clock     *ClockReply            `protobuf:"bytes,5,opt,name=clock"`
+	xxx_hidden_Committed *[]*Change             `protobuf:"bytes,6,rep,name=committed"`
+	xxx_hidden_Proposed  *Change                `protobuf:"bytes,7,opt,name=proposed"`
+	xxx_hidden_Stop      StopMode               `protobuf:"varint,8,opt,name=stop,enum=loadline.v1.StopMode"`
+	unknownFields        protoimpl.UnknownFields
+	sizeCache            protoimpl.SizeCache
 }
 
 func (x *RenewResponse) Reset() {
@@ -876,6 +974,29 @@ func (x *RenewResponse) GetClock() *ClockReply {
 	return nil
 }
 
+func (x *RenewResponse) GetCommitted() []*Change {
+	if x != nil {
+		if x.xxx_hidden_Committed != nil {
+			return *x.xxx_hidden_Committed
+		}
+	}
+	return nil
+}
+
+func (x *RenewResponse) GetProposed() *Change {
+	if x != nil {
+		return x.xxx_hidden_Proposed
+	}
+	return nil
+}
+
+func (x *RenewResponse) GetStop() StopMode {
+	if x != nil {
+		return x.xxx_hidden_Stop
+	}
+	return StopMode_STOP_MODE_UNSPECIFIED
+}
+
 func (x *RenewResponse) SetGranted(v bool) {
 	x.xxx_hidden_Granted = v
 }
@@ -896,6 +1017,18 @@ func (x *RenewResponse) SetClock(v *ClockReply) {
 	x.xxx_hidden_Clock = v
 }
 
+func (x *RenewResponse) SetCommitted(v []*Change) {
+	x.xxx_hidden_Committed = &v
+}
+
+func (x *RenewResponse) SetProposed(v *Change) {
+	x.xxx_hidden_Proposed = v
+}
+
+func (x *RenewResponse) SetStop(v StopMode) {
+	x.xxx_hidden_Stop = v
+}
+
 func (x *RenewResponse) HasClock() bool {
 	if x == nil {
 		return false
@@ -903,8 +1036,19 @@ func (x *RenewResponse) HasClock() bool {
 	return x.xxx_hidden_Clock != nil
 }
 
+func (x *RenewResponse) HasProposed() bool {
+	if x == nil {
+		return false
+	}
+	return x.xxx_hidden_Proposed != nil
+}
+
 func (x *RenewResponse) ClearClock() {
 	x.xxx_hidden_Clock = nil
+}
+
+func (x *RenewResponse) ClearProposed() {
+	x.xxx_hidden_Proposed = nil
 }
 
 type RenewResponse_builder struct {
@@ -920,6 +1064,12 @@ type RenewResponse_builder struct {
 	Revision uint32
 	// Instants for the clock offset.
 	Clock *ClockReply
+	// Changes that are committed and that the agent has not applied, in order; at most 16.
+	Committed []*Change
+	// The change that is proposed and not yet committed; absent: none.
+	Proposed *Change
+	// The run that the agent named is to be stopped like this; unspecified: it goes on. Repeats the order, for the case that it did not arrive.
+	Stop StopMode
 }
 
 func (b0 RenewResponse_builder) Build() *RenewResponse {
@@ -931,6 +1081,742 @@ func (b0 RenewResponse_builder) Build() *RenewResponse {
 	x.xxx_hidden_Epoch = b.Epoch
 	x.xxx_hidden_Revision = b.Revision
 	x.xxx_hidden_Clock = b.Clock
+	x.xxx_hidden_Committed = &b.Committed
+	x.xxx_hidden_Proposed = b.Proposed
+	x.xxx_hidden_Stop = b.Stop
+	return m0
+}
+
+// Change is a new epoch of a run: from one instant of the run's clock on, other weights own the arrivals, or phases
+// have another shape. It is proposed first: who acknowledges it starts nothing due at or after its instant until it is
+// committed. A later attempt of the same epoch replaces the one before and lies later.
+type Change struct {
+	state                      protoimpl.MessageState `protogen:"opaque.v1"`
+	xxx_hidden_Epoch           uint32                 `protobuf:"varint,1,opt,name=epoch"`
+	xxx_hidden_Attempt         uint32                 `protobuf:"varint,2,opt,name=attempt"`
+	xxx_hidden_Revision        uint32                 `protobuf:"varint,3,opt,name=revision"`
+	xxx_hidden_AtNs            int64                  `protobuf:"varint,4,opt,name=at_ns,json=atNs"`
+	xxx_hidden_Weights         []uint32               `protobuf:"varint,5,rep,packed,name=weights"`
+	xxx_hidden_Joined          *[]*Member             `protobuf:"bytes,6,rep,name=joined"`
+	xxx_hidden_Revisions       *[]*Revision           `protobuf:"bytes,7,rep,name=revisions"`
+	xxx_hidden_Appended        *[]*Phase              `protobuf:"bytes,8,rep,name=appended"`
+	xxx_hidden_WorkloadWeights []uint32               `protobuf:"varint,9,rep,packed,name=workload_weights,json=workloadWeights"`
+	xxx_hidden_Reason          string                 `protobuf:"bytes,10,opt,name=reason"`
+	unknownFields              protoimpl.UnknownFields
+	sizeCache                  protoimpl.SizeCache
+}
+
+func (x *Change) Reset() {
+	*x = Change{}
+	mi := &file_loadline_v1_assignment_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Change) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Change) ProtoMessage() {}
+
+func (x *Change) ProtoReflect() protoreflect.Message {
+	mi := &file_loadline_v1_assignment_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+func (x *Change) GetEpoch() uint32 {
+	if x != nil {
+		return x.xxx_hidden_Epoch
+	}
+	return 0
+}
+
+func (x *Change) GetAttempt() uint32 {
+	if x != nil {
+		return x.xxx_hidden_Attempt
+	}
+	return 0
+}
+
+func (x *Change) GetRevision() uint32 {
+	if x != nil {
+		return x.xxx_hidden_Revision
+	}
+	return 0
+}
+
+func (x *Change) GetAtNs() int64 {
+	if x != nil {
+		return x.xxx_hidden_AtNs
+	}
+	return 0
+}
+
+func (x *Change) GetWeights() []uint32 {
+	if x != nil {
+		return x.xxx_hidden_Weights
+	}
+	return nil
+}
+
+func (x *Change) GetJoined() []*Member {
+	if x != nil {
+		if x.xxx_hidden_Joined != nil {
+			return *x.xxx_hidden_Joined
+		}
+	}
+	return nil
+}
+
+func (x *Change) GetRevisions() []*Revision {
+	if x != nil {
+		if x.xxx_hidden_Revisions != nil {
+			return *x.xxx_hidden_Revisions
+		}
+	}
+	return nil
+}
+
+func (x *Change) GetAppended() []*Phase {
+	if x != nil {
+		if x.xxx_hidden_Appended != nil {
+			return *x.xxx_hidden_Appended
+		}
+	}
+	return nil
+}
+
+func (x *Change) GetWorkloadWeights() []uint32 {
+	if x != nil {
+		return x.xxx_hidden_WorkloadWeights
+	}
+	return nil
+}
+
+func (x *Change) GetReason() string {
+	if x != nil {
+		return x.xxx_hidden_Reason
+	}
+	return ""
+}
+
+func (x *Change) SetEpoch(v uint32) {
+	x.xxx_hidden_Epoch = v
+}
+
+func (x *Change) SetAttempt(v uint32) {
+	x.xxx_hidden_Attempt = v
+}
+
+func (x *Change) SetRevision(v uint32) {
+	x.xxx_hidden_Revision = v
+}
+
+func (x *Change) SetAtNs(v int64) {
+	x.xxx_hidden_AtNs = v
+}
+
+func (x *Change) SetWeights(v []uint32) {
+	x.xxx_hidden_Weights = v
+}
+
+func (x *Change) SetJoined(v []*Member) {
+	x.xxx_hidden_Joined = &v
+}
+
+func (x *Change) SetRevisions(v []*Revision) {
+	x.xxx_hidden_Revisions = &v
+}
+
+func (x *Change) SetAppended(v []*Phase) {
+	x.xxx_hidden_Appended = &v
+}
+
+func (x *Change) SetWorkloadWeights(v []uint32) {
+	x.xxx_hidden_WorkloadWeights = v
+}
+
+func (x *Change) SetReason(v string) {
+	x.xxx_hidden_Reason = v
+}
+
+type Change_builder struct {
+	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
+
+	// Number of the epoch; the plan's is 1 and each change is one more.
+	Epoch uint32
+	// Number of the attempt; counts from 1.
+	Attempt uint32
+	// Revision of the schedule from the instant on; the plan's is 1 and each change with revisions is one more.
+	Revision uint32
+	// Instant in nanoseconds since the run's start: arrivals due at or after it are governed by this epoch. Greater than
+	// that of the change before.
+	AtNs int64
+	// Weight of each member, in the order of the roster; 0: owns nothing from the instant on.
+	Weights []uint32
+	// Members appended to the roster by this change; their weights are the last ones.
+	Joined []*Member
+	// Phases whose shape changes at the instant.
+	Revisions []*Revision
+	// Phases appended to the scenario's load at the instant, as a driven run appends them; each starts at the instant.
+	Appended []*Phase
+	// Weights of the workloads from the instant on, in the order of the scenario; empty: as before. It holds for appended phases alone.
+	WorkloadWeights []uint32
+	// Why, in plain words.
+	Reason string
+}
+
+func (b0 Change_builder) Build() *Change {
+	m0 := &Change{}
+	b, x := &b0, m0
+	_, _ = b, x
+	x.xxx_hidden_Epoch = b.Epoch
+	x.xxx_hidden_Attempt = b.Attempt
+	x.xxx_hidden_Revision = b.Revision
+	x.xxx_hidden_AtNs = b.AtNs
+	x.xxx_hidden_Weights = b.Weights
+	x.xxx_hidden_Joined = &b.Joined
+	x.xxx_hidden_Revisions = &b.Revisions
+	x.xxx_hidden_Appended = &b.Appended
+	x.xxx_hidden_WorkloadWeights = b.WorkloadWeights
+	x.xxx_hidden_Reason = b.Reason
+	return m0
+}
+
+// Revision is another shape of one phase from a change's instant to the end of the phase.
+type Revision struct {
+	state            protoimpl.MessageState `protogen:"opaque.v1"`
+	xxx_hidden_Phase uint32                 `protobuf:"varint,1,opt,name=phase"`
+	xxx_hidden_Shape isRevision_Shape       `protobuf_oneof:"shape"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *Revision) Reset() {
+	*x = Revision{}
+	mi := &file_loadline_v1_assignment_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Revision) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Revision) ProtoMessage() {}
+
+func (x *Revision) ProtoReflect() protoreflect.Message {
+	mi := &file_loadline_v1_assignment_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+func (x *Revision) GetPhase() uint32 {
+	if x != nil {
+		return x.xxx_hidden_Phase
+	}
+	return 0
+}
+
+func (x *Revision) GetRate() float64 {
+	if x != nil {
+		if x, ok := x.xxx_hidden_Shape.(*revision_Rate); ok {
+			return x.Rate
+		}
+	}
+	return 0
+}
+
+func (x *Revision) GetUsers() uint32 {
+	if x != nil {
+		if x, ok := x.xxx_hidden_Shape.(*revision_Users); ok {
+			return x.Users
+		}
+	}
+	return 0
+}
+
+func (x *Revision) GetPaused() bool {
+	if x != nil {
+		if x, ok := x.xxx_hidden_Shape.(*revision_Paused); ok {
+			return x.Paused
+		}
+	}
+	return false
+}
+
+func (x *Revision) GetResumed() bool {
+	if x != nil {
+		if x, ok := x.xxx_hidden_Shape.(*revision_Resumed); ok {
+			return x.Resumed
+		}
+	}
+	return false
+}
+
+func (x *Revision) GetEnded() bool {
+	if x != nil {
+		if x, ok := x.xxx_hidden_Shape.(*revision_Ended); ok {
+			return x.Ended
+		}
+	}
+	return false
+}
+
+func (x *Revision) SetPhase(v uint32) {
+	x.xxx_hidden_Phase = v
+}
+
+func (x *Revision) SetRate(v float64) {
+	x.xxx_hidden_Shape = &revision_Rate{v}
+}
+
+func (x *Revision) SetUsers(v uint32) {
+	x.xxx_hidden_Shape = &revision_Users{v}
+}
+
+func (x *Revision) SetPaused(v bool) {
+	x.xxx_hidden_Shape = &revision_Paused{v}
+}
+
+func (x *Revision) SetResumed(v bool) {
+	x.xxx_hidden_Shape = &revision_Resumed{v}
+}
+
+func (x *Revision) SetEnded(v bool) {
+	x.xxx_hidden_Shape = &revision_Ended{v}
+}
+
+func (x *Revision) HasShape() bool {
+	if x == nil {
+		return false
+	}
+	return x.xxx_hidden_Shape != nil
+}
+
+func (x *Revision) HasRate() bool {
+	if x == nil {
+		return false
+	}
+	_, ok := x.xxx_hidden_Shape.(*revision_Rate)
+	return ok
+}
+
+func (x *Revision) HasUsers() bool {
+	if x == nil {
+		return false
+	}
+	_, ok := x.xxx_hidden_Shape.(*revision_Users)
+	return ok
+}
+
+func (x *Revision) HasPaused() bool {
+	if x == nil {
+		return false
+	}
+	_, ok := x.xxx_hidden_Shape.(*revision_Paused)
+	return ok
+}
+
+func (x *Revision) HasResumed() bool {
+	if x == nil {
+		return false
+	}
+	_, ok := x.xxx_hidden_Shape.(*revision_Resumed)
+	return ok
+}
+
+func (x *Revision) HasEnded() bool {
+	if x == nil {
+		return false
+	}
+	_, ok := x.xxx_hidden_Shape.(*revision_Ended)
+	return ok
+}
+
+func (x *Revision) ClearShape() {
+	x.xxx_hidden_Shape = nil
+}
+
+func (x *Revision) ClearRate() {
+	if _, ok := x.xxx_hidden_Shape.(*revision_Rate); ok {
+		x.xxx_hidden_Shape = nil
+	}
+}
+
+func (x *Revision) ClearUsers() {
+	if _, ok := x.xxx_hidden_Shape.(*revision_Users); ok {
+		x.xxx_hidden_Shape = nil
+	}
+}
+
+func (x *Revision) ClearPaused() {
+	if _, ok := x.xxx_hidden_Shape.(*revision_Paused); ok {
+		x.xxx_hidden_Shape = nil
+	}
+}
+
+func (x *Revision) ClearResumed() {
+	if _, ok := x.xxx_hidden_Shape.(*revision_Resumed); ok {
+		x.xxx_hidden_Shape = nil
+	}
+}
+
+func (x *Revision) ClearEnded() {
+	if _, ok := x.xxx_hidden_Shape.(*revision_Ended); ok {
+		x.xxx_hidden_Shape = nil
+	}
+}
+
+const Revision_Shape_not_set_case case_Revision_Shape = 0
+const Revision_Rate_case case_Revision_Shape = 2
+const Revision_Users_case case_Revision_Shape = 3
+const Revision_Paused_case case_Revision_Shape = 4
+const Revision_Resumed_case case_Revision_Shape = 5
+const Revision_Ended_case case_Revision_Shape = 6
+
+func (x *Revision) WhichShape() case_Revision_Shape {
+	if x == nil {
+		return Revision_Shape_not_set_case
+	}
+	switch x.xxx_hidden_Shape.(type) {
+	case *revision_Rate:
+		return Revision_Rate_case
+	case *revision_Users:
+		return Revision_Users_case
+	case *revision_Paused:
+		return Revision_Paused_case
+	case *revision_Resumed:
+		return Revision_Resumed_case
+	case *revision_Ended:
+		return Revision_Ended_case
+	default:
+		return Revision_Shape_not_set_case
+	}
+}
+
+type Revision_builder struct {
+	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
+
+	// Index of the phase.
+	Phase uint32
+	// The new shape; exactly one.
+
+	// Fields of oneof xxx_hidden_Shape:
+	// Open load at this constant rate in sessions per second, greater than 0, spaced by the phase's own law.
+	Rate *float64
+	// Closed load with this many users; at least 1.
+	Users *uint32
+	// No arrivals; closed load: no new sessions.
+	Paused *bool
+	// The phase's load as it was before it was paused, at the place where its clock is by now: what would have been due meanwhile is left out.
+	Resumed *bool
+	// The phase ends.
+	Ended *bool
+	// -- end of xxx_hidden_Shape
+}
+
+func (b0 Revision_builder) Build() *Revision {
+	m0 := &Revision{}
+	b, x := &b0, m0
+	_, _ = b, x
+	x.xxx_hidden_Phase = b.Phase
+	if b.Rate != nil {
+		x.xxx_hidden_Shape = &revision_Rate{*b.Rate}
+	}
+	if b.Users != nil {
+		x.xxx_hidden_Shape = &revision_Users{*b.Users}
+	}
+	if b.Paused != nil {
+		x.xxx_hidden_Shape = &revision_Paused{*b.Paused}
+	}
+	if b.Resumed != nil {
+		x.xxx_hidden_Shape = &revision_Resumed{*b.Resumed}
+	}
+	if b.Ended != nil {
+		x.xxx_hidden_Shape = &revision_Ended{*b.Ended}
+	}
+	return m0
+}
+
+type case_Revision_Shape protoreflect.FieldNumber
+
+func (x case_Revision_Shape) String() string {
+	md := file_loadline_v1_assignment_proto_msgTypes[8].Descriptor()
+	if x == 0 {
+		return "not set"
+	}
+	return protoimpl.X.MessageFieldStringOf(md, protoreflect.FieldNumber(x))
+}
+
+type isRevision_Shape interface {
+	isRevision_Shape()
+}
+
+type revision_Rate struct {
+	// Open load at this constant rate in sessions per second, greater than 0, spaced by the phase's own law.
+	Rate float64 `protobuf:"fixed64,2,opt,name=rate,oneof"`
+}
+
+type revision_Users struct {
+	// Closed load with this many users; at least 1.
+	Users uint32 `protobuf:"varint,3,opt,name=users,oneof"`
+}
+
+type revision_Paused struct {
+	// No arrivals; closed load: no new sessions.
+	Paused bool `protobuf:"varint,4,opt,name=paused,oneof"`
+}
+
+type revision_Resumed struct {
+	// The phase's load as it was before it was paused, at the place where its clock is by now: what would have been due meanwhile is left out.
+	Resumed bool `protobuf:"varint,5,opt,name=resumed,oneof"`
+}
+
+type revision_Ended struct {
+	// The phase ends.
+	Ended bool `protobuf:"varint,6,opt,name=ended,oneof"`
+}
+
+func (*revision_Rate) isRevision_Shape() {}
+
+func (*revision_Users) isRevision_Shape() {}
+
+func (*revision_Paused) isRevision_Shape() {}
+
+func (*revision_Resumed) isRevision_Shape() {}
+
+func (*revision_Ended) isRevision_Shape() {}
+
+// ChangeRequest proposes or commits a change. Repeating it changes nothing.
+type ChangeRequest struct {
+	state                  protoimpl.MessageState `protogen:"opaque.v1"`
+	xxx_hidden_RunId       string                 `protobuf:"bytes,1,opt,name=run_id,json=runId"`
+	xxx_hidden_Incarnation uint64                 `protobuf:"varint,2,opt,name=incarnation"`
+	xxx_hidden_Change      *Change                `protobuf:"bytes,3,opt,name=change"`
+	xxx_hidden_Commit      bool                   `protobuf:"varint,4,opt,name=commit"`
+	xxx_hidden_ExpiresNs   int64                  `protobuf:"varint,5,opt,name=expires_ns,json=expiresNs"`
+	unknownFields          protoimpl.UnknownFields
+	sizeCache              protoimpl.SizeCache
+}
+
+func (x *ChangeRequest) Reset() {
+	*x = ChangeRequest{}
+	mi := &file_loadline_v1_assignment_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChangeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChangeRequest) ProtoMessage() {}
+
+func (x *ChangeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_loadline_v1_assignment_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+func (x *ChangeRequest) GetRunId() string {
+	if x != nil {
+		return x.xxx_hidden_RunId
+	}
+	return ""
+}
+
+func (x *ChangeRequest) GetIncarnation() uint64 {
+	if x != nil {
+		return x.xxx_hidden_Incarnation
+	}
+	return 0
+}
+
+func (x *ChangeRequest) GetChange() *Change {
+	if x != nil {
+		return x.xxx_hidden_Change
+	}
+	return nil
+}
+
+func (x *ChangeRequest) GetCommit() bool {
+	if x != nil {
+		return x.xxx_hidden_Commit
+	}
+	return false
+}
+
+func (x *ChangeRequest) GetExpiresNs() int64 {
+	if x != nil {
+		return x.xxx_hidden_ExpiresNs
+	}
+	return 0
+}
+
+func (x *ChangeRequest) SetRunId(v string) {
+	x.xxx_hidden_RunId = v
+}
+
+func (x *ChangeRequest) SetIncarnation(v uint64) {
+	x.xxx_hidden_Incarnation = v
+}
+
+func (x *ChangeRequest) SetChange(v *Change) {
+	x.xxx_hidden_Change = v
+}
+
+func (x *ChangeRequest) SetCommit(v bool) {
+	x.xxx_hidden_Commit = v
+}
+
+func (x *ChangeRequest) SetExpiresNs(v int64) {
+	x.xxx_hidden_ExpiresNs = v
+}
+
+func (x *ChangeRequest) HasChange() bool {
+	if x == nil {
+		return false
+	}
+	return x.xxx_hidden_Change != nil
+}
+
+func (x *ChangeRequest) ClearChange() {
+	x.xxx_hidden_Change = nil
+}
+
+type ChangeRequest_builder struct {
+	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
+
+	// Id of the run.
+	RunId string
+	// Incarnation of the agent that it is meant for.
+	Incarnation uint64
+	// The change.
+	Change *Change
+	// It is committed; false: proposed.
+	Commit bool
+	// Coordinator time after which a proposal must not be acknowledged any more, in nanoseconds; 0: never.
+	ExpiresNs int64
+}
+
+func (b0 ChangeRequest_builder) Build() *ChangeRequest {
+	m0 := &ChangeRequest{}
+	b, x := &b0, m0
+	_, _ = b, x
+	x.xxx_hidden_RunId = b.RunId
+	x.xxx_hidden_Incarnation = b.Incarnation
+	x.xxx_hidden_Change = b.Change
+	x.xxx_hidden_Commit = b.Commit
+	x.xxx_hidden_ExpiresNs = b.ExpiresNs
+	return m0
+}
+
+// ChangeResponse answers a proposal or a commitment.
+type ChangeResponse struct {
+	state               protoimpl.MessageState `protogen:"opaque.v1"`
+	xxx_hidden_Accepted bool                   `protobuf:"varint,1,opt,name=accepted"`
+	xxx_hidden_Refusal  string                 `protobuf:"bytes,2,opt,name=refusal"`
+	xxx_hidden_RunNs    int64                  `protobuf:"varint,3,opt,name=run_ns,json=runNs"`
+	unknownFields       protoimpl.UnknownFields
+	sizeCache           protoimpl.SizeCache
+}
+
+func (x *ChangeResponse) Reset() {
+	*x = ChangeResponse{}
+	mi := &file_loadline_v1_assignment_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChangeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChangeResponse) ProtoMessage() {}
+
+func (x *ChangeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_loadline_v1_assignment_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+func (x *ChangeResponse) GetAccepted() bool {
+	if x != nil {
+		return x.xxx_hidden_Accepted
+	}
+	return false
+}
+
+func (x *ChangeResponse) GetRefusal() string {
+	if x != nil {
+		return x.xxx_hidden_Refusal
+	}
+	return ""
+}
+
+func (x *ChangeResponse) GetRunNs() int64 {
+	if x != nil {
+		return x.xxx_hidden_RunNs
+	}
+	return 0
+}
+
+func (x *ChangeResponse) SetAccepted(v bool) {
+	x.xxx_hidden_Accepted = v
+}
+
+func (x *ChangeResponse) SetRefusal(v string) {
+	x.xxx_hidden_Refusal = v
+}
+
+func (x *ChangeResponse) SetRunNs(v int64) {
+	x.xxx_hidden_RunNs = v
+}
+
+type ChangeResponse_builder struct {
+	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
+
+	// Acknowledged, or in force.
+	Accepted bool
+	// Why not.
+	Refusal string
+	// The run's clock on the agent: a proposal that is refused because its instant has passed must lie later than this, in nanoseconds.
+	RunNs int64
+}
+
+func (b0 ChangeResponse_builder) Build() *ChangeResponse {
+	m0 := &ChangeResponse{}
+	b, x := &b0, m0
+	_, _ = b, x
+	x.xxx_hidden_Accepted = b.Accepted
+	x.xxx_hidden_Refusal = b.Refusal
+	x.xxx_hidden_RunNs = b.RunNs
 	return m0
 }
 
@@ -946,7 +1832,7 @@ type FileDigest struct {
 
 func (x *FileDigest) Reset() {
 	*x = FileDigest{}
-	mi := &file_loadline_v1_assignment_proto_msgTypes[7]
+	mi := &file_loadline_v1_assignment_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -958,7 +1844,7 @@ func (x *FileDigest) String() string {
 func (*FileDigest) ProtoMessage() {}
 
 func (x *FileDigest) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_assignment_proto_msgTypes[7]
+	mi := &file_loadline_v1_assignment_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1039,7 +1925,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_loadline_v1_assignment_proto_msgTypes[8]
+	mi := &file_loadline_v1_assignment_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1051,7 +1937,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_assignment_proto_msgTypes[8]
+	mi := &file_loadline_v1_assignment_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1143,7 +2029,7 @@ type EpochShare struct {
 
 func (x *EpochShare) Reset() {
 	*x = EpochShare{}
-	mi := &file_loadline_v1_assignment_proto_msgTypes[9]
+	mi := &file_loadline_v1_assignment_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1155,7 +2041,7 @@ func (x *EpochShare) String() string {
 func (*EpochShare) ProtoMessage() {}
 
 func (x *EpochShare) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_assignment_proto_msgTypes[9]
+	mi := &file_loadline_v1_assignment_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1249,13 +2135,15 @@ type Assignment struct {
 	xxx_hidden_PhaseArrivals []uint64               `protobuf:"varint,10,rep,packed,name=phase_arrivals,json=phaseArrivals"`
 	xxx_hidden_ExpiresTime   *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=expires_time,json=expiresTime"`
 	xxx_hidden_Addresses     map[string]string      `protobuf:"bytes,12,rep,name=addresses" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	xxx_hidden_Changes       *[]*Change             `protobuf:"bytes,13,rep,name=changes"`
+	xxx_hidden_Hold          *durationpb.Duration   `protobuf:"bytes,14,opt,name=hold"`
 	unknownFields            protoimpl.UnknownFields
 	sizeCache                protoimpl.SizeCache
 }
 
 func (x *Assignment) Reset() {
 	*x = Assignment{}
-	mi := &file_loadline_v1_assignment_proto_msgTypes[10]
+	mi := &file_loadline_v1_assignment_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1267,7 +2155,7 @@ func (x *Assignment) String() string {
 func (*Assignment) ProtoMessage() {}
 
 func (x *Assignment) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_assignment_proto_msgTypes[10]
+	mi := &file_loadline_v1_assignment_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1368,6 +2256,22 @@ func (x *Assignment) GetAddresses() map[string]string {
 	return nil
 }
 
+func (x *Assignment) GetChanges() []*Change {
+	if x != nil {
+		if x.xxx_hidden_Changes != nil {
+			return *x.xxx_hidden_Changes
+		}
+	}
+	return nil
+}
+
+func (x *Assignment) GetHold() *durationpb.Duration {
+	if x != nil {
+		return x.xxx_hidden_Hold
+	}
+	return nil
+}
+
 func (x *Assignment) SetRunId(v string) {
 	x.xxx_hidden_RunId = v
 }
@@ -1419,6 +2323,14 @@ func (x *Assignment) SetAddresses(v map[string]string) {
 	x.xxx_hidden_Addresses = v
 }
 
+func (x *Assignment) SetChanges(v []*Change) {
+	x.xxx_hidden_Changes = &v
+}
+
+func (x *Assignment) SetHold(v *durationpb.Duration) {
+	x.xxx_hidden_Hold = v
+}
+
 func (x *Assignment) HasScenario() bool {
 	if x == nil {
 		return false
@@ -1433,12 +2345,23 @@ func (x *Assignment) HasExpiresTime() bool {
 	return x.xxx_hidden_ExpiresTime != nil
 }
 
+func (x *Assignment) HasHold() bool {
+	if x == nil {
+		return false
+	}
+	return x.xxx_hidden_Hold != nil
+}
+
 func (x *Assignment) ClearScenario() {
 	x.xxx_hidden_Scenario = nil
 }
 
 func (x *Assignment) ClearExpiresTime() {
 	x.xxx_hidden_ExpiresTime = nil
+}
+
+func (x *Assignment) ClearHold() {
+	x.xxx_hidden_Hold = nil
 }
 
 type Assignment_builder struct {
@@ -1468,6 +2391,11 @@ type Assignment_builder struct {
 	ExpiresTime *timestamppb.Timestamp
 	// Addresses that stand in for the url of a target in this run, by the target's name.
 	Addresses map[string]string
+	// Changes committed so far, in order: an agent that joins late begins with them.
+	Changes []*Change
+	// What the agent does when it has no lease: 0: it starts nothing and cancels what is in flight after the drain; more: it goes
+	// on for so long after the end of its lease.
+	Hold *durationpb.Duration
 }
 
 func (b0 Assignment_builder) Build() *Assignment {
@@ -1486,6 +2414,8 @@ func (b0 Assignment_builder) Build() *Assignment {
 	x.xxx_hidden_PhaseArrivals = b.PhaseArrivals
 	x.xxx_hidden_ExpiresTime = b.ExpiresTime
 	x.xxx_hidden_Addresses = b.Addresses
+	x.xxx_hidden_Changes = &b.Changes
+	x.xxx_hidden_Hold = b.Hold
 	return m0
 }
 
@@ -1499,7 +2429,7 @@ type AssignRequest struct {
 
 func (x *AssignRequest) Reset() {
 	*x = AssignRequest{}
-	mi := &file_loadline_v1_assignment_proto_msgTypes[11]
+	mi := &file_loadline_v1_assignment_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1511,7 +2441,7 @@ func (x *AssignRequest) String() string {
 func (*AssignRequest) ProtoMessage() {}
 
 func (x *AssignRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_assignment_proto_msgTypes[11]
+	mi := &file_loadline_v1_assignment_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1570,7 +2500,7 @@ type AssignResponse struct {
 
 func (x *AssignResponse) Reset() {
 	*x = AssignResponse{}
-	mi := &file_loadline_v1_assignment_proto_msgTypes[12]
+	mi := &file_loadline_v1_assignment_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1582,7 +2512,7 @@ func (x *AssignResponse) String() string {
 func (*AssignResponse) ProtoMessage() {}
 
 func (x *AssignResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_assignment_proto_msgTypes[12]
+	mi := &file_loadline_v1_assignment_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1641,13 +2571,15 @@ type StartRequest struct {
 	xxx_hidden_StartNs           int64                  `protobuf:"varint,3,opt,name=start_ns,json=startNs"`
 	xxx_hidden_ClockErrorBoundNs int64                  `protobuf:"varint,4,opt,name=clock_error_bound_ns,json=clockErrorBoundNs"`
 	xxx_hidden_StartedTime       *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=started_time,json=startedTime"`
+	xxx_hidden_Incarnation       uint64                 `protobuf:"varint,6,opt,name=incarnation"`
+	xxx_hidden_ExpiresNs         int64                  `protobuf:"varint,7,opt,name=expires_ns,json=expiresNs"`
 	unknownFields                protoimpl.UnknownFields
 	sizeCache                    protoimpl.SizeCache
 }
 
 func (x *StartRequest) Reset() {
 	*x = StartRequest{}
-	mi := &file_loadline_v1_assignment_proto_msgTypes[13]
+	mi := &file_loadline_v1_assignment_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1659,7 +2591,7 @@ func (x *StartRequest) String() string {
 func (*StartRequest) ProtoMessage() {}
 
 func (x *StartRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_assignment_proto_msgTypes[13]
+	mi := &file_loadline_v1_assignment_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1705,6 +2637,20 @@ func (x *StartRequest) GetStartedTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *StartRequest) GetIncarnation() uint64 {
+	if x != nil {
+		return x.xxx_hidden_Incarnation
+	}
+	return 0
+}
+
+func (x *StartRequest) GetExpiresNs() int64 {
+	if x != nil {
+		return x.xxx_hidden_ExpiresNs
+	}
+	return 0
+}
+
 func (x *StartRequest) SetRunId(v string) {
 	x.xxx_hidden_RunId = v
 }
@@ -1723,6 +2669,14 @@ func (x *StartRequest) SetClockErrorBoundNs(v int64) {
 
 func (x *StartRequest) SetStartedTime(v *timestamppb.Timestamp) {
 	x.xxx_hidden_StartedTime = v
+}
+
+func (x *StartRequest) SetIncarnation(v uint64) {
+	x.xxx_hidden_Incarnation = v
+}
+
+func (x *StartRequest) SetExpiresNs(v int64) {
+	x.xxx_hidden_ExpiresNs = v
 }
 
 func (x *StartRequest) HasStartedTime() bool {
@@ -1749,6 +2703,10 @@ type StartRequest_builder struct {
 	ClockErrorBoundNs int64
 	// Start of the run in coordinator time.
 	StartedTime *timestamppb.Timestamp
+	// Incarnation of the agent that it is meant for; 0: whichever there is.
+	Incarnation uint64
+	// Coordinator time after which it must not be accepted any more, in nanoseconds; 0: never.
+	ExpiresNs int64
 }
 
 func (b0 StartRequest_builder) Build() *StartRequest {
@@ -1760,6 +2718,8 @@ func (b0 StartRequest_builder) Build() *StartRequest {
 	x.xxx_hidden_StartNs = b.StartNs
 	x.xxx_hidden_ClockErrorBoundNs = b.ClockErrorBoundNs
 	x.xxx_hidden_StartedTime = b.StartedTime
+	x.xxx_hidden_Incarnation = b.Incarnation
+	x.xxx_hidden_ExpiresNs = b.ExpiresNs
 	return m0
 }
 
@@ -1774,7 +2734,7 @@ type StartResponse struct {
 
 func (x *StartResponse) Reset() {
 	*x = StartResponse{}
-	mi := &file_loadline_v1_assignment_proto_msgTypes[14]
+	mi := &file_loadline_v1_assignment_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1786,7 +2746,7 @@ func (x *StartResponse) String() string {
 func (*StartResponse) ProtoMessage() {}
 
 func (x *StartResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_assignment_proto_msgTypes[14]
+	mi := &file_loadline_v1_assignment_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1849,7 +2809,7 @@ type StopRequest struct {
 
 func (x *StopRequest) Reset() {
 	*x = StopRequest{}
-	mi := &file_loadline_v1_assignment_proto_msgTypes[15]
+	mi := &file_loadline_v1_assignment_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1861,7 +2821,7 @@ func (x *StopRequest) String() string {
 func (*StopRequest) ProtoMessage() {}
 
 func (x *StopRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_assignment_proto_msgTypes[15]
+	mi := &file_loadline_v1_assignment_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1936,7 +2896,7 @@ type StopResponse struct {
 
 func (x *StopResponse) Reset() {
 	*x = StopResponse{}
-	mi := &file_loadline_v1_assignment_proto_msgTypes[16]
+	mi := &file_loadline_v1_assignment_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1948,7 +2908,7 @@ func (x *StopResponse) String() string {
 func (*StopResponse) ProtoMessage() {}
 
 func (x *StopResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_assignment_proto_msgTypes[16]
+	mi := &file_loadline_v1_assignment_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1999,7 +2959,7 @@ type ReportRequest struct {
 
 func (x *ReportRequest) Reset() {
 	*x = ReportRequest{}
-	mi := &file_loadline_v1_assignment_proto_msgTypes[17]
+	mi := &file_loadline_v1_assignment_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2011,7 +2971,7 @@ func (x *ReportRequest) String() string {
 func (*ReportRequest) ProtoMessage() {}
 
 func (x *ReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_assignment_proto_msgTypes[17]
+	mi := &file_loadline_v1_assignment_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2114,7 +3074,7 @@ type ReportResponse struct {
 
 func (x *ReportResponse) Reset() {
 	*x = ReportResponse{}
-	mi := &file_loadline_v1_assignment_proto_msgTypes[18]
+	mi := &file_loadline_v1_assignment_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2126,7 +3086,7 @@ func (x *ReportResponse) String() string {
 func (*ReportResponse) ProtoMessage() {}
 
 func (x *ReportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_assignment_proto_msgTypes[18]
+	mi := &file_loadline_v1_assignment_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2178,7 +3138,7 @@ type Plan struct {
 
 func (x *Plan) Reset() {
 	*x = Plan{}
-	mi := &file_loadline_v1_assignment_proto_msgTypes[19]
+	mi := &file_loadline_v1_assignment_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2190,7 +3150,7 @@ func (x *Plan) String() string {
 func (*Plan) ProtoMessage() {}
 
 func (x *Plan) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_assignment_proto_msgTypes[19]
+	mi := &file_loadline_v1_assignment_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2331,7 +3291,7 @@ type PlannedPhase struct {
 
 func (x *PlannedPhase) Reset() {
 	*x = PlannedPhase{}
-	mi := &file_loadline_v1_assignment_proto_msgTypes[20]
+	mi := &file_loadline_v1_assignment_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2343,7 +3303,7 @@ func (x *PlannedPhase) String() string {
 func (*PlannedPhase) ProtoMessage() {}
 
 func (x *PlannedPhase) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_assignment_proto_msgTypes[20]
+	mi := &file_loadline_v1_assignment_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2542,10 +3502,11 @@ const file_loadline_v1_assignment_proto_rawDesc = "" +
 	"\x06labels\x18\x06 \x03(\v2\".loadline.v1.AgentInfo.LabelsEntryR\x06labels\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"U\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"w\n" +
 	"\x0fRegisterRequest\x12,\n" +
 	"\x05agent\x18\x01 \x01(\v2\x16.loadline.v1.AgentInfoR\x05agent\x12\x14\n" +
-	"\x05nonce\x18\x02 \x01(\x04R\x05nonce\"\x93\x02\n" +
+	"\x05nonce\x18\x02 \x01(\x04R\x05nonce\x12 \n" +
+	"\vincarnation\x18\x03 \x01(\x04R\vincarnation\"\x93\x02\n" +
 	"\x10RegisterResponse\x12 \n" +
 	"\vincarnation\x18\x01 \x01(\x04R\vincarnation\x12\x18\n" +
 	"\arefusal\x18\x02 \x01(\tR\arefusal\x12'\n" +
@@ -2566,18 +3527,57 @@ const file_loadline_v1_assignment_proto_rawDesc = "" +
 	"\n" +
 	"replied_ns\x18\x03 \x01(\x03R\trepliedNs\x12\x1f\n" +
 	"\vreturned_ns\x18\x04 \x01(\x03R\n" +
-	"returnedNs\"\x8d\x01\n" +
+	"returnedNs\"\xc5\x02\n" +
 	"\fRenewRequest\x12\x14\n" +
 	"\x05agent\x18\x01 \x01(\tR\x05agent\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12\x15\n" +
 	"\x06run_id\x18\x03 \x01(\tR\x05runId\x12.\n" +
-	"\x05clock\x18\x04 \x01(\v2\x18.loadline.v1.ClockSampleR\x05clock\"\xa4\x01\n" +
+	"\x05clock\x18\x04 \x01(\v2\x18.loadline.v1.ClockSampleR\x05clock\x12\x15\n" +
+	"\x06run_ns\x18\x05 \x01(\x03R\x05runNs\x12-\n" +
+	"\x12acknowledged_epoch\x18\x06 \x01(\rR\x11acknowledgedEpoch\x121\n" +
+	"\x14acknowledged_attempt\x18\a \x01(\rR\x13acknowledgedAttempt\x12#\n" +
+	"\rapplied_epoch\x18\b \x01(\rR\fappliedEpoch\x12\x18\n" +
+	"\aleaving\x18\t \x01(\bR\aleaving\"\xb3\x02\n" +
 	"\rRenewResponse\x12\x18\n" +
 	"\agranted\x18\x01 \x01(\bR\agranted\x12\x18\n" +
 	"\arefusal\x18\x02 \x01(\tR\arefusal\x12\x14\n" +
 	"\x05epoch\x18\x03 \x01(\rR\x05epoch\x12\x1a\n" +
 	"\brevision\x18\x04 \x01(\rR\brevision\x12-\n" +
-	"\x05clock\x18\x05 \x01(\v2\x17.loadline.v1.ClockReplyR\x05clock\"L\n" +
+	"\x05clock\x18\x05 \x01(\v2\x17.loadline.v1.ClockReplyR\x05clock\x121\n" +
+	"\tcommitted\x18\x06 \x03(\v2\x13.loadline.v1.ChangeR\tcommitted\x12/\n" +
+	"\bproposed\x18\a \x01(\v2\x13.loadline.v1.ChangeR\bproposed\x12)\n" +
+	"\x04stop\x18\b \x01(\x0e2\x15.loadline.v1.StopModeR\x04stop\"\xd8\x02\n" +
+	"\x06Change\x12\x14\n" +
+	"\x05epoch\x18\x01 \x01(\rR\x05epoch\x12\x18\n" +
+	"\aattempt\x18\x02 \x01(\rR\aattempt\x12\x1a\n" +
+	"\brevision\x18\x03 \x01(\rR\brevision\x12\x13\n" +
+	"\x05at_ns\x18\x04 \x01(\x03R\x04atNs\x12\x18\n" +
+	"\aweights\x18\x05 \x03(\rR\aweights\x12+\n" +
+	"\x06joined\x18\x06 \x03(\v2\x13.loadline.v1.MemberR\x06joined\x123\n" +
+	"\trevisions\x18\a \x03(\v2\x15.loadline.v1.RevisionR\trevisions\x12.\n" +
+	"\bappended\x18\b \x03(\v2\x12.loadline.v1.PhaseR\bappended\x12)\n" +
+	"\x10workload_weights\x18\t \x03(\rR\x0fworkloadWeights\x12\x16\n" +
+	"\x06reason\x18\n" +
+	" \x01(\tR\x06reason\"\xa5\x01\n" +
+	"\bRevision\x12\x14\n" +
+	"\x05phase\x18\x01 \x01(\rR\x05phase\x12\x14\n" +
+	"\x04rate\x18\x02 \x01(\x01H\x00R\x04rate\x12\x16\n" +
+	"\x05users\x18\x03 \x01(\rH\x00R\x05users\x12\x18\n" +
+	"\x06paused\x18\x04 \x01(\bH\x00R\x06paused\x12\x1a\n" +
+	"\aresumed\x18\x05 \x01(\bH\x00R\aresumed\x12\x16\n" +
+	"\x05ended\x18\x06 \x01(\bH\x00R\x05endedB\a\n" +
+	"\x05shape\"\xac\x01\n" +
+	"\rChangeRequest\x12\x15\n" +
+	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12 \n" +
+	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12+\n" +
+	"\x06change\x18\x03 \x01(\v2\x13.loadline.v1.ChangeR\x06change\x12\x16\n" +
+	"\x06commit\x18\x04 \x01(\bR\x06commit\x12\x1d\n" +
+	"\n" +
+	"expires_ns\x18\x05 \x01(\x03R\texpiresNs\"]\n" +
+	"\x0eChangeResponse\x12\x1a\n" +
+	"\baccepted\x18\x01 \x01(\bR\baccepted\x12\x18\n" +
+	"\arefusal\x18\x02 \x01(\tR\arefusal\x12\x15\n" +
+	"\x06run_ns\x18\x03 \x01(\x03R\x05runNs\"L\n" +
 	"\n" +
 	"FileDigest\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x16\n" +
@@ -2593,7 +3593,7 @@ const file_loadline_v1_assignment_proto_rawDesc = "" +
 	"\x05epoch\x18\x01 \x01(\rR\x05epoch\x12\x14\n" +
 	"\x05phase\x18\x02 \x01(\rR\x05phase\x12#\n" +
 	"\rfirst_arrival\x18\x03 \x01(\x04R\ffirstArrival\x12\x18\n" +
-	"\aweights\x18\x04 \x03(\rR\aweights\"\xb6\x04\n" +
+	"\aweights\x18\x04 \x03(\rR\aweights\"\x94\x05\n" +
 	"\n" +
 	"Assignment\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x16\n" +
@@ -2608,7 +3608,9 @@ const file_loadline_v1_assignment_proto_rawDesc = "" +
 	"\x0ephase_arrivals\x18\n" +
 	" \x03(\x04R\rphaseArrivals\x12=\n" +
 	"\fexpires_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\vexpiresTime\x12D\n" +
-	"\taddresses\x18\f \x03(\v2&.loadline.v1.Assignment.AddressesEntryR\taddresses\x1a<\n" +
+	"\taddresses\x18\f \x03(\v2&.loadline.v1.Assignment.AddressesEntryR\taddresses\x12-\n" +
+	"\achanges\x18\r \x03(\v2\x13.loadline.v1.ChangeR\achanges\x12-\n" +
+	"\x04hold\x18\x0e \x01(\v2\x19.google.protobuf.DurationR\x04hold\x1a<\n" +
 	"\x0eAddressesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"H\n" +
@@ -2618,13 +3620,16 @@ const file_loadline_v1_assignment_proto_rawDesc = "" +
 	"assignment\"F\n" +
 	"\x0eAssignResponse\x12\x1a\n" +
 	"\baccepted\x18\x01 \x01(\bR\baccepted\x12\x18\n" +
-	"\arefusal\x18\x02 \x01(\tR\arefusal\"\xc6\x01\n" +
+	"\arefusal\x18\x02 \x01(\tR\arefusal\"\x87\x02\n" +
 	"\fStartRequest\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\rR\x05epoch\x12\x19\n" +
 	"\bstart_ns\x18\x03 \x01(\x03R\astartNs\x12/\n" +
 	"\x14clock_error_bound_ns\x18\x04 \x01(\x03R\x11clockErrorBoundNs\x12=\n" +
-	"\fstarted_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\vstartedTime\"E\n" +
+	"\fstarted_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\vstartedTime\x12 \n" +
+	"\vincarnation\x18\x06 \x01(\x04R\vincarnation\x12\x1d\n" +
+	"\n" +
+	"expires_ns\x18\a \x01(\x03R\texpiresNs\"E\n" +
 	"\rStartResponse\x12\x1a\n" +
 	"\baccepted\x18\x01 \x01(\bR\baccepted\x12\x18\n" +
 	"\arefusal\x18\x02 \x01(\tR\arefusal\"g\n" +
@@ -2664,16 +3669,17 @@ const file_loadline_v1_assignment_proto_rawDesc = "" +
 	"\bStopMode\x12\x19\n" +
 	"\x15STOP_MODE_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fSTOP_MODE_DRAIN\x10\x01\x12\x11\n" +
-	"\rSTOP_MODE_NOW\x10\x02*n\n" +
+	"\rSTOP_MODE_NOW\x10\x02*\x87\x01\n" +
 	"\n" +
 	"AgentState\x12\x1b\n" +
 	"\x17AGENT_STATE_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11AGENT_STATE_READY\x10\x01\x12\x16\n" +
 	"\x12AGENT_STATE_FAILED\x10\x02\x12\x14\n" +
-	"\x10AGENT_STATE_DONE\x10\x03BEZ9github.com/loadline/loadline/proto/loadline/v1;loadlinev1\x92\x03\a\xd2>\x02\x10\x03\b\x02b\beditionsp\xe8\a"
+	"\x10AGENT_STATE_DONE\x10\x03\x12\x17\n" +
+	"\x13AGENT_STATE_LEAVING\x10\x04BEZ9github.com/loadline/loadline/proto/loadline/v1;loadlinev1\x92\x03\a\xd2>\x02\x10\x03\b\x02b\beditionsp\xe8\a"
 
 var file_loadline_v1_assignment_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_loadline_v1_assignment_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_loadline_v1_assignment_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_loadline_v1_assignment_proto_goTypes = []any{
 	(StopMode)(0),                 // 0: loadline.v1.StopMode
 	(AgentState)(0),               // 1: loadline.v1.AgentState
@@ -2684,54 +3690,68 @@ var file_loadline_v1_assignment_proto_goTypes = []any{
 	(*ClockSample)(nil),           // 6: loadline.v1.ClockSample
 	(*RenewRequest)(nil),          // 7: loadline.v1.RenewRequest
 	(*RenewResponse)(nil),         // 8: loadline.v1.RenewResponse
-	(*FileDigest)(nil),            // 9: loadline.v1.FileDigest
-	(*Member)(nil),                // 10: loadline.v1.Member
-	(*EpochShare)(nil),            // 11: loadline.v1.EpochShare
-	(*Assignment)(nil),            // 12: loadline.v1.Assignment
-	(*AssignRequest)(nil),         // 13: loadline.v1.AssignRequest
-	(*AssignResponse)(nil),        // 14: loadline.v1.AssignResponse
-	(*StartRequest)(nil),          // 15: loadline.v1.StartRequest
-	(*StartResponse)(nil),         // 16: loadline.v1.StartResponse
-	(*StopRequest)(nil),           // 17: loadline.v1.StopRequest
-	(*StopResponse)(nil),          // 18: loadline.v1.StopResponse
-	(*ReportRequest)(nil),         // 19: loadline.v1.ReportRequest
-	(*ReportResponse)(nil),        // 20: loadline.v1.ReportResponse
-	(*Plan)(nil),                  // 21: loadline.v1.Plan
-	(*PlannedPhase)(nil),          // 22: loadline.v1.PlannedPhase
-	nil,                           // 23: loadline.v1.AgentInfo.LabelsEntry
-	nil,                           // 24: loadline.v1.Assignment.AddressesEntry
-	(*durationpb.Duration)(nil),   // 25: google.protobuf.Duration
-	(*Scenario)(nil),              // 26: loadline.v1.Scenario
-	(*timestamppb.Timestamp)(nil), // 27: google.protobuf.Timestamp
+	(*Change)(nil),                // 9: loadline.v1.Change
+	(*Revision)(nil),              // 10: loadline.v1.Revision
+	(*ChangeRequest)(nil),         // 11: loadline.v1.ChangeRequest
+	(*ChangeResponse)(nil),        // 12: loadline.v1.ChangeResponse
+	(*FileDigest)(nil),            // 13: loadline.v1.FileDigest
+	(*Member)(nil),                // 14: loadline.v1.Member
+	(*EpochShare)(nil),            // 15: loadline.v1.EpochShare
+	(*Assignment)(nil),            // 16: loadline.v1.Assignment
+	(*AssignRequest)(nil),         // 17: loadline.v1.AssignRequest
+	(*AssignResponse)(nil),        // 18: loadline.v1.AssignResponse
+	(*StartRequest)(nil),          // 19: loadline.v1.StartRequest
+	(*StartResponse)(nil),         // 20: loadline.v1.StartResponse
+	(*StopRequest)(nil),           // 21: loadline.v1.StopRequest
+	(*StopResponse)(nil),          // 22: loadline.v1.StopResponse
+	(*ReportRequest)(nil),         // 23: loadline.v1.ReportRequest
+	(*ReportResponse)(nil),        // 24: loadline.v1.ReportResponse
+	(*Plan)(nil),                  // 25: loadline.v1.Plan
+	(*PlannedPhase)(nil),          // 26: loadline.v1.PlannedPhase
+	nil,                           // 27: loadline.v1.AgentInfo.LabelsEntry
+	nil,                           // 28: loadline.v1.Assignment.AddressesEntry
+	(*durationpb.Duration)(nil),   // 29: google.protobuf.Duration
+	(*Phase)(nil),                 // 30: loadline.v1.Phase
+	(*Scenario)(nil),              // 31: loadline.v1.Scenario
+	(*timestamppb.Timestamp)(nil), // 32: google.protobuf.Timestamp
 }
 var file_loadline_v1_assignment_proto_depIdxs = []int32{
-	23, // 0: loadline.v1.AgentInfo.labels:type_name -> loadline.v1.AgentInfo.LabelsEntry
+	27, // 0: loadline.v1.AgentInfo.labels:type_name -> loadline.v1.AgentInfo.LabelsEntry
 	2,  // 1: loadline.v1.RegisterRequest.agent:type_name -> loadline.v1.AgentInfo
-	25, // 2: loadline.v1.RegisterResponse.renew_every:type_name -> google.protobuf.Duration
-	25, // 3: loadline.v1.RegisterResponse.lease:type_name -> google.protobuf.Duration
+	29, // 2: loadline.v1.RegisterResponse.renew_every:type_name -> google.protobuf.Duration
+	29, // 3: loadline.v1.RegisterResponse.lease:type_name -> google.protobuf.Duration
 	5,  // 4: loadline.v1.RegisterResponse.clock:type_name -> loadline.v1.ClockReply
 	6,  // 5: loadline.v1.RenewRequest.clock:type_name -> loadline.v1.ClockSample
 	5,  // 6: loadline.v1.RenewResponse.clock:type_name -> loadline.v1.ClockReply
-	26, // 7: loadline.v1.Assignment.scenario:type_name -> loadline.v1.Scenario
-	9,  // 8: loadline.v1.Assignment.files:type_name -> loadline.v1.FileDigest
-	10, // 9: loadline.v1.Assignment.members:type_name -> loadline.v1.Member
-	11, // 10: loadline.v1.Assignment.shares:type_name -> loadline.v1.EpochShare
-	27, // 11: loadline.v1.Assignment.expires_time:type_name -> google.protobuf.Timestamp
-	24, // 12: loadline.v1.Assignment.addresses:type_name -> loadline.v1.Assignment.AddressesEntry
-	12, // 13: loadline.v1.AssignRequest.assignment:type_name -> loadline.v1.Assignment
-	27, // 14: loadline.v1.StartRequest.started_time:type_name -> google.protobuf.Timestamp
-	0,  // 15: loadline.v1.StopRequest.mode:type_name -> loadline.v1.StopMode
-	1,  // 16: loadline.v1.ReportRequest.state:type_name -> loadline.v1.AgentState
-	22, // 17: loadline.v1.Plan.phases:type_name -> loadline.v1.PlannedPhase
-	10, // 18: loadline.v1.Plan.members:type_name -> loadline.v1.Member
-	25, // 19: loadline.v1.Plan.duration:type_name -> google.protobuf.Duration
-	25, // 20: loadline.v1.PlannedPhase.start:type_name -> google.protobuf.Duration
-	25, // 21: loadline.v1.PlannedPhase.duration:type_name -> google.protobuf.Duration
-	22, // [22:22] is the sub-list for method output_type
-	22, // [22:22] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	9,  // 7: loadline.v1.RenewResponse.committed:type_name -> loadline.v1.Change
+	9,  // 8: loadline.v1.RenewResponse.proposed:type_name -> loadline.v1.Change
+	0,  // 9: loadline.v1.RenewResponse.stop:type_name -> loadline.v1.StopMode
+	14, // 10: loadline.v1.Change.joined:type_name -> loadline.v1.Member
+	10, // 11: loadline.v1.Change.revisions:type_name -> loadline.v1.Revision
+	30, // 12: loadline.v1.Change.appended:type_name -> loadline.v1.Phase
+	9,  // 13: loadline.v1.ChangeRequest.change:type_name -> loadline.v1.Change
+	31, // 14: loadline.v1.Assignment.scenario:type_name -> loadline.v1.Scenario
+	13, // 15: loadline.v1.Assignment.files:type_name -> loadline.v1.FileDigest
+	14, // 16: loadline.v1.Assignment.members:type_name -> loadline.v1.Member
+	15, // 17: loadline.v1.Assignment.shares:type_name -> loadline.v1.EpochShare
+	32, // 18: loadline.v1.Assignment.expires_time:type_name -> google.protobuf.Timestamp
+	28, // 19: loadline.v1.Assignment.addresses:type_name -> loadline.v1.Assignment.AddressesEntry
+	9,  // 20: loadline.v1.Assignment.changes:type_name -> loadline.v1.Change
+	29, // 21: loadline.v1.Assignment.hold:type_name -> google.protobuf.Duration
+	16, // 22: loadline.v1.AssignRequest.assignment:type_name -> loadline.v1.Assignment
+	32, // 23: loadline.v1.StartRequest.started_time:type_name -> google.protobuf.Timestamp
+	0,  // 24: loadline.v1.StopRequest.mode:type_name -> loadline.v1.StopMode
+	1,  // 25: loadline.v1.ReportRequest.state:type_name -> loadline.v1.AgentState
+	26, // 26: loadline.v1.Plan.phases:type_name -> loadline.v1.PlannedPhase
+	14, // 27: loadline.v1.Plan.members:type_name -> loadline.v1.Member
+	29, // 28: loadline.v1.Plan.duration:type_name -> google.protobuf.Duration
+	29, // 29: loadline.v1.PlannedPhase.start:type_name -> google.protobuf.Duration
+	29, // 30: loadline.v1.PlannedPhase.duration:type_name -> google.protobuf.Duration
+	31, // [31:31] is the sub-list for method output_type
+	31, // [31:31] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_loadline_v1_assignment_proto_init() }
@@ -2740,13 +3760,20 @@ func file_loadline_v1_assignment_proto_init() {
 		return
 	}
 	file_loadline_v1_scenario_proto_init()
+	file_loadline_v1_assignment_proto_msgTypes[8].OneofWrappers = []any{
+		(*revision_Rate)(nil),
+		(*revision_Users)(nil),
+		(*revision_Paused)(nil),
+		(*revision_Resumed)(nil),
+		(*revision_Ended)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_loadline_v1_assignment_proto_rawDesc), len(file_loadline_v1_assignment_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   23,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -164,19 +164,31 @@ const (
 	RunEventKind_RUN_EVENT_KIND_ENDED RunEventKind = 6
 	// The journal could not be written any more for a time; detail says why.
 	RunEventKind_RUN_EVENT_KIND_DEGRADED RunEventKind = 7
+	// A change was committed: a new epoch; change is what it is.
+	RunEventKind_RUN_EVENT_KIND_CHANGED RunEventKind = 8
+	// An agent left in good order; agent names it.
+	RunEventKind_RUN_EVENT_KIND_AGENT_LEFT RunEventKind = 9
+	// The coordinator was restarted and took the run up again.
+	RunEventKind_RUN_EVENT_KIND_RESUMED RunEventKind = 10
+	// A program marked an instant; detail is its text.
+	RunEventKind_RUN_EVENT_KIND_MARKED RunEventKind = 11
 )
 
 // Enum value maps for RunEventKind.
 var (
 	RunEventKind_name = map[int32]string{
-		0: "RUN_EVENT_KIND_UNSPECIFIED",
-		1: "RUN_EVENT_KIND_STARTED",
-		2: "RUN_EVENT_KIND_STOP_REQUESTED",
-		3: "RUN_EVENT_KIND_ABORTED",
-		4: "RUN_EVENT_KIND_AGENT_LOST",
-		5: "RUN_EVENT_KIND_AGENT_FAILED",
-		6: "RUN_EVENT_KIND_ENDED",
-		7: "RUN_EVENT_KIND_DEGRADED",
+		0:  "RUN_EVENT_KIND_UNSPECIFIED",
+		1:  "RUN_EVENT_KIND_STARTED",
+		2:  "RUN_EVENT_KIND_STOP_REQUESTED",
+		3:  "RUN_EVENT_KIND_ABORTED",
+		4:  "RUN_EVENT_KIND_AGENT_LOST",
+		5:  "RUN_EVENT_KIND_AGENT_FAILED",
+		6:  "RUN_EVENT_KIND_ENDED",
+		7:  "RUN_EVENT_KIND_DEGRADED",
+		8:  "RUN_EVENT_KIND_CHANGED",
+		9:  "RUN_EVENT_KIND_AGENT_LEFT",
+		10: "RUN_EVENT_KIND_RESUMED",
+		11: "RUN_EVENT_KIND_MARKED",
 	}
 	RunEventKind_value = map[string]int32{
 		"RUN_EVENT_KIND_UNSPECIFIED":    0,
@@ -187,6 +199,10 @@ var (
 		"RUN_EVENT_KIND_AGENT_FAILED":   5,
 		"RUN_EVENT_KIND_ENDED":          6,
 		"RUN_EVENT_KIND_DEGRADED":       7,
+		"RUN_EVENT_KIND_CHANGED":        8,
+		"RUN_EVENT_KIND_AGENT_LEFT":     9,
+		"RUN_EVENT_KIND_RESUMED":        10,
+		"RUN_EVENT_KIND_MARKED":         11,
 	}
 )
 
@@ -336,6 +352,15 @@ func (x *PushWindowsRequest) GetTotals() *Totals {
 	return nil
 }
 
+func (x *PushWindowsRequest) GetRenew() *RenewRequest {
+	if x != nil {
+		if x, ok := x.xxx_hidden_Message.(*pushWindowsRequest_Renew); ok {
+			return x.Renew
+		}
+	}
+	return nil
+}
+
 func (x *PushWindowsRequest) SetHello(v *Hello) {
 	if v == nil {
 		x.xxx_hidden_Message = nil
@@ -358,6 +383,14 @@ func (x *PushWindowsRequest) SetTotals(v *Totals) {
 		return
 	}
 	x.xxx_hidden_Message = &pushWindowsRequest_Totals{v}
+}
+
+func (x *PushWindowsRequest) SetRenew(v *RenewRequest) {
+	if v == nil {
+		x.xxx_hidden_Message = nil
+		return
+	}
+	x.xxx_hidden_Message = &pushWindowsRequest_Renew{v}
 }
 
 func (x *PushWindowsRequest) HasMessage() bool {
@@ -391,6 +424,14 @@ func (x *PushWindowsRequest) HasTotals() bool {
 	return ok
 }
 
+func (x *PushWindowsRequest) HasRenew() bool {
+	if x == nil {
+		return false
+	}
+	_, ok := x.xxx_hidden_Message.(*pushWindowsRequest_Renew)
+	return ok
+}
+
 func (x *PushWindowsRequest) ClearMessage() {
 	x.xxx_hidden_Message = nil
 }
@@ -413,10 +454,17 @@ func (x *PushWindowsRequest) ClearTotals() {
 	}
 }
 
+func (x *PushWindowsRequest) ClearRenew() {
+	if _, ok := x.xxx_hidden_Message.(*pushWindowsRequest_Renew); ok {
+		x.xxx_hidden_Message = nil
+	}
+}
+
 const PushWindowsRequest_Message_not_set_case case_PushWindowsRequest_Message = 0
 const PushWindowsRequest_Hello_case case_PushWindowsRequest_Message = 1
 const PushWindowsRequest_Window_case case_PushWindowsRequest_Message = 2
 const PushWindowsRequest_Totals_case case_PushWindowsRequest_Message = 3
+const PushWindowsRequest_Renew_case case_PushWindowsRequest_Message = 4
 
 func (x *PushWindowsRequest) WhichMessage() case_PushWindowsRequest_Message {
 	if x == nil {
@@ -429,6 +477,8 @@ func (x *PushWindowsRequest) WhichMessage() case_PushWindowsRequest_Message {
 		return PushWindowsRequest_Window_case
 	case *pushWindowsRequest_Totals:
 		return PushWindowsRequest_Totals_case
+	case *pushWindowsRequest_Renew:
+		return PushWindowsRequest_Renew_case
 	default:
 		return PushWindowsRequest_Message_not_set_case
 	}
@@ -446,6 +496,8 @@ type PushWindowsRequest_builder struct {
 	Window *Window
 	// The agent's own totals, after its last window.
 	Totals *Totals
+	// Renewal of the lease: over the stream or over NATS, either suffices.
+	Renew *RenewRequest
 	// -- end of xxx_hidden_Message
 }
 
@@ -461,6 +513,9 @@ func (b0 PushWindowsRequest_builder) Build() *PushWindowsRequest {
 	}
 	if b.Totals != nil {
 		x.xxx_hidden_Message = &pushWindowsRequest_Totals{b.Totals}
+	}
+	if b.Renew != nil {
+		x.xxx_hidden_Message = &pushWindowsRequest_Renew{b.Renew}
 	}
 	return m0
 }
@@ -494,11 +549,18 @@ type pushWindowsRequest_Totals struct {
 	Totals *Totals `protobuf:"bytes,3,opt,name=totals,oneof"`
 }
 
+type pushWindowsRequest_Renew struct {
+	// Renewal of the lease: over the stream or over NATS, either suffices.
+	Renew *RenewRequest `protobuf:"bytes,4,opt,name=renew,oneof"`
+}
+
 func (*pushWindowsRequest_Hello) isPushWindowsRequest_Message() {}
 
 func (*pushWindowsRequest_Window) isPushWindowsRequest_Message() {}
 
 func (*pushWindowsRequest_Totals) isPushWindowsRequest_Message() {}
+
+func (*pushWindowsRequest_Renew) isPushWindowsRequest_Message() {}
 
 // Hello names the sender of a stream.
 type Hello struct {
@@ -594,6 +656,8 @@ type PushWindowsResponse struct {
 	state                         protoimpl.MessageState `protogen:"opaque.v1"`
 	xxx_hidden_Acknowledged       uint64                 `protobuf:"varint,1,opt,name=acknowledged"`
 	xxx_hidden_TotalsAcknowledged bool                   `protobuf:"varint,2,opt,name=totals_acknowledged,json=totalsAcknowledged"`
+	xxx_hidden_Renewed            *RenewResponse         `protobuf:"bytes,3,opt,name=renewed"`
+	xxx_hidden_Stop               *StopRequest           `protobuf:"bytes,4,opt,name=stop"`
 	unknownFields                 protoimpl.UnknownFields
 	sizeCache                     protoimpl.SizeCache
 }
@@ -637,12 +701,56 @@ func (x *PushWindowsResponse) GetTotalsAcknowledged() bool {
 	return false
 }
 
+func (x *PushWindowsResponse) GetRenewed() *RenewResponse {
+	if x != nil {
+		return x.xxx_hidden_Renewed
+	}
+	return nil
+}
+
+func (x *PushWindowsResponse) GetStop() *StopRequest {
+	if x != nil {
+		return x.xxx_hidden_Stop
+	}
+	return nil
+}
+
 func (x *PushWindowsResponse) SetAcknowledged(v uint64) {
 	x.xxx_hidden_Acknowledged = v
 }
 
 func (x *PushWindowsResponse) SetTotalsAcknowledged(v bool) {
 	x.xxx_hidden_TotalsAcknowledged = v
+}
+
+func (x *PushWindowsResponse) SetRenewed(v *RenewResponse) {
+	x.xxx_hidden_Renewed = v
+}
+
+func (x *PushWindowsResponse) SetStop(v *StopRequest) {
+	x.xxx_hidden_Stop = v
+}
+
+func (x *PushWindowsResponse) HasRenewed() bool {
+	if x == nil {
+		return false
+	}
+	return x.xxx_hidden_Renewed != nil
+}
+
+func (x *PushWindowsResponse) HasStop() bool {
+	if x == nil {
+		return false
+	}
+	return x.xxx_hidden_Stop != nil
+}
+
+func (x *PushWindowsResponse) ClearRenewed() {
+	x.xxx_hidden_Renewed = nil
+}
+
+func (x *PushWindowsResponse) ClearStop() {
+	x.xxx_hidden_Stop = nil
 }
 
 type PushWindowsResponse_builder struct {
@@ -652,6 +760,10 @@ type PushWindowsResponse_builder struct {
 	Acknowledged uint64
 	// The totals are appended and synced.
 	TotalsAcknowledged bool
+	// Answer to a renewal that came over the stream; absent: none came.
+	Renewed *RenewResponse
+	// The run is to be stopped; absent: it goes on. The same order as over NATS.
+	Stop *StopRequest
 }
 
 func (b0 PushWindowsResponse_builder) Build() *PushWindowsResponse {
@@ -660,6 +772,8 @@ func (b0 PushWindowsResponse_builder) Build() *PushWindowsResponse {
 	_, _ = b, x
 	x.xxx_hidden_Acknowledged = b.Acknowledged
 	x.xxx_hidden_TotalsAcknowledged = b.TotalsAcknowledged
+	x.xxx_hidden_Renewed = b.Renewed
+	x.xxx_hidden_Stop = b.Stop
 	return m0
 }
 
@@ -678,6 +792,9 @@ type Window struct {
 	xxx_hidden_RecordsLeftOut uint64                 `protobuf:"varint,10,opt,name=records_left_out,json=recordsLeftOut"`
 	xxx_hidden_Health         *Health                `protobuf:"bytes,11,opt,name=health"`
 	xxx_hidden_SeriesLeftOut  uint64                 `protobuf:"varint,12,opt,name=series_left_out,json=seriesLeftOut"`
+	xxx_hidden_Cursors        *[]*Cursor             `protobuf:"bytes,13,rep,name=cursors"`
+	xxx_hidden_Epoch          uint32                 `protobuf:"varint,14,opt,name=epoch"`
+	xxx_hidden_Merged         uint32                 `protobuf:"varint,15,opt,name=merged"`
 	unknownFields             protoimpl.UnknownFields
 	sizeCache                 protoimpl.SizeCache
 }
@@ -797,6 +914,29 @@ func (x *Window) GetSeriesLeftOut() uint64 {
 	return 0
 }
 
+func (x *Window) GetCursors() []*Cursor {
+	if x != nil {
+		if x.xxx_hidden_Cursors != nil {
+			return *x.xxx_hidden_Cursors
+		}
+	}
+	return nil
+}
+
+func (x *Window) GetEpoch() uint32 {
+	if x != nil {
+		return x.xxx_hidden_Epoch
+	}
+	return 0
+}
+
+func (x *Window) GetMerged() uint32 {
+	if x != nil {
+		return x.xxx_hidden_Merged
+	}
+	return 0
+}
+
 func (x *Window) SetRunId(v string) {
 	x.xxx_hidden_RunId = v
 }
@@ -845,6 +985,18 @@ func (x *Window) SetSeriesLeftOut(v uint64) {
 	x.xxx_hidden_SeriesLeftOut = v
 }
 
+func (x *Window) SetCursors(v []*Cursor) {
+	x.xxx_hidden_Cursors = &v
+}
+
+func (x *Window) SetEpoch(v uint32) {
+	x.xxx_hidden_Epoch = v
+}
+
+func (x *Window) SetMerged(v uint32) {
+	x.xxx_hidden_Merged = v
+}
+
 func (x *Window) HasHealth() bool {
 	if x == nil {
 		return false
@@ -883,6 +1035,12 @@ type Window_builder struct {
 	Health *Health
 	// Values not recorded because the limit of live series was met.
 	SeriesLeftOut uint64
+	// How far the agent has come, one entry a phase that has begun.
+	Cursors []*Cursor
+	// Epoch in force on the agent at the end of the window.
+	Epoch uint32
+	// Windows that were merged into this one before it was first sent, itself included; 0 or 1: none.
+	Merged uint32
 }
 
 func (b0 Window_builder) Build() *Window {
@@ -901,6 +1059,83 @@ func (b0 Window_builder) Build() *Window {
 	x.xxx_hidden_RecordsLeftOut = b.RecordsLeftOut
 	x.xxx_hidden_Health = b.Health
 	x.xxx_hidden_SeriesLeftOut = b.SeriesLeftOut
+	x.xxx_hidden_Cursors = &b.Cursors
+	x.xxx_hidden_Epoch = b.Epoch
+	x.xxx_hidden_Merged = b.Merged
+	return m0
+}
+
+// Cursor says how far an agent has come in a phase.
+type Cursor struct {
+	state                  protoimpl.MessageState `protogen:"opaque.v1"`
+	xxx_hidden_Phase       uint32                 `protobuf:"varint,1,opt,name=phase"`
+	xxx_hidden_NextArrival uint64                 `protobuf:"varint,2,opt,name=next_arrival,json=nextArrival"`
+	unknownFields          protoimpl.UnknownFields
+	sizeCache              protoimpl.SizeCache
+}
+
+func (x *Cursor) Reset() {
+	*x = Cursor{}
+	mi := &file_loadline_v1_results_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Cursor) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Cursor) ProtoMessage() {}
+
+func (x *Cursor) ProtoReflect() protoreflect.Message {
+	mi := &file_loadline_v1_results_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+func (x *Cursor) GetPhase() uint32 {
+	if x != nil {
+		return x.xxx_hidden_Phase
+	}
+	return 0
+}
+
+func (x *Cursor) GetNextArrival() uint64 {
+	if x != nil {
+		return x.xxx_hidden_NextArrival
+	}
+	return 0
+}
+
+func (x *Cursor) SetPhase(v uint32) {
+	x.xxx_hidden_Phase = v
+}
+
+func (x *Cursor) SetNextArrival(v uint64) {
+	x.xxx_hidden_NextArrival = v
+}
+
+type Cursor_builder struct {
+	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
+
+	// Index of the phase.
+	Phase uint32
+	// Every arrival below this number that the agent owns is accounted for: in this window, an earlier one, or as lost to a stop. Closed load: 0.
+	NextArrival uint64
+}
+
+func (b0 Cursor_builder) Build() *Cursor {
+	m0 := &Cursor{}
+	b, x := &b0, m0
+	_, _ = b, x
+	x.xxx_hidden_Phase = b.Phase
+	x.xxx_hidden_NextArrival = b.NextArrival
 	return m0
 }
 
@@ -918,7 +1153,7 @@ type Group struct {
 
 func (x *Group) Reset() {
 	*x = Group{}
-	mi := &file_loadline_v1_results_proto_msgTypes[4]
+	mi := &file_loadline_v1_results_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -930,7 +1165,7 @@ func (x *Group) String() string {
 func (*Group) ProtoMessage() {}
 
 func (x *Group) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_results_proto_msgTypes[4]
+	mi := &file_loadline_v1_results_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1079,7 +1314,7 @@ type Counters struct {
 
 func (x *Counters) Reset() {
 	*x = Counters{}
-	mi := &file_loadline_v1_results_proto_msgTypes[5]
+	mi := &file_loadline_v1_results_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1091,7 +1326,7 @@ func (x *Counters) String() string {
 func (*Counters) ProtoMessage() {}
 
 func (x *Counters) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_results_proto_msgTypes[5]
+	mi := &file_loadline_v1_results_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1577,7 +1812,7 @@ type ClassCount struct {
 
 func (x *ClassCount) Reset() {
 	*x = ClassCount{}
-	mi := &file_loadline_v1_results_proto_msgTypes[6]
+	mi := &file_loadline_v1_results_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1589,7 +1824,7 @@ func (x *ClassCount) String() string {
 func (*ClassCount) ProtoMessage() {}
 
 func (x *ClassCount) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_results_proto_msgTypes[6]
+	mi := &file_loadline_v1_results_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1679,7 +1914,7 @@ type SeriesData struct {
 
 func (x *SeriesData) Reset() {
 	*x = SeriesData{}
-	mi := &file_loadline_v1_results_proto_msgTypes[7]
+	mi := &file_loadline_v1_results_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1691,7 +1926,7 @@ func (x *SeriesData) String() string {
 func (*SeriesData) ProtoMessage() {}
 
 func (x *SeriesData) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_results_proto_msgTypes[7]
+	mi := &file_loadline_v1_results_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1758,7 +1993,7 @@ type InFlight struct {
 
 func (x *InFlight) Reset() {
 	*x = InFlight{}
-	mi := &file_loadline_v1_results_proto_msgTypes[8]
+	mi := &file_loadline_v1_results_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1770,7 +2005,7 @@ func (x *InFlight) String() string {
 func (*InFlight) ProtoMessage() {}
 
 func (x *InFlight) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_results_proto_msgTypes[8]
+	mi := &file_loadline_v1_results_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1866,7 +2101,7 @@ type Health struct {
 
 func (x *Health) Reset() {
 	*x = Health{}
-	mi := &file_loadline_v1_results_proto_msgTypes[9]
+	mi := &file_loadline_v1_results_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1878,7 +2113,7 @@ func (x *Health) String() string {
 func (*Health) ProtoMessage() {}
 
 func (x *Health) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_results_proto_msgTypes[9]
+	mi := &file_loadline_v1_results_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2044,7 +2279,7 @@ type RequestRecord struct {
 
 func (x *RequestRecord) Reset() {
 	*x = RequestRecord{}
-	mi := &file_loadline_v1_results_proto_msgTypes[10]
+	mi := &file_loadline_v1_results_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2056,7 +2291,7 @@ func (x *RequestRecord) String() string {
 func (*RequestRecord) ProtoMessage() {}
 
 func (x *RequestRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_results_proto_msgTypes[10]
+	mi := &file_loadline_v1_results_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2396,13 +2631,14 @@ type Totals struct {
 	xxx_hidden_LastSequence uint64                 `protobuf:"varint,4,opt,name=last_sequence,json=lastSequence"`
 	xxx_hidden_Groups       *[]*Group              `protobuf:"bytes,5,rep,name=groups"`
 	xxx_hidden_Values       uint64                 `protobuf:"varint,6,opt,name=values"`
+	xxx_hidden_Cursors      *[]*Cursor             `protobuf:"bytes,7,rep,name=cursors"`
 	unknownFields           protoimpl.UnknownFields
 	sizeCache               protoimpl.SizeCache
 }
 
 func (x *Totals) Reset() {
 	*x = Totals{}
-	mi := &file_loadline_v1_results_proto_msgTypes[11]
+	mi := &file_loadline_v1_results_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2414,7 +2650,7 @@ func (x *Totals) String() string {
 func (*Totals) ProtoMessage() {}
 
 func (x *Totals) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_results_proto_msgTypes[11]
+	mi := &file_loadline_v1_results_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2469,6 +2705,15 @@ func (x *Totals) GetValues() uint64 {
 	return 0
 }
 
+func (x *Totals) GetCursors() []*Cursor {
+	if x != nil {
+		if x.xxx_hidden_Cursors != nil {
+			return *x.xxx_hidden_Cursors
+		}
+	}
+	return nil
+}
+
 func (x *Totals) SetRunId(v string) {
 	x.xxx_hidden_RunId = v
 }
@@ -2493,6 +2738,10 @@ func (x *Totals) SetValues(v uint64) {
 	x.xxx_hidden_Values = v
 }
 
+func (x *Totals) SetCursors(v []*Cursor) {
+	x.xxx_hidden_Cursors = &v
+}
+
 type Totals_builder struct {
 	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
 
@@ -2508,6 +2757,8 @@ type Totals_builder struct {
 	Groups []*Group
 	// Values recorded over all series.
 	Values uint64
+	// How far the agent has come, one entry a phase that has begun.
+	Cursors []*Cursor
 }
 
 func (b0 Totals_builder) Build() *Totals {
@@ -2520,6 +2771,7 @@ func (b0 Totals_builder) Build() *Totals {
 	x.xxx_hidden_LastSequence = b.LastSequence
 	x.xxx_hidden_Groups = &b.Groups
 	x.xxx_hidden_Values = b.Values
+	x.xxx_hidden_Cursors = &b.Cursors
 	return m0
 }
 
@@ -2533,7 +2785,7 @@ type JournalRecord struct {
 
 func (x *JournalRecord) Reset() {
 	*x = JournalRecord{}
-	mi := &file_loadline_v1_results_proto_msgTypes[12]
+	mi := &file_loadline_v1_results_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2545,7 +2797,7 @@ func (x *JournalRecord) String() string {
 func (*JournalRecord) ProtoMessage() {}
 
 func (x *JournalRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_results_proto_msgTypes[12]
+	mi := &file_loadline_v1_results_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2754,7 +3006,7 @@ func (b0 JournalRecord_builder) Build() *JournalRecord {
 type case_JournalRecord_Record protoreflect.FieldNumber
 
 func (x case_JournalRecord_Record) String() string {
-	md := file_loadline_v1_results_proto_msgTypes[12].Descriptor()
+	md := file_loadline_v1_results_proto_msgTypes[13].Descriptor()
 	if x == 0 {
 		return "not set"
 	}
@@ -2810,7 +3062,7 @@ type RunHeader struct {
 
 func (x *RunHeader) Reset() {
 	*x = RunHeader{}
-	mi := &file_loadline_v1_results_proto_msgTypes[13]
+	mi := &file_loadline_v1_results_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2822,7 +3074,7 @@ func (x *RunHeader) String() string {
 func (*RunHeader) ProtoMessage() {}
 
 func (x *RunHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_results_proto_msgTypes[13]
+	mi := &file_loadline_v1_results_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3017,7 +3269,7 @@ type Roofline struct {
 
 func (x *Roofline) Reset() {
 	*x = Roofline{}
-	mi := &file_loadline_v1_results_proto_msgTypes[14]
+	mi := &file_loadline_v1_results_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3029,7 +3281,7 @@ func (x *Roofline) String() string {
 func (*Roofline) ProtoMessage() {}
 
 func (x *Roofline) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_results_proto_msgTypes[14]
+	mi := &file_loadline_v1_results_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3149,21 +3401,23 @@ func (b0 Roofline_builder) Build() *Roofline {
 
 // RunEvent is something that happened during a run.
 type RunEvent struct {
-	state             protoimpl.MessageState `protogen:"opaque.v1"`
-	xxx_hidden_Kind   RunEventKind           `protobuf:"varint,1,opt,name=kind,enum=loadline.v1.RunEventKind"`
-	xxx_hidden_Time   *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time"`
-	xxx_hidden_AtUs   int64                  `protobuf:"varint,3,opt,name=at_us,json=atUs"`
-	xxx_hidden_Agent  string                 `protobuf:"bytes,4,opt,name=agent"`
-	xxx_hidden_Detail string                 `protobuf:"bytes,5,opt,name=detail"`
-	xxx_hidden_State  RunState               `protobuf:"varint,6,opt,name=state,enum=loadline.v1.RunState"`
-	xxx_hidden_Mode   StopMode               `protobuf:"varint,7,opt,name=mode,enum=loadline.v1.StopMode"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	state                  protoimpl.MessageState `protogen:"opaque.v1"`
+	xxx_hidden_Kind        RunEventKind           `protobuf:"varint,1,opt,name=kind,enum=loadline.v1.RunEventKind"`
+	xxx_hidden_Time        *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time"`
+	xxx_hidden_AtUs        int64                  `protobuf:"varint,3,opt,name=at_us,json=atUs"`
+	xxx_hidden_Agent       string                 `protobuf:"bytes,4,opt,name=agent"`
+	xxx_hidden_Detail      string                 `protobuf:"bytes,5,opt,name=detail"`
+	xxx_hidden_State       RunState               `protobuf:"varint,6,opt,name=state,enum=loadline.v1.RunState"`
+	xxx_hidden_Mode        StopMode               `protobuf:"varint,7,opt,name=mode,enum=loadline.v1.StopMode"`
+	xxx_hidden_Change      *Change                `protobuf:"bytes,8,opt,name=change"`
+	xxx_hidden_Incarnation uint64                 `protobuf:"varint,9,opt,name=incarnation"`
+	unknownFields          protoimpl.UnknownFields
+	sizeCache              protoimpl.SizeCache
 }
 
 func (x *RunEvent) Reset() {
 	*x = RunEvent{}
-	mi := &file_loadline_v1_results_proto_msgTypes[15]
+	mi := &file_loadline_v1_results_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3175,7 +3429,7 @@ func (x *RunEvent) String() string {
 func (*RunEvent) ProtoMessage() {}
 
 func (x *RunEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_results_proto_msgTypes[15]
+	mi := &file_loadline_v1_results_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3235,6 +3489,20 @@ func (x *RunEvent) GetMode() StopMode {
 	return StopMode_STOP_MODE_UNSPECIFIED
 }
 
+func (x *RunEvent) GetChange() *Change {
+	if x != nil {
+		return x.xxx_hidden_Change
+	}
+	return nil
+}
+
+func (x *RunEvent) GetIncarnation() uint64 {
+	if x != nil {
+		return x.xxx_hidden_Incarnation
+	}
+	return 0
+}
+
 func (x *RunEvent) SetKind(v RunEventKind) {
 	x.xxx_hidden_Kind = v
 }
@@ -3263,6 +3531,14 @@ func (x *RunEvent) SetMode(v StopMode) {
 	x.xxx_hidden_Mode = v
 }
 
+func (x *RunEvent) SetChange(v *Change) {
+	x.xxx_hidden_Change = v
+}
+
+func (x *RunEvent) SetIncarnation(v uint64) {
+	x.xxx_hidden_Incarnation = v
+}
+
 func (x *RunEvent) HasTime() bool {
 	if x == nil {
 		return false
@@ -3270,8 +3546,19 @@ func (x *RunEvent) HasTime() bool {
 	return x.xxx_hidden_Time != nil
 }
 
+func (x *RunEvent) HasChange() bool {
+	if x == nil {
+		return false
+	}
+	return x.xxx_hidden_Change != nil
+}
+
 func (x *RunEvent) ClearTime() {
 	x.xxx_hidden_Time = nil
+}
+
+func (x *RunEvent) ClearChange() {
+	x.xxx_hidden_Change = nil
 }
 
 type RunEvent_builder struct {
@@ -3291,6 +3578,10 @@ type RunEvent_builder struct {
 	State RunState
 	// How it was stopped, for RUN_EVENT_KIND_STOP_REQUESTED.
 	Mode StopMode
+	// The change, for RUN_EVENT_KIND_CHANGED.
+	Change *Change
+	// Incarnation of the agent; 0: none.
+	Incarnation uint64
 }
 
 func (b0 RunEvent_builder) Build() *RunEvent {
@@ -3304,6 +3595,8 @@ func (b0 RunEvent_builder) Build() *RunEvent {
 	x.xxx_hidden_Detail = b.Detail
 	x.xxx_hidden_State = b.State
 	x.xxx_hidden_Mode = b.Mode
+	x.xxx_hidden_Change = b.Change
+	x.xxx_hidden_Incarnation = b.Incarnation
 	return m0
 }
 
@@ -3311,19 +3604,22 @@ var File_loadline_v1_results_proto protoreflect.FileDescriptor
 
 const file_loadline_v1_results_proto_rawDesc = "" +
 	"\n" +
-	"\x19loadline/v1/results.proto\x12\vloadline.v1\x1a!google/protobuf/go_features.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cloadline/v1/assignment.proto\x1a\x1aloadline/v1/scenario.proto\"\xa9\x01\n" +
+	"\x19loadline/v1/results.proto\x12\vloadline.v1\x1a!google/protobuf/go_features.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cloadline/v1/assignment.proto\x1a\x1aloadline/v1/scenario.proto\"\xdc\x01\n" +
 	"\x12PushWindowsRequest\x12*\n" +
 	"\x05hello\x18\x01 \x01(\v2\x12.loadline.v1.HelloH\x00R\x05hello\x12-\n" +
 	"\x06window\x18\x02 \x01(\v2\x13.loadline.v1.WindowH\x00R\x06window\x12-\n" +
-	"\x06totals\x18\x03 \x01(\v2\x13.loadline.v1.TotalsH\x00R\x06totalsB\t\n" +
+	"\x06totals\x18\x03 \x01(\v2\x13.loadline.v1.TotalsH\x00R\x06totals\x121\n" +
+	"\x05renew\x18\x04 \x01(\v2\x19.loadline.v1.RenewRequestH\x00R\x05renewB\t\n" +
 	"\amessage\"V\n" +
 	"\x05Hello\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x14\n" +
 	"\x05agent\x18\x02 \x01(\tR\x05agent\x12 \n" +
-	"\vincarnation\x18\x03 \x01(\x04R\vincarnation\"j\n" +
+	"\vincarnation\x18\x03 \x01(\x04R\vincarnation\"\xce\x01\n" +
 	"\x13PushWindowsResponse\x12\"\n" +
 	"\facknowledged\x18\x01 \x01(\x04R\facknowledged\x12/\n" +
-	"\x13totals_acknowledged\x18\x02 \x01(\bR\x12totalsAcknowledged\"\xba\x03\n" +
+	"\x13totals_acknowledged\x18\x02 \x01(\bR\x12totalsAcknowledged\x124\n" +
+	"\arenewed\x18\x03 \x01(\v2\x1a.loadline.v1.RenewResponseR\arenewed\x12,\n" +
+	"\x04stop\x18\x04 \x01(\v2\x18.loadline.v1.StopRequestR\x04stop\"\x97\x04\n" +
 	"\x06Window\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x14\n" +
 	"\x05agent\x18\x02 \x01(\tR\x05agent\x12 \n" +
@@ -3337,7 +3633,13 @@ const file_loadline_v1_results_proto_rawDesc = "" +
 	"\x10records_left_out\x18\n" +
 	" \x01(\x04R\x0erecordsLeftOut\x12+\n" +
 	"\x06health\x18\v \x01(\v2\x13.loadline.v1.HealthR\x06health\x12&\n" +
-	"\x0fseries_left_out\x18\f \x01(\x04R\rseriesLeftOut\"\xce\x01\n" +
+	"\x0fseries_left_out\x18\f \x01(\x04R\rseriesLeftOut\x12-\n" +
+	"\acursors\x18\r \x03(\v2\x13.loadline.v1.CursorR\acursors\x12\x14\n" +
+	"\x05epoch\x18\x0e \x01(\rR\x05epoch\x12\x16\n" +
+	"\x06merged\x18\x0f \x01(\rR\x06merged\"A\n" +
+	"\x06Cursor\x12\x14\n" +
+	"\x05phase\x18\x01 \x01(\rR\x05phase\x12!\n" +
+	"\fnext_arrival\x18\x02 \x01(\x04R\vnextArrival\"\xce\x01\n" +
 	"\x05Group\x12\x14\n" +
 	"\x05phase\x18\x01 \x01(\rR\x05phase\x12\x1a\n" +
 	"\bworkload\x18\x02 \x01(\rR\bworkload\x121\n" +
@@ -3431,14 +3733,15 @@ const file_loadline_v1_results_proto_rawDesc = "" +
 	"\x05error\x18\x13 \x01(\tR\x05error\x12\x16\n" +
 	"\x06status\x18\x14 \x01(\rR\x06status\x12%\n" +
 	"\x0enew_connection\x18\x15 \x01(\bR\rnewConnection\x12\x12\n" +
-	"\x04body\x18\x16 \x01(\tR\x04body\"\xc0\x01\n" +
+	"\x04body\x18\x16 \x01(\tR\x04body\"\xef\x01\n" +
 	"\x06Totals\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x14\n" +
 	"\x05agent\x18\x02 \x01(\tR\x05agent\x12 \n" +
 	"\vincarnation\x18\x03 \x01(\x04R\vincarnation\x12#\n" +
 	"\rlast_sequence\x18\x04 \x01(\x04R\flastSequence\x12*\n" +
 	"\x06groups\x18\x05 \x03(\v2\x12.loadline.v1.GroupR\x06groups\x12\x16\n" +
-	"\x06values\x18\x06 \x01(\x04R\x06values\"\xd8\x01\n" +
+	"\x06values\x18\x06 \x01(\x04R\x06values\x12-\n" +
+	"\acursors\x18\a \x03(\v2\x13.loadline.v1.CursorR\acursors\"\xd8\x01\n" +
 	"\rJournalRecord\x120\n" +
 	"\x06header\x18\x01 \x01(\v2\x16.loadline.v1.RunHeaderH\x00R\x06header\x12-\n" +
 	"\x06window\x18\x02 \x01(\v2\x13.loadline.v1.WindowH\x00R\x06window\x12-\n" +
@@ -3460,7 +3763,7 @@ const file_loadline_v1_results_proto_rawDesc = "" +
 	"\astreams\x18\x03 \x01(\x04R\astreams\x12?\n" +
 	"\rmeasured_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\fmeasuredTime\x12-\n" +
 	"\x13ttft_service_p50_us\x18\x05 \x01(\x04R\x10ttftServiceP50Us\x12-\n" +
-	"\x13ttft_service_p99_us\x18\x06 \x01(\x04R\x10ttftServiceP99Us\"\x84\x02\n" +
+	"\x13ttft_service_p99_us\x18\x06 \x01(\x04R\x10ttftServiceP99Us\"\xd3\x02\n" +
 	"\bRunEvent\x12-\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x19.loadline.v1.RunEventKindR\x04kind\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x13\n" +
@@ -3468,7 +3771,9 @@ const file_loadline_v1_results_proto_rawDesc = "" +
 	"\x05agent\x18\x04 \x01(\tR\x05agent\x12\x16\n" +
 	"\x06detail\x18\x05 \x01(\tR\x06detail\x12+\n" +
 	"\x05state\x18\x06 \x01(\x0e2\x15.loadline.v1.RunStateR\x05state\x12)\n" +
-	"\x04mode\x18\a \x01(\x0e2\x15.loadline.v1.StopModeR\x04mode*\xb2\x03\n" +
+	"\x04mode\x18\a \x01(\x0e2\x15.loadline.v1.StopModeR\x04mode\x12+\n" +
+	"\x06change\x18\b \x01(\v2\x13.loadline.v1.ChangeR\x06change\x12 \n" +
+	"\vincarnation\x18\t \x01(\x04R\vincarnation*\xb2\x03\n" +
 	"\x06Series\x12\x16\n" +
 	"\x12SERIES_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fSERIES_LATENESS\x10\x01\x12\x12\n" +
@@ -3495,7 +3800,7 @@ const file_loadline_v1_results_proto_rawDesc = "" +
 	"SERIES_DNS\x10\x12\x12\x0e\n" +
 	"\n" +
 	"SERIES_TLS\x10\x13\x12\x12\n" +
-	"\x0eSERIES_RECEIVE\x10\x14*\x80\x02\n" +
+	"\x0eSERIES_RECEIVE\x10\x14*\xf2\x02\n" +
 	"\fRunEventKind\x12\x1e\n" +
 	"\x1aRUN_EVENT_KIND_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16RUN_EVENT_KIND_STARTED\x10\x01\x12!\n" +
@@ -3504,7 +3809,12 @@ const file_loadline_v1_results_proto_rawDesc = "" +
 	"\x19RUN_EVENT_KIND_AGENT_LOST\x10\x04\x12\x1f\n" +
 	"\x1bRUN_EVENT_KIND_AGENT_FAILED\x10\x05\x12\x18\n" +
 	"\x14RUN_EVENT_KIND_ENDED\x10\x06\x12\x1b\n" +
-	"\x17RUN_EVENT_KIND_DEGRADED\x10\a*\xb3\x01\n" +
+	"\x17RUN_EVENT_KIND_DEGRADED\x10\a\x12\x1a\n" +
+	"\x16RUN_EVENT_KIND_CHANGED\x10\b\x12\x1d\n" +
+	"\x19RUN_EVENT_KIND_AGENT_LEFT\x10\t\x12\x1a\n" +
+	"\x16RUN_EVENT_KIND_RESUMED\x10\n" +
+	"\x12\x19\n" +
+	"\x15RUN_EVENT_KIND_MARKED\x10\v*\xb3\x01\n" +
 	"\bRunState\x12\x19\n" +
 	"\x15RUN_STATE_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13RUN_STATE_PREPARING\x10\x01\x12\x15\n" +
@@ -3517,7 +3827,7 @@ const file_loadline_v1_results_proto_rawDesc = "" +
 	"\vPushWindows\x12\x1f.loadline.v1.PushWindowsRequest\x1a .loadline.v1.PushWindowsResponse(\x010\x01BEZ9github.com/loadline/loadline/proto/loadline/v1;loadlinev1\x92\x03\a\xd2>\x02\x10\x03\b\x02b\beditionsp\xe8\a"
 
 var file_loadline_v1_results_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_loadline_v1_results_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_loadline_v1_results_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_loadline_v1_results_proto_goTypes = []any{
 	(Series)(0),                   // 0: loadline.v1.Series
 	(RunEventKind)(0),             // 1: loadline.v1.RunEventKind
@@ -3526,56 +3836,67 @@ var file_loadline_v1_results_proto_goTypes = []any{
 	(*Hello)(nil),                 // 4: loadline.v1.Hello
 	(*PushWindowsResponse)(nil),   // 5: loadline.v1.PushWindowsResponse
 	(*Window)(nil),                // 6: loadline.v1.Window
-	(*Group)(nil),                 // 7: loadline.v1.Group
-	(*Counters)(nil),              // 8: loadline.v1.Counters
-	(*ClassCount)(nil),            // 9: loadline.v1.ClassCount
-	(*SeriesData)(nil),            // 10: loadline.v1.SeriesData
-	(*InFlight)(nil),              // 11: loadline.v1.InFlight
-	(*Health)(nil),                // 12: loadline.v1.Health
-	(*RequestRecord)(nil),         // 13: loadline.v1.RequestRecord
-	(*Totals)(nil),                // 14: loadline.v1.Totals
-	(*JournalRecord)(nil),         // 15: loadline.v1.JournalRecord
-	(*RunHeader)(nil),             // 16: loadline.v1.RunHeader
-	(*Roofline)(nil),              // 17: loadline.v1.Roofline
-	(*RunEvent)(nil),              // 18: loadline.v1.RunEvent
-	(*Scenario)(nil),              // 19: loadline.v1.Scenario
-	(*Plan)(nil),                  // 20: loadline.v1.Plan
-	(*timestamppb.Timestamp)(nil), // 21: google.protobuf.Timestamp
-	(StopMode)(0),                 // 22: loadline.v1.StopMode
+	(*Cursor)(nil),                // 7: loadline.v1.Cursor
+	(*Group)(nil),                 // 8: loadline.v1.Group
+	(*Counters)(nil),              // 9: loadline.v1.Counters
+	(*ClassCount)(nil),            // 10: loadline.v1.ClassCount
+	(*SeriesData)(nil),            // 11: loadline.v1.SeriesData
+	(*InFlight)(nil),              // 12: loadline.v1.InFlight
+	(*Health)(nil),                // 13: loadline.v1.Health
+	(*RequestRecord)(nil),         // 14: loadline.v1.RequestRecord
+	(*Totals)(nil),                // 15: loadline.v1.Totals
+	(*JournalRecord)(nil),         // 16: loadline.v1.JournalRecord
+	(*RunHeader)(nil),             // 17: loadline.v1.RunHeader
+	(*Roofline)(nil),              // 18: loadline.v1.Roofline
+	(*RunEvent)(nil),              // 19: loadline.v1.RunEvent
+	(*RenewRequest)(nil),          // 20: loadline.v1.RenewRequest
+	(*RenewResponse)(nil),         // 21: loadline.v1.RenewResponse
+	(*StopRequest)(nil),           // 22: loadline.v1.StopRequest
+	(*Scenario)(nil),              // 23: loadline.v1.Scenario
+	(*Plan)(nil),                  // 24: loadline.v1.Plan
+	(*timestamppb.Timestamp)(nil), // 25: google.protobuf.Timestamp
+	(StopMode)(0),                 // 26: loadline.v1.StopMode
+	(*Change)(nil),                // 27: loadline.v1.Change
 }
 var file_loadline_v1_results_proto_depIdxs = []int32{
 	4,  // 0: loadline.v1.PushWindowsRequest.hello:type_name -> loadline.v1.Hello
 	6,  // 1: loadline.v1.PushWindowsRequest.window:type_name -> loadline.v1.Window
-	14, // 2: loadline.v1.PushWindowsRequest.totals:type_name -> loadline.v1.Totals
-	7,  // 3: loadline.v1.Window.groups:type_name -> loadline.v1.Group
-	11, // 4: loadline.v1.Window.in_flight:type_name -> loadline.v1.InFlight
-	13, // 5: loadline.v1.Window.records:type_name -> loadline.v1.RequestRecord
-	12, // 6: loadline.v1.Window.health:type_name -> loadline.v1.Health
-	8,  // 7: loadline.v1.Group.counters:type_name -> loadline.v1.Counters
-	9,  // 8: loadline.v1.Group.errors:type_name -> loadline.v1.ClassCount
-	10, // 9: loadline.v1.Group.series:type_name -> loadline.v1.SeriesData
-	0,  // 10: loadline.v1.SeriesData.series:type_name -> loadline.v1.Series
-	7,  // 11: loadline.v1.Totals.groups:type_name -> loadline.v1.Group
-	16, // 12: loadline.v1.JournalRecord.header:type_name -> loadline.v1.RunHeader
-	6,  // 13: loadline.v1.JournalRecord.window:type_name -> loadline.v1.Window
-	14, // 14: loadline.v1.JournalRecord.totals:type_name -> loadline.v1.Totals
-	18, // 15: loadline.v1.JournalRecord.event:type_name -> loadline.v1.RunEvent
-	19, // 16: loadline.v1.RunHeader.scenario:type_name -> loadline.v1.Scenario
-	20, // 17: loadline.v1.RunHeader.plan:type_name -> loadline.v1.Plan
-	21, // 18: loadline.v1.RunHeader.created_time:type_name -> google.protobuf.Timestamp
-	17, // 19: loadline.v1.RunHeader.roofline:type_name -> loadline.v1.Roofline
-	21, // 20: loadline.v1.Roofline.measured_time:type_name -> google.protobuf.Timestamp
-	1,  // 21: loadline.v1.RunEvent.kind:type_name -> loadline.v1.RunEventKind
-	21, // 22: loadline.v1.RunEvent.time:type_name -> google.protobuf.Timestamp
-	2,  // 23: loadline.v1.RunEvent.state:type_name -> loadline.v1.RunState
-	22, // 24: loadline.v1.RunEvent.mode:type_name -> loadline.v1.StopMode
-	3,  // 25: loadline.v1.ResultsService.PushWindows:input_type -> loadline.v1.PushWindowsRequest
-	5,  // 26: loadline.v1.ResultsService.PushWindows:output_type -> loadline.v1.PushWindowsResponse
-	26, // [26:27] is the sub-list for method output_type
-	25, // [25:26] is the sub-list for method input_type
-	25, // [25:25] is the sub-list for extension type_name
-	25, // [25:25] is the sub-list for extension extendee
-	0,  // [0:25] is the sub-list for field type_name
+	15, // 2: loadline.v1.PushWindowsRequest.totals:type_name -> loadline.v1.Totals
+	20, // 3: loadline.v1.PushWindowsRequest.renew:type_name -> loadline.v1.RenewRequest
+	21, // 4: loadline.v1.PushWindowsResponse.renewed:type_name -> loadline.v1.RenewResponse
+	22, // 5: loadline.v1.PushWindowsResponse.stop:type_name -> loadline.v1.StopRequest
+	8,  // 6: loadline.v1.Window.groups:type_name -> loadline.v1.Group
+	12, // 7: loadline.v1.Window.in_flight:type_name -> loadline.v1.InFlight
+	14, // 8: loadline.v1.Window.records:type_name -> loadline.v1.RequestRecord
+	13, // 9: loadline.v1.Window.health:type_name -> loadline.v1.Health
+	7,  // 10: loadline.v1.Window.cursors:type_name -> loadline.v1.Cursor
+	9,  // 11: loadline.v1.Group.counters:type_name -> loadline.v1.Counters
+	10, // 12: loadline.v1.Group.errors:type_name -> loadline.v1.ClassCount
+	11, // 13: loadline.v1.Group.series:type_name -> loadline.v1.SeriesData
+	0,  // 14: loadline.v1.SeriesData.series:type_name -> loadline.v1.Series
+	8,  // 15: loadline.v1.Totals.groups:type_name -> loadline.v1.Group
+	7,  // 16: loadline.v1.Totals.cursors:type_name -> loadline.v1.Cursor
+	17, // 17: loadline.v1.JournalRecord.header:type_name -> loadline.v1.RunHeader
+	6,  // 18: loadline.v1.JournalRecord.window:type_name -> loadline.v1.Window
+	15, // 19: loadline.v1.JournalRecord.totals:type_name -> loadline.v1.Totals
+	19, // 20: loadline.v1.JournalRecord.event:type_name -> loadline.v1.RunEvent
+	23, // 21: loadline.v1.RunHeader.scenario:type_name -> loadline.v1.Scenario
+	24, // 22: loadline.v1.RunHeader.plan:type_name -> loadline.v1.Plan
+	25, // 23: loadline.v1.RunHeader.created_time:type_name -> google.protobuf.Timestamp
+	18, // 24: loadline.v1.RunHeader.roofline:type_name -> loadline.v1.Roofline
+	25, // 25: loadline.v1.Roofline.measured_time:type_name -> google.protobuf.Timestamp
+	1,  // 26: loadline.v1.RunEvent.kind:type_name -> loadline.v1.RunEventKind
+	25, // 27: loadline.v1.RunEvent.time:type_name -> google.protobuf.Timestamp
+	2,  // 28: loadline.v1.RunEvent.state:type_name -> loadline.v1.RunState
+	26, // 29: loadline.v1.RunEvent.mode:type_name -> loadline.v1.StopMode
+	27, // 30: loadline.v1.RunEvent.change:type_name -> loadline.v1.Change
+	3,  // 31: loadline.v1.ResultsService.PushWindows:input_type -> loadline.v1.PushWindowsRequest
+	5,  // 32: loadline.v1.ResultsService.PushWindows:output_type -> loadline.v1.PushWindowsResponse
+	32, // [32:33] is the sub-list for method output_type
+	31, // [31:32] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_loadline_v1_results_proto_init() }
@@ -3589,8 +3910,9 @@ func file_loadline_v1_results_proto_init() {
 		(*pushWindowsRequest_Hello)(nil),
 		(*pushWindowsRequest_Window)(nil),
 		(*pushWindowsRequest_Totals)(nil),
+		(*pushWindowsRequest_Renew)(nil),
 	}
-	file_loadline_v1_results_proto_msgTypes[12].OneofWrappers = []any{
+	file_loadline_v1_results_proto_msgTypes[13].OneofWrappers = []any{
 		(*journalRecord_Header)(nil),
 		(*journalRecord_Window)(nil),
 		(*journalRecord_Totals)(nil),
@@ -3602,7 +3924,7 @@ func file_loadline_v1_results_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_loadline_v1_results_proto_rawDesc), len(file_loadline_v1_results_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   16,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
