@@ -24,6 +24,8 @@ const (
 	// maxLabels bounds the labels of one agent, maxLabel the length of a label's key or value.
 	maxLabels = 32
 	maxLabel  = 128
+	// maxHeld bounds the incarnation that an agent may say it held.
+	maxHeld = 1 << 48
 	// margin and slack are added to a lease before its agent counts as lost: a tick of the other
 	// clock's rate (1 %) and time for a message under way.
 	margin = time.Second
@@ -45,9 +47,13 @@ type Agent struct {
 	Info *pb.AgentInfo
 	// Incarnation numbers its registration, rising over the whole fleet.
 	Incarnation uint64
-	nonce       uint64
-	granted     int64
-	clock       clock
+	// Leaving: it has said that it wants to go; it gets no new work.
+	Leaving bool
+	nonce   uint64 // 0: not known yet, after a restart of the coordinator
+	granted int64
+	hold    time.Duration // how much longer than its lease it may go on
+	denied  string        // why it is not renewed any more; empty: it is
+	clock   clock
 }
 
 // Weight is the agent's share of the load relative to the others: its declared capacity, else its cores.
@@ -70,29 +76,49 @@ func New(config Config) *Fleet {
 	return &Fleet{config: config, agents: map[string]*Agent{}}
 }
 
-// Register admits an agent and grants its first lease, or says why not. Repeating a registration
-// (same name, same nonce) gives the same incarnation. A second agent of a living one's name is refused.
-func (f *Fleet) Register(info *pb.AgentInfo, nonce uint64, now int64) (incarnation uint64, refusal string) {
-	if refusal := f.refuse(info, nonce, now); refusal != "" {
+// Register admits an agent and grants its first lease, or says why not. Repeating a registration (same name, same
+// nonce) gives the same incarnation. held is the incarnation that the process has held until now, 0 for none: it is
+// given again while its lease may still be valid, so that a coordinator which was restarted takes its agents back. A
+// second agent of a living one's name is refused.
+func (f *Fleet) Register(info *pb.AgentInfo, nonce, held uint64, now int64) (incarnation uint64, refusal string) {
+	if refusal := f.refuse(info, nonce, held, now); refusal != "" {
 		return 0, refusal
 	}
-	if known := f.agents[info.GetName()]; known != nil && known.nonce == nonce {
-		known.granted = now
+	if known := f.agents[info.GetName()]; known != nil && known.is(nonce, held) {
+		known.Info, known.nonce, known.granted = info, nonce, now
 		return known.Incarnation, ""
+	}
+	if held < maxHeld {
+		f.last = max(f.last, held) // numbers rise over restarts too
 	}
 	f.last++
 	f.agents[info.GetName()] = &Agent{Info: info, Incarnation: f.last, nonce: nonce, granted: now}
 	return f.last, ""
 }
 
-func (f *Fleet) refuse(info *pb.AgentInfo, nonce uint64, now int64) string {
+// is reports whether a process with that nonce, which has held that incarnation, is the agent.
+func (a *Agent) is(nonce, held uint64) bool {
+	return a.nonce == nonce || a.nonce == 0 && a.Incarnation == held
+}
+
+// Restore takes up an agent that a run of an earlier coordinator counts on. Nothing is known of its lease but that it
+// was granted before now; so it counts as alive until a lease of now would have lapsed.
+func (f *Fleet) Restore(name string, incarnation uint64, hold time.Duration, now int64) {
+	f.last = max(f.last, incarnation)
+	info := pb.AgentInfo_builder{Name: name, Protocol: Protocol}.Build()
+	f.agents[name] = &Agent{Info: info, Incarnation: incarnation, granted: now, hold: hold}
+}
+
+func (f *Fleet) refuse(info *pb.AgentInfo, nonce, held uint64, now int64) string {
 	name := info.GetName()
 	switch known := f.agents[name]; {
 	case !names.MatchString(name):
 		return fmt.Sprintf("agent name %q: use 1 to 64 letters, digits, dots, hyphens or underscores", strings.ToValidUTF8(name, "?"))
 	case info.GetProtocol() != Protocol:
 		return fmt.Sprintf("agent %s speaks protocol %d, this coordinator %d: use builds of one version", name, info.GetProtocol(), Protocol)
-	case known != nil && known.nonce != nonce && !f.lapsed(known, now):
+	case known != nil && known.denied != "" && !f.lapsed(known, now):
+		return fmt.Sprintf("agent %s gets no new lease until the old one has lapsed: %s", name, known.denied)
+	case known != nil && !known.is(nonce, held) && !f.lapsed(known, now):
 		return fmt.Sprintf("an agent named %s is alive: give each agent a name of its own (--name)", name)
 	case known == nil && len(f.agents) >= MaxAgents:
 		return fmt.Sprintf("there are %d agents, the limit", MaxAgents)
@@ -121,6 +147,8 @@ func (f *Fleet) Renew(name string, incarnation uint64, sample *pb.ClockSample, n
 		return fmt.Sprintf("no agent %q is registered", strings.ToValidUTF8(name, "?"))
 	case agent.Incarnation != incarnation:
 		return fmt.Sprintf("incarnation %d of agent %s has been replaced by %d", incarnation, name, agent.Incarnation)
+	case agent.denied != "":
+		return agent.denied
 	case f.lapsed(agent, now):
 		return fmt.Sprintf("the lease of agent %s has lapsed", name)
 	}
@@ -133,7 +161,54 @@ func (f *Fleet) Renew(name string, incarnation uint64, sample *pb.ClockSample, n
 
 // lapsed reports whether the agent has provably stopped.
 func (f *Fleet) lapsed(a *Agent, now int64) bool {
-	return now-a.granted > int64(f.config.Lease+f.config.Lease/slack+margin)
+	length := f.config.Lease + a.hold
+	return now-a.granted > int64(length+length/slack+margin)
+}
+
+// Deny ends the renewal of an incarnation: its lease lapses, whatever it asks for.
+func (f *Fleet) Deny(name string, incarnation uint64, why string) {
+	if agent := f.agents[name]; agent != nil && agent.Incarnation == incarnation {
+		agent.denied = why
+	}
+}
+
+// Hold says for how long after its lease an incarnation may go on (0: not at all). It must be known here before the agent learns of it.
+func (f *Fleet) Hold(name string, incarnation uint64, hold time.Duration) {
+	if agent := f.agents[name]; agent != nil && agent.Incarnation == incarnation {
+		agent.hold = hold
+	}
+}
+
+// Leave notes that an incarnation wants to go. Once it is gone it holds no lease and its name is free.
+func (f *Fleet) Leave(name string, incarnation uint64, gone bool) {
+	agent := f.agents[name]
+	switch {
+	case agent == nil || agent.Incarnation != incarnation:
+	case gone:
+		delete(f.agents, name)
+	default:
+		agent.Leaving = true
+	}
+}
+
+// Select lists the agents that a run may use, sorted by name: those that carry every label of match and do not leave.
+// At most limit of them, 0: all.
+func (f *Fleet) Select(match map[string]string, limit int) []*Agent {
+	agents := slices.DeleteFunc(f.Agents(), func(a *Agent) bool { return a.Leaving || a.denied != "" || !a.Carries(match) })
+	if limit > 0 && len(agents) > limit {
+		agents = agents[:limit]
+	}
+	return agents
+}
+
+// Carries reports whether the agent carries every label of match.
+func (a *Agent) Carries(match map[string]string) bool {
+	for key, value := range match {
+		if got, ok := a.Info.GetLabels()[key]; !ok || got != value {
+			return false
+		}
+	}
+	return true
 }
 
 // Expire removes the agents whose lease has provably lapsed and returns them, sorted by name.

@@ -21,11 +21,11 @@ func at(d time.Duration) int64 { return int64(d) }
 
 func TestRegistrationIsRepeatable(t *testing.T) {
 	f := fleet.New(fleet.Config{Lease: lease})
-	first, refusal := f.Register(agent("a1"), 7, at(0))
+	first, refusal := f.Register(agent("a1"), 7, 0, at(0))
 	if refusal != "" || first == 0 {
 		t.Fatalf("refused: %s", refusal)
 	}
-	if again, _ := f.Register(agent("a1"), 7, at(time.Second)); again != first {
+	if again, _ := f.Register(agent("a1"), 7, 0, at(time.Second)); again != first {
 		t.Errorf("repeated registration got incarnation %d, want %d", again, first)
 	}
 }
@@ -48,8 +48,8 @@ func TestRefusals(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := fleet.New(fleet.Config{Lease: lease})
-			f.Register(agent("a1"), 1, at(0))
-			incarnation, refusal := f.Register(test.info, 2, at(time.Second))
+			f.Register(agent("a1"), 1, 0, at(0))
+			incarnation, refusal := f.Register(test.info, 2, 0, at(time.Second))
 			if incarnation != 0 || !strings.Contains(refusal, test.want) {
 				t.Errorf("got incarnation %d, refusal %q, want one with %q", incarnation, refusal, test.want)
 			}
@@ -60,18 +60,18 @@ func TestRefusals(t *testing.T) {
 func TestTheFleetIsBounded(t *testing.T) {
 	f := fleet.New(fleet.Config{Lease: lease})
 	for i := range fleet.MaxAgents {
-		if _, refusal := f.Register(agent(fmt.Sprintf("a%d", i)), uint64(i), 0); refusal != "" {
+		if _, refusal := f.Register(agent(fmt.Sprintf("a%d", i)), uint64(i), 0, 0); refusal != "" {
 			t.Fatal(refusal)
 		}
 	}
-	if _, refusal := f.Register(agent("one-more"), 1, 0); !strings.Contains(refusal, "limit") {
+	if _, refusal := f.Register(agent("one-more"), 1, 0, 0); !strings.Contains(refusal, "limit") {
 		t.Errorf("refusal = %q, want one that names the limit", refusal)
 	}
 }
 
 func TestALeaseLapsesAndTheNameIsFreeAgain(t *testing.T) {
 	f := fleet.New(fleet.Config{Lease: lease})
-	first, _ := f.Register(agent("a1"), 1, at(0))
+	first, _ := f.Register(agent("a1"), 1, 0, at(0))
 	if refusal := f.Renew("a1", first, nil, at(4*time.Second)); refusal != "" {
 		t.Fatal(refusal)
 	}
@@ -82,7 +82,7 @@ func TestALeaseLapsesAndTheNameIsFreeAgain(t *testing.T) {
 	if len(lost) != 1 || lost[0].Incarnation != first {
 		t.Fatalf("lost = %v, want the one agent", lost)
 	}
-	second, refusal := f.Register(agent("a1"), 2, at(11*time.Second))
+	second, refusal := f.Register(agent("a1"), 2, 0, at(11*time.Second))
 	if refusal != "" || second <= first {
 		t.Errorf("second incarnation = %d (%s), want one above %d", second, refusal, first)
 	}
@@ -93,7 +93,7 @@ func TestALeaseLapsesAndTheNameIsFreeAgain(t *testing.T) {
 
 func TestARenewalAfterTheLapseIsRefused(t *testing.T) {
 	f := fleet.New(fleet.Config{Lease: lease})
-	incarnation, _ := f.Register(agent("a1"), 1, at(0))
+	incarnation, _ := f.Register(agent("a1"), 1, 0, at(0))
 	if refusal := f.Renew("a1", incarnation, nil, at(time.Minute)); !strings.Contains(refusal, "lapsed") {
 		t.Errorf("refusal = %q", refusal)
 	}
@@ -105,7 +105,7 @@ func TestAnAgentStopsBeforeItIsDeclaredLost(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		f := fleet.New(fleet.Config{Lease: lease})
 		now := int64(0)
-		incarnation, _ := f.Register(agent("a1"), 1, now)
+		incarnation, _ := f.Register(agent("a1"), 1, 0, now)
 		stops := int64(0)
 		for range rapid.IntRange(1, 30).Draw(t, "renewals") {
 			asked := now + rapid.Int64Range(0, int64(2*time.Second)).Draw(t, "pause")
@@ -131,7 +131,7 @@ func TestAnAgentStopsBeforeItIsDeclaredLost(t *testing.T) {
 func TestClockOffsetLiesWithinItsBound(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		f := fleet.New(fleet.Config{Lease: time.Hour})
-		incarnation, _ := f.Register(agent("a1"), 1, 0)
+		incarnation, _ := f.Register(agent("a1"), 1, 0, 0)
 		truth := rapid.Int64Range(-int64(5*time.Second), int64(5*time.Second)).Draw(t, "offset")
 		now := int64(0)
 		for range rapid.IntRange(1, 20).Draw(t, "exchanges") {
@@ -153,7 +153,7 @@ func TestClockOffsetLiesWithinItsBound(t *testing.T) {
 
 func TestContradictingClockSampleIsLeftOut(t *testing.T) {
 	f := fleet.New(fleet.Config{Lease: lease})
-	incarnation, _ := f.Register(agent("a1"), 1, 0)
+	incarnation, _ := f.Register(agent("a1"), 1, 0, 0)
 	f.Renew("a1", incarnation, pb.ClockSample_builder{SentNs: 10, ReceivedNs: 5, RepliedNs: 100, ReturnedNs: 11}.Build(), 1)
 	if _, _, ok := f.Clock("a1", 1); ok {
 		t.Error("an impossible exchange gave an offset")
@@ -162,14 +162,97 @@ func TestContradictingClockSampleIsLeftOut(t *testing.T) {
 
 func TestWeightIsCapacityElseCores(t *testing.T) {
 	f := fleet.New(fleet.Config{Lease: lease})
-	f.Register(pb.AgentInfo_builder{Name: "a", Protocol: 1, Cores: 4}.Build(), 1, 0)
-	f.Register(pb.AgentInfo_builder{Name: "b", Protocol: 1, Cores: 4, Capacity: 9}.Build(), 2, 0)
-	f.Register(pb.AgentInfo_builder{Name: "c", Protocol: 1}.Build(), 3, 0)
+	f.Register(pb.AgentInfo_builder{Name: "a", Protocol: 1, Cores: 4}.Build(), 1, 0, 0)
+	f.Register(pb.AgentInfo_builder{Name: "b", Protocol: 1, Cores: 4, Capacity: 9}.Build(), 2, 0, 0)
+	f.Register(pb.AgentInfo_builder{Name: "c", Protocol: 1}.Build(), 3, 0, 0)
 	var weights []uint32
 	for _, a := range f.Agents() {
 		weights = append(weights, a.Weight())
 	}
 	if len(weights) != 3 || weights[0] != 4 || weights[1] != 9 || weights[2] != 1 {
 		t.Errorf("weights = %v", weights)
+	}
+}
+
+func TestARestartedCoordinatorTakesItsAgentsBack(t *testing.T) {
+	f := fleet.New(fleet.Config{Lease: lease})
+	f.Restore("a1", 7, 0, at(0))
+	if refusal := f.Renew("a1", 7, nil, at(time.Second)); refusal != "" {
+		t.Errorf("its renewal: %s", refusal)
+	}
+	if _, refusal := f.Register(agent("a1"), 5, 6, at(time.Second)); !strings.Contains(refusal, "alive") {
+		t.Errorf("another process of its name: refusal %q", refusal)
+	}
+	if got, refusal := f.Register(agent("a1"), 5, 7, at(2*time.Second)); got != 7 {
+		t.Errorf("its registration gave incarnation %d (%s), want 7", got, refusal)
+	}
+	if got, _ := f.Register(agent("a2"), 6, 0, at(2*time.Second)); got != 8 {
+		t.Errorf("the next agent got incarnation %d, want 8", got)
+	}
+	if got, _ := f.Register(agent("a3"), 6, 20, at(2*time.Second)); got != 21 {
+		t.Errorf("one that the old coordinator knew got incarnation %d, want 21", got)
+	}
+}
+
+func TestADeniedAgentLapsesAndComesBackAsAnother(t *testing.T) {
+	f := fleet.New(fleet.Config{Lease: lease})
+	first, _ := f.Register(agent("a1"), 1, 0, at(0))
+	f.Deny("a1", first, "it does not acknowledge")
+	if refusal := f.Renew("a1", first, nil, at(time.Second)); !strings.Contains(refusal, "acknowledge") {
+		t.Errorf("renewal: %q", refusal)
+	}
+	if _, refusal := f.Register(agent("a1"), 1, first, at(2*time.Second)); !strings.Contains(refusal, "lapsed") {
+		t.Errorf("registration before the lapse: %q", refusal)
+	}
+	if lost := f.Expire(at(6*time.Second + 60*time.Millisecond)); len(lost) != 1 {
+		t.Errorf("lost = %v, want it", lost)
+	}
+	if again, refusal := f.Register(agent("a1"), 1, first, at(7*time.Second)); again <= first {
+		t.Errorf("incarnation %d after %d: %s", again, first, refusal)
+	}
+}
+
+func TestAHoldIsWaitedFor(t *testing.T) {
+	f := fleet.New(fleet.Config{Lease: lease})
+	first, _ := f.Register(agent("a1"), 1, 0, at(0))
+	f.Hold("a1", first, 15*time.Second)
+	if lost := f.Expire(at(21 * time.Second)); len(lost) != 0 {
+		t.Error("lost while it may hold on")
+	}
+	if lost := f.Expire(at(21*time.Second + 300*time.Millisecond)); len(lost) != 1 {
+		t.Error("not lost after lease and hold")
+	}
+}
+
+func TestSelection(t *testing.T) {
+	f := fleet.New(fleet.Config{Lease: lease})
+	for i, zone := range []string{"a", "b", "a", "a"} {
+		info := agent(fmt.Sprint("n", i))
+		info.SetLabels(map[string]string{"zone": zone, "disk": "fast"})
+		f.Register(info, uint64(i+1), 0, 0)
+	}
+	f.Leave("n2", 3, false)
+	for name, test := range map[string]struct {
+		match map[string]string
+		limit int
+		want  string
+	}{
+		"all that stay":     {nil, 0, "n0 n1 n3"},
+		"by a label":        {map[string]string{"zone": "a"}, 0, "n0 n3"},
+		"by two labels":     {map[string]string{"zone": "b", "disk": "fast"}, 0, "n1"},
+		"a label of nobody": {map[string]string{"zone": ""}, 0, ""},
+		"the first ones":    {nil, 2, "n0 n1"},
+	} {
+		var got []string
+		for _, a := range f.Select(test.match, test.limit) {
+			got = append(got, a.Info.GetName())
+		}
+		if strings.Join(got, " ") != test.want {
+			t.Errorf("%s: %v, want %s", name, got, test.want)
+		}
+	}
+	f.Leave("n2", 3, true)
+	if got := len(f.Agents()); got != 3 {
+		t.Errorf("%d agents after one has gone, want 3", got)
 	}
 }

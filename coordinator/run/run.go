@@ -2,9 +2,11 @@
 // no clock; now is coordinator time in nanoseconds and never runs backwards.
 //
 //	preparing ──all ready──► running ──load over, or stopped──► draining ──all accounted for──► ended
+//	               changes of the running load: proposed ──all acknowledge──► on record ──► in force
 //
-// It keeps three promises in every sequence of events: no run starts before every agent is ready,
-// no run ends complete while anything is missing, and no stop is forgotten.
+// It keeps these promises in every sequence of events: no run starts before every agent is ready or left out by a
+// change, no change is committed that a member which may start requests has not acknowledged, no run ends complete
+// while anything is missing, and no stop is forgotten.
 package run
 
 import (
@@ -16,10 +18,14 @@ import (
 	pb "github.com/loadline/loadline/proto/loadline/v1"
 )
 
-// Config fixes the waits of a run. All are lengths of time.
+// Config fixes the waits of a run. All are lengths of time, unless said otherwise.
 type Config struct {
 	// Prepare bounds the wait for every agent to be ready; then the run is given up.
 	Prepare time.Duration
+	// Min is the fewest agents to start with; 0: all of them.
+	Min int
+	// Barrier is how long Min or more ready agents wait for another one; then they start without the rest.
+	Barrier time.Duration
 	// StartAhead is how far the common start lies ahead of the moment when all are ready.
 	StartAhead time.Duration
 	// Load is the length of the whole load; 0: unknown, the agents say when it is over.
@@ -31,6 +37,13 @@ type Config struct {
 	Grace time.Duration
 	// JournalPatience is how long the journal may fail before the run is stopped.
 	JournalPatience time.Duration
+	// Horizon is how far ahead the instant of a change lies when it is first proposed.
+	Horizon time.Duration
+	// AckPatience is how long a member may renew its lease without acknowledging; then it is not renewed any more.
+	AckPatience time.Duration
+	// Check says why a change does not fit the schedule; nil: every one fits. It must depend on the change alone and
+	// on those committed before.
+	Check func(*pb.Change) error
 }
 
 // State is where a run is.
@@ -46,44 +59,54 @@ const (
 	Ended
 )
 
-// member is one agent of the run.
+// member is one agent of the run, or one that is about to be.
 type member struct {
-	ready, started, done, totals, lost bool
-	// told is the hardest stop that the agent was told of.
-	told pb.StopMode
+	Member
+	ready, done, totals, lost bool
+	// sent: this machine has told it to start; told: that one or one before a restart may have.
+	sent, told bool
+	// out: it has never begun and never will.
+	out bool
+	// leaving: it wants to hand over; over: it plays nothing any more; denied: its lease is not renewed.
+	leaving, over, denied bool
+	// needs is the epoch that must be in force on it before it starts, applied the one that is.
+	needs, applied uint32
+	// stop is the hardest stop that the agent was told of.
+	stop pb.StopMode
 }
 
 // accounted reports whether nothing more is to come from the agent.
-func (m *member) accounted() bool { return m.lost || m.done && m.totals }
+func (a *member) accounted() bool { return a.lost || a.out || a.done && a.totals }
 
 // Machine is one run. The zero value is not usable; New makes one. It is not safe for concurrent use.
 type Machine struct {
 	config  Config
 	state   State
-	names   []string
-	members map[string]*member
+	members []*member // in the order of the roster
+	joining []*member // have an assignment; a change will make them members
 
-	began    int64 // when the run began to prepare
 	start    int64 // the common instant; valid from Running on
+	fixed    bool  // the start instant is on record
 	deadline int64 // of the present state
+	barrier  int64 // when the ready ones start without the rest; 0: not known yet
 	stop     pb.StopMode
 	aborted  bool   // ended before its plan was, by decision or for want of a start
 	detail   string // why, in plain words
 
+	changes
 	journalFailing int64 // since when; 0: it is fine
 }
 
-// New makes a run of the named agents that begins to prepare at now, and the commands that begin it.
-func New(config Config, agents []string, now int64) (*Machine, []Command) {
-	m := &Machine{config: config, names: slices.Sorted(slices.Values(agents)), members: map[string]*member{}}
-	m.names = slices.Compact(m.names)
-	m.state, m.began, m.deadline = Preparing, now, now+int64(config.Prepare)
+// New makes a run of the members, in the order of the roster, that begins to prepare at now, and the commands that begin it.
+func New(config Config, roster []Member, now int64) (*Machine, []Command) {
+	m := &Machine{config: config, state: Preparing, deadline: now + int64(config.Prepare)}
+	m.changes = newChanges(roster, 0)
 	var commands []Command
-	for _, name := range m.names {
-		m.members[name] = &member{}
-		commands = append(commands, Assign{Agent: name})
+	for _, r := range roster {
+		m.members = append(m.members, &member{Member: r, needs: planned, applied: planned})
+		commands = append(commands, Assign{r.ID})
 	}
-	if len(m.names) == 0 {
+	if len(roster) == 0 {
 		return m, m.giveUp("no agent is there to play the run", now)
 	}
 	return m, commands
@@ -105,9 +128,9 @@ func (m *Machine) Detail() string {
 	}
 	switch m.state {
 	case Preparing:
-		return "waiting until ready: " + strings.Join(m.pending(func(a *member) bool { return a.ready }), ", ")
+		return "waiting until ready: " + names(m.without((*member).arrived))
 	case Draining:
-		return "waiting for the last results of: " + strings.Join(m.pending((*member).accounted), ", ")
+		return "waiting for the last results of: " + names(m.without((*member).accounted))
 	default:
 		return ""
 	}
@@ -118,32 +141,66 @@ func (m *Machine) Deadline() int64 {
 	if m.state == Ended || m.state == Reconciling {
 		return 0
 	}
-	if m.journalFailing != 0 {
-		patience := m.journalFailing + int64(m.config.JournalPatience)
-		if m.deadline == 0 || patience < m.deadline {
-			return patience
+	at := m.deadline
+	for _, other := range []int64{m.patience(), m.barrierAt(), m.changeDeadline()} {
+		if other != 0 && (at == 0 || other < at) {
+			at = other
 		}
 	}
-	return m.deadline
+	return at
 }
 
-func (m *Machine) pending(done func(*member) bool) []string {
-	var names []string
-	for _, name := range m.names {
-		if !done(m.members[name]) {
-			names = append(names, name)
+// patience is when a failing journal stops the run; 0: it does not.
+func (m *Machine) patience() int64 {
+	if m.journalFailing == 0 || m.stop == pb.StopMode_STOP_MODE_NOW {
+		return 0
+	}
+	return m.journalFailing + int64(m.config.JournalPatience)
+}
+
+// without lists the members for which something does not hold.
+func (m *Machine) without(holds func(*member) bool) []*member {
+	var out []*member
+	for _, a := range m.members {
+		if !holds(a) {
+			out = append(out, a)
 		}
 	}
-	return names
+	return out
 }
 
-func (m *Machine) all(done func(*member) bool) bool { return len(m.pending(done)) == 0 }
+func names(members []*member) string {
+	words := make([]string, len(members))
+	for i, a := range members {
+		words[i] = a.Agent
+	}
+	return strings.Join(words, ", ")
+}
+
+// find is the member of that id, or the joining one; nil: a stranger.
+func (m *Machine) find(id ID) *member {
+	for _, a := range m.members {
+		if a.ID == id {
+			return a
+		}
+	}
+	return m.findJoining(id)
+}
+
+func (m *Machine) findJoining(id ID) *member {
+	for _, a := range m.joining {
+		if a.ID == id {
+			return a
+		}
+	}
+	return nil
+}
 
 // Step takes one event and says what must be done about it, in this order. Events about agents
 // that are not of the run, late ones and repeated ones change nothing.
 func (m *Machine) Step(event Event, now int64) []Command {
 	if m.state == Ended {
-		return nil
+		return m.afterEnd(event)
 	}
 	switch e := event.(type) {
 	case Assigned:
@@ -151,15 +208,16 @@ func (m *Machine) Step(event Event, now int64) []Command {
 	case Ready:
 		return m.readied(e, now)
 	case Failed:
-		return m.failed(e.Agent, e.Why, now)
+		return m.failed(e.ID, e.Why, now)
+	case StartDurable:
+		m.fixed = m.state != Preparing
+		return append(m.starts(), m.propose(now)...)
 	case Started:
-		return m.started(e, now)
-	case Lost:
-		return m.lost(e, now)
+		return m.started(e)
 	case Totals:
-		return m.mark(e.Agent, now, func(a *member) { a.totals = true })
+		return m.mark(e.ID, now, func(a *member) { a.totals = true })
 	case Done:
-		return m.mark(e.Agent, now, func(a *member) { a.done = true })
+		return m.mark(e.ID, now, func(a *member) { a.done, a.over = true, true })
 	case Stop:
 		return m.stopAll(e, now)
 	case Abort:
@@ -168,108 +226,91 @@ func (m *Machine) Step(event Event, now int64) []Command {
 		return m.journalFailed(e, now)
 	case JournalRecovered:
 		m.journalFailing = 0
-		return nil
+		return m.propose(now)
 	case Reconciled:
 		return m.reconciled(e, now)
 	case Tick:
 		return m.tick(now)
 	default:
+		return m.stepChange(event, now)
+	}
+}
+
+// stepChange takes the events about who plays what.
+func (m *Machine) stepChange(event Event, now int64) []Command {
+	switch e := event.(type) {
+	case Lost:
+		return m.lost(e, now)
+	case Joined:
+		return m.joined(e)
+	case Leaving:
+		return m.leaves(e, now)
+	case Adjust:
+		return m.adjust(e, now)
+	case Acknowledged:
+		return m.acknowledged(e, now)
+	case Refused:
+		return m.refused(e, now)
+	case Applied:
+		return m.appliedBy(e)
+	case ChangeDurable:
+		return m.changeDurable(e, now)
+	default:
 		panic(fmt.Sprintf("run: event %T is not known", event))
 	}
 }
 
-func (m *Machine) assigned(e Assigned, now int64) []Command {
-	if e.Refusal == "" {
-		return nil // taken on; Ready or Failed follows
+// afterEnd answers those who would wait for ever otherwise.
+func (m *Machine) afterEnd(event Event) []Command {
+	if e, ok := event.(Adjust); ok {
+		return []Command{Adjusted{Request: e.Request, Refusal: "the run has ended"}}
 	}
-	return m.failed(e.Agent, e.Refusal, now)
-}
-
-func (m *Machine) readied(e Ready, now int64) []Command {
-	agent := m.members[e.Agent]
-	if agent == nil || m.state != Preparing {
-		return nil
-	}
-	agent.ready = true
-	if !m.all(func(a *member) bool { return a.ready }) {
-		return nil
-	}
-	m.state, m.start, m.deadline = Running, now+int64(m.config.StartAhead), 0
-	if m.config.Load > 0 {
-		m.deadline = m.start + int64(m.config.Load)
-	}
-	commands := []Command{Note{Event: pb.RunEvent_builder{Kind: pb.RunEventKind_RUN_EVENT_KIND_STARTED}.Build(), At: m.start}}
-	for _, name := range m.names {
-		commands = append(commands, Start{Agent: name, At: m.start})
-	}
-	return commands
-}
-
-// failed handles an agent that cannot play its part. Before the start the run is given up: a load
-// that is not the one asked for would be measured. Later it is a loss.
-func (m *Machine) failed(name, why string, now int64) []Command {
-	if m.members[name] == nil {
-		return nil
-	}
-	if m.state != Preparing {
-		return m.lost(Lost{Agent: name, Why: why}, now)
-	}
-	note := Note{Event: pb.RunEvent_builder{Kind: pb.RunEventKind_RUN_EVENT_KIND_AGENT_FAILED, Agent: name, Detail: why}.Build(), At: now}
-	return append([]Command{note}, m.giveUp(fmt.Sprintf("agent %s cannot play its part: %s", name, why), now)...)
+	return nil
 }
 
 // giveUp ends a run that has not started.
 func (m *Machine) giveUp(why string, now int64) []Command {
 	m.aborted, m.detail = true, why
 	var commands []Command
-	for _, name := range m.names {
-		commands = append(commands, StopAgent{Agent: name, Mode: pb.StopMode_STOP_MODE_NOW, Reason: why})
+	for _, a := range m.members {
+		commands = append(commands, StopAgent{ID: a.ID, Mode: pb.StopMode_STOP_MODE_NOW, Reason: why})
 	}
 	return append(commands, m.end(pb.RunState_RUN_STATE_ABORTED, now)...)
 }
 
-func (m *Machine) started(e Started, now int64) []Command {
-	agent := m.members[e.Agent]
-	if agent == nil || m.state == Preparing {
-		return nil
-	}
-	if e.Refusal != "" {
-		return m.lost(Lost{Agent: e.Agent, Why: "did not start: " + e.Refusal}, now)
-	}
-	agent.started = true
-	return nil
-}
-
-func (m *Machine) lost(e Lost, now int64) []Command {
-	agent := m.members[e.Agent]
-	if agent == nil || agent.accounted() {
-		return nil
-	}
-	if m.state == Preparing {
-		return m.failed(e.Agent, e.Why, now)
-	}
-	agent.lost = true
-	note := Note{Event: pb.RunEvent_builder{Kind: pb.RunEventKind_RUN_EVENT_KIND_AGENT_LOST, Agent: e.Agent, Detail: e.Why}.Build(), At: now}
-	return append([]Command{note}, m.settle(now)...)
-}
-
 // mark notes progress of one agent and ends the run when it was the last.
-func (m *Machine) mark(name string, now int64, set func(*member)) []Command {
-	agent := m.members[name]
-	if agent == nil || m.state == Preparing {
+func (m *Machine) mark(id ID, now int64, set func(*member)) []Command {
+	a := m.find(id)
+	if a == nil || m.state == Preparing {
 		return nil
 	}
-	set(agent)
-	return m.settle(now)
+	before := a.accounted()
+	set(a)
+	var commands []Command
+	if !before && a.accounted() && a.leaving {
+		commands = append(commands, noteAgent(pb.RunEventKind_RUN_EVENT_KIND_AGENT_LEFT, a.ID, "", now))
+	}
+	commands = append(commands, m.blocked(a, now)...)
+	return append(commands, m.settle(now)...)
 }
 
 // settle asks for the ledger once every agent is accounted for.
 func (m *Machine) settle(now int64) []Command {
-	if m.state == Reconciling || !m.all((*member).accounted) {
+	if m.state == Preparing || m.state == Reconciling || len(m.without((*member).accounted)) > 0 {
 		return nil
 	}
 	m.state, m.deadline = Reconciling, 0
-	return []Command{Reconcile{}}
+	return append(m.dismiss("the run is over"), Reconcile{})
+}
+
+// dismiss gives up whatever was about to change: nobody joins any more and no wish is granted.
+func (m *Machine) dismiss(why string) []Command {
+	var commands []Command
+	for _, a := range m.joining {
+		commands = append(commands, StopAgent{ID: a.ID, Mode: pb.StopMode_STOP_MODE_NOW, Reason: why})
+	}
+	m.joining = nil
+	return append(commands, m.drop(why)...)
 }
 
 // stopAll asks every agent to stop. A softer stop after a harder one changes nothing.
@@ -305,19 +346,25 @@ func (m *Machine) halt(mode pb.StopMode, reason string, now int64) []Command {
 		return m.giveUp(reason, now)
 	case Reconciling:
 		return nil
+	case Running:
+		if !m.fixed { // nobody has been told to start
+			return m.giveUp(reason, now)
+		}
 	}
 	m.state, m.deadline = Draining, now+int64(m.config.Grace)
 	if mode == pb.StopMode_STOP_MODE_DRAIN {
 		m.deadline += int64(m.config.Drain)
 	}
-	var commands []Command
-	for _, name := range m.names {
-		if agent := m.members[name]; !agent.accounted() && agent.told < mode {
-			agent.told = mode
-			commands = append(commands, StopAgent{Agent: name, Mode: mode, Reason: reason})
+	commands := m.dismiss("the run is being stopped")
+	for _, a := range m.members {
+		if a.accounted() || a.stop >= mode {
+			continue
 		}
+		a.stop = mode
+		commands = append(commands, StopAgent{ID: a.ID, Mode: mode, Reason: reason})
+		a.out = !a.told // it has not begun, and will not
 	}
-	return commands
+	return append(commands, m.settle(now)...)
 }
 
 func (m *Machine) journalFailed(e JournalFailed, now int64) []Command {
@@ -332,20 +379,17 @@ func (m *Machine) reconciled(e Reconciled, now int64) []Command {
 	if m.state != Reconciling {
 		return nil
 	}
-	switch whole := e.Complete && !m.any(func(a *member) bool { return a.lost }); {
+	anyLost := slices.ContainsFunc(m.members, func(a *member) bool { return a.lost })
+	switch {
 	case m.aborted:
 		return m.end(pb.RunState_RUN_STATE_ABORTED, now)
-	case whole:
+	case e.Complete && !anyLost:
 		return m.end(pb.RunState_RUN_STATE_COMPLETE, now)
 	}
 	if m.detail == "" && len(e.Missing) > 0 {
 		m.detail = "missing: " + strings.Join(e.Missing, "; ")
 	}
 	return m.end(pb.RunState_RUN_STATE_PARTIAL, now)
-}
-
-func (m *Machine) any(is func(*member) bool) bool {
-	return slices.ContainsFunc(m.names, func(name string) bool { return is(m.members[name]) })
 }
 
 func (m *Machine) end(state pb.RunState, now int64) []Command {
@@ -357,23 +401,32 @@ func (m *Machine) end(state pb.RunState, now int64) []Command {
 // tick acts on deadlines that have passed.
 func (m *Machine) tick(now int64) []Command {
 	var commands []Command
-	if m.journalFailing != 0 && now >= m.journalFailing+int64(m.config.JournalPatience) && m.stop < pb.StopMode_STOP_MODE_NOW {
+	if at := m.patience(); at != 0 && now >= at {
 		m.journalFailing = 0
 		commands = m.stopAll(Stop{Mode: pb.StopMode_STOP_MODE_NOW, Reason: "the journal cannot be written"}, now)
 	}
+	if at := m.barrierAt(); at != 0 && now >= at {
+		commands = append(commands, m.startWithout(now)...)
+	}
+	commands = append(commands, m.pressChange(now)...)
 	if m.deadline == 0 || now < m.deadline {
 		return commands
 	}
 	switch m.state {
 	case Preparing:
-		late := m.pending(func(a *member) bool { return a.ready })
-		return append(commands, m.giveUp(fmt.Sprintf("not ready within %v: %s", m.config.Prepare, strings.Join(late, ", ")), now)...)
+		why := fmt.Sprintf("not ready within %v: %s", m.config.Prepare, names(m.without((*member).arrived)))
+		return append(commands, m.giveUp(why, now)...)
 	case Running:
 		m.state, m.deadline = Draining, now+int64(m.config.Drain+m.config.Grace)
 	case Draining:
-		for _, name := range m.pending((*member).accounted) {
-			commands = append(commands, m.lost(Lost{Agent: name, Why: fmt.Sprintf("its last results did not come within %v", m.config.Grace)}, now)...)
+		for _, a := range m.without((*member).accounted) {
+			why := fmt.Sprintf("its last results did not come within %v", m.config.Grace)
+			commands = append(commands, m.lost(Lost{a.ID, why}, now)...)
 		}
 	}
 	return commands
+}
+
+func noteAgent(kind pb.RunEventKind, id ID, detail string, now int64) Note {
+	return Note{Event: pb.RunEvent_builder{Kind: kind, Agent: id.Agent, Incarnation: id.Incarnation, Detail: detail}.Build(), At: now}
 }

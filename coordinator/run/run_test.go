@@ -14,6 +14,7 @@ import (
 var config = run.Config{
 	Prepare: 60 * time.Second, StartAhead: 20 * time.Millisecond, Load: 10 * time.Second,
 	Drain: 30 * time.Second, Grace: 10 * time.Second, JournalPatience: 15 * time.Second,
+	Barrier: 10 * time.Second, Horizon: 300 * time.Millisecond, AckPatience: 5 * time.Second,
 }
 
 // step is one line of a scripted run: what happens when, and what must be done about it.
@@ -32,10 +33,21 @@ func describe(commands []run.Command) string {
 			words = append(words, "assign "+c.Agent)
 		case run.Start:
 			words = append(words, fmt.Sprintf("start %s at %v", c.Agent, time.Duration(c.At)))
+		case run.Propose:
+			words = append(words, fmt.Sprintf("propose %s %d.%d", c.Agent, c.Change.GetEpoch(), c.Change.GetAttempt()))
+		case run.Commit:
+			words = append(words, fmt.Sprintf("commit %s %d", c.Agent, c.Change.GetEpoch()))
+		case run.Deny:
+			words = append(words, "deny "+c.Agent)
+		case run.Adjusted:
+			words = append(words, adjusted(c))
 		case run.StopAgent:
 			words = append(words, fmt.Sprintf("stop %s %s", c.Agent, short(c.Mode)))
 		case run.Note:
 			kind := strings.ToLower(strings.TrimPrefix(c.Event.GetKind().String(), "RUN_EVENT_KIND_"))
+			if change := c.Event.GetChange(); change != nil {
+				kind += fmt.Sprintf(" %d %v at %v", change.GetEpoch(), change.GetWeights(), time.Duration(change.GetAtNs()))
+			}
 			words = append(words, "note "+kind)
 		case run.Reconcile:
 			words = append(words, "reconcile")
@@ -46,6 +58,25 @@ func describe(commands []run.Command) string {
 	return strings.Join(words, ", ")
 }
 
+func adjusted(c run.Adjusted) string {
+	if c.Refusal != "" {
+		return "adjust " + c.Request + " refused"
+	}
+	return "adjust " + c.Request + " done"
+}
+
+// id names an agent of the first incarnation.
+func id(agent string) run.ID { return run.ID{Agent: agent, Incarnation: 1} }
+
+// roster makes members of weight 1.
+func roster(agents ...string) []run.Member {
+	var out []run.Member
+	for _, agent := range agents {
+		out = append(out, run.Member{ID: id(agent), Weight: 1})
+	}
+	return out
+}
+
 func short(m pb.StopMode) string {
 	return strings.ToLower(strings.TrimPrefix(m.String(), "STOP_MODE_"))
 }
@@ -53,91 +84,95 @@ func short(m pb.StopMode) string {
 func TestRuns(t *testing.T) {
 	const drain, now = pb.StopMode_STOP_MODE_DRAIN, pb.StopMode_STOP_MODE_NOW
 	ready := []step{
-		{time.Second, run.Ready{Agent: "a"}, ""},
-		{2 * time.Second, run.Ready{Agent: "b"}, "note started, start a at 2.02s, start b at 2.02s"},
-		{2 * time.Second, run.Started{Agent: "a", Refusal: ""}, ""},
-		{2 * time.Second, run.Started{Agent: "b", Refusal: ""}, ""},
+		{time.Second, run.Ready{id("a")}, ""},
+		{2 * time.Second, run.Ready{id("b")}, "note started"},
+		{2 * time.Second, run.StartDurable{}, "start a at 2.02s, start b at 2.02s"},
+		{2 * time.Second, run.Started{id("a"), ""}, ""},
+		{2 * time.Second, run.Started{id("b"), ""}, ""},
 	}
 	ended := []step{
 		{13 * time.Second, run.Tick{}, ""},
-		{14 * time.Second, run.Totals{Agent: "a"}, ""},
-		{14 * time.Second, run.Done{Agent: "a"}, ""},
-		{15 * time.Second, run.Done{Agent: "b"}, ""},
-		{15 * time.Second, run.Totals{Agent: "b"}, "reconcile"},
+		{14 * time.Second, run.Totals{id("a")}, ""},
+		{14 * time.Second, run.Done{id("a")}, ""},
+		{15 * time.Second, run.Done{id("b")}, ""},
+		{15 * time.Second, run.Totals{id("b")}, "reconcile"},
 	}
 	for name, script := range map[string][]step{
-		"a whole run": append(append(ready[:4:4], ended...),
+		"a whole run": append(append(ready[:5:5], ended...),
 			step{15 * time.Second, run.Reconciled{Complete: true}, "note ended, finish complete"},
 			step{16 * time.Second, run.Stop{Mode: now, Reason: "late"}, ""}),
-		"a hole in the ledger": append(append(ready[:4:4], ended...),
+		"a hole in the ledger": append(append(ready[:5:5], ended...),
 			step{15 * time.Second, run.Reconciled{Missing: []string{"window 7 of a"}}, "note ended, finish partial"}),
 		"a refusal gives the run up": {
-			{time.Second, run.Ready{Agent: "a"}, ""},
-			{time.Second, run.Assigned{Agent: "b", Refusal: "no such file"}, "note agent_failed, stop a now, stop b now, note ended, finish aborted"},
+			{time.Second, run.Ready{id("a")}, ""},
+			{time.Second, run.Assigned{id("b"), "no such file"}, "note agent_failed, stop a now, stop b now, note ended, finish aborted"},
 		},
 		"an agent that fails to get ready": {
-			{time.Second, run.Failed{Agent: "a", Why: "MODEL_API_KEY is not set"}, "note agent_failed, stop a now, stop b now, note ended, finish aborted"},
+			{time.Second, run.Failed{id("a"), "MODEL_API_KEY is not set"}, "note agent_failed, stop a now, stop b now, note ended, finish aborted"},
 		},
 		"an agent that is never ready": {
-			{time.Second, run.Ready{Agent: "a"}, ""},
+			{time.Second, run.Ready{id("a")}, ""},
 			{59 * time.Second, run.Tick{}, ""},
 			{60 * time.Second, run.Tick{}, "stop a now, stop b now, note ended, finish aborted"},
 		},
 		"an agent lost before the start": {
-			{time.Second, run.Lost{Agent: "a", Why: "lease"}, "note agent_failed, stop a now, stop b now, note ended, finish aborted"},
+			{time.Second, run.Lost{id("a"), "lease"}, "note agent_failed, stop a now, stop b now, note ended, finish aborted"},
 		},
-		"an agent lost during the load": append(ready[:4:4],
-			step{5 * time.Second, run.Lost{Agent: "a", Why: "lease"}, "note agent_lost"},
-			step{5 * time.Second, run.Lost{Agent: "a", Why: "lease"}, ""},
+		"an agent lost during the load": append(ready[:5:5],
+			step{5 * time.Second, run.Lost{id("a"), "lease"}, "note agent_lost, propose b 2.1"},
+			step{5 * time.Second, run.Lost{id("a"), "lease"}, ""},
+			step{5 * time.Second, run.Acknowledged{id("b"), 2, 1}, "note changed 2 [0 1] at 3.28s"},
+			step{5 * time.Second, run.ChangeDurable{2, 10 * time.Second}, "commit b 2"},
 			step{13 * time.Second, run.Tick{}, ""},
-			step{14 * time.Second, run.Totals{Agent: "b"}, ""},
-			step{14 * time.Second, run.Done{Agent: "b"}, "reconcile"},
+			step{14 * time.Second, run.Totals{id("b")}, ""},
+			step{14 * time.Second, run.Done{id("b")}, "reconcile"},
 			step{14 * time.Second, run.Reconciled{Complete: true}, "note ended, finish partial"}),
-		"all agents lost": append(ready[:4:4],
-			step{5 * time.Second, run.Lost{Agent: "a", Why: "lease"}, "note agent_lost"},
-			step{5 * time.Second, run.Lost{Agent: "b", Why: "lease"}, "note agent_lost, reconcile"},
+		"all agents lost": append(ready[:5:5],
+			step{5 * time.Second, run.Lost{id("a"), "lease"}, "note agent_lost, propose b 2.1"},
+			step{5 * time.Second, run.Lost{id("b"), "lease"}, "note agent_lost, reconcile"},
 			step{5 * time.Second, run.Reconciled{}, "note ended, finish partial"}),
-		"last results that never come": append(ready[:4:4],
+		"last results that never come": append(ready[:5:5],
 			step{13 * time.Second, run.Tick{}, ""},
-			step{14 * time.Second, run.Totals{Agent: "a"}, ""},
-			step{14 * time.Second, run.Done{Agent: "a"}, ""},
+			step{14 * time.Second, run.Totals{id("a")}, ""},
+			step{14 * time.Second, run.Done{id("a")}, ""},
 			step{52 * time.Second, run.Tick{}, ""},
 			step{54 * time.Second, run.Tick{}, "note agent_lost, reconcile"},
 			step{54 * time.Second, run.Reconciled{}, "note ended, finish partial"}),
-		"stopped, then stopped harder, then softer": append(ready[:4:4],
+		"stopped, then stopped harder, then softer": append(ready[:5:5],
 			step{5 * time.Second, run.Stop{Mode: drain, Reason: "Ctrl-C"}, "note stop_requested, stop a drain, stop b drain"},
 			step{5 * time.Second, run.Stop{Mode: drain, Reason: "Ctrl-C"}, ""},
 			step{6 * time.Second, run.Stop{Mode: now, Reason: "Ctrl-C"}, "note stop_requested, stop a now, stop b now"},
 			step{7 * time.Second, run.Stop{Mode: drain, Reason: "Ctrl-C"}, ""},
-			step{7 * time.Second, run.Totals{Agent: "a"}, ""},
-			step{7 * time.Second, run.Done{Agent: "a"}, ""},
-			step{7 * time.Second, run.Totals{Agent: "b"}, ""},
-			step{7 * time.Second, run.Done{Agent: "b"}, "reconcile"},
+			step{7 * time.Second, run.Totals{id("a")}, ""},
+			step{7 * time.Second, run.Done{id("a")}, ""},
+			step{7 * time.Second, run.Totals{id("b")}, ""},
+			step{7 * time.Second, run.Done{id("b")}, "reconcile"},
 			step{7 * time.Second, run.Reconciled{Complete: true}, "note ended, finish aborted"}),
 		"stopped while getting ready": {
 			{time.Second, run.Stop{Mode: drain, Reason: "Ctrl-C"}, "note stop_requested, stop a now, stop b now, note ended, finish aborted"},
 		},
-		"an abort condition fires once": append(ready[:4:4],
+		"an abort condition fires once": append(ready[:5:5],
 			step{5 * time.Second, run.Abort{Expression: "error_rate > 20%"}, "note aborted, stop a drain, stop b drain"},
 			step{6 * time.Second, run.Abort{Expression: "error_rate > 20%"}, ""}),
-		"a start that is refused is a loss": append(ready[:2:2],
-			step{2 * time.Second, run.Started{Agent: "a", Refusal: "expired"}, "note agent_lost"}),
-		"a journal that fails for long stops the run": append(ready[:4:4],
+		"a start that is refused is a loss once the lease has lapsed": append(ready[:3:3],
+			step{2 * time.Second, run.Started{id("a"), "expired"}, "deny a"},
+			step{9 * time.Second, run.Lost{id("a"), "lease"}, "note agent_lost, propose b 2.1"}),
+		"a journal that fails for long stops the run": append(ready[:5:5],
 			step{5 * time.Second, run.JournalFailed{Why: "no space left"}, "note degraded"},
 			step{5 * time.Second, run.JournalFailed{Why: "no space left"}, ""},
 			step{19 * time.Second, run.Tick{}, ""},
 			step{20 * time.Second, run.Tick{}, "note stop_requested, stop a now, stop b now"}),
-		"a journal that recovers does not": append(ready[:4:4],
+		"a journal that recovers does not": append(ready[:5:5],
 			step{3 * time.Second, run.JournalFailed{Why: "no space left"}, "note degraded"},
 			step{4 * time.Second, run.JournalRecovered{}, ""},
 			step{25 * time.Second, run.Tick{}, ""}),
-		"strangers change nothing": append(ready[:4:4],
-			step{5 * time.Second, run.Lost{Agent: "x", Why: "lease"}, ""},
-			step{5 * time.Second, run.Done{Agent: "x"}, ""},
-			step{5 * time.Second, run.Ready{Agent: "a"}, ""}),
+		"strangers change nothing": append(ready[:5:5],
+			step{5 * time.Second, run.Lost{id("x"), "lease"}, ""},
+			step{5 * time.Second, run.Done{id("x")}, ""},
+			step{5 * time.Second, run.Ready{id("a")}, ""}),
 	} {
 		t.Run(name, func(t *testing.T) {
-			m, commands := run.New(config, []string{"b", "a"}, 0)
+			m, commands := run.New(config, roster("a", "b"), 0)
 			if got := describe(commands); got != "assign a, assign b" {
 				t.Fatalf("beginning: %s", got)
 			}
@@ -160,8 +195,8 @@ func TestARunWithoutAgentsEndsAtOnce(t *testing.T) {
 func TestUnknownLengthWaitsForTheAgents(t *testing.T) {
 	open := config
 	open.Load = 0
-	m, _ := run.New(open, []string{"a"}, 0)
-	m.Step(run.Ready{Agent: "a"}, 0)
+	m, _ := run.New(open, roster("a"), 0)
+	m.Step(run.Ready{id("a")}, 0)
 	if m.Deadline() != 0 {
 		t.Errorf("deadline = %d, want none", m.Deadline())
 	}
@@ -169,13 +204,17 @@ func TestUnknownLengthWaitsForTheAgents(t *testing.T) {
 
 // events draws a random event about agents that may or may not be of the run.
 func events(t *rapid.T, i int) run.Event {
-	agent := rapid.SampledFrom([]string{"a", "b", "c", "stranger"}).Draw(t, fmt.Sprintf("agent %d", i))
+	agent := rapid.SampledFrom([]string{"a", "b", "c", "d", "stranger"}).Draw(t, fmt.Sprintf("agent %d", i))
 	refusal := rapid.SampledFrom([]string{"", "", "", "no"}).Draw(t, fmt.Sprintf("refusal %d", i))
 	return rapid.SampledFrom([]run.Event{
-		run.Assigned{Agent: agent, Refusal: refusal}, run.Ready{Agent: agent}, run.Ready{Agent: agent}, run.Ready{Agent: agent}, run.Failed{Agent: agent, Why: "why"},
-		run.Started{Agent: agent, Refusal: refusal}, run.Lost{Agent: agent, Why: "lease"}, run.Totals{Agent: agent}, run.Totals{Agent: agent}, run.Done{Agent: agent}, run.Done{Agent: agent},
+		run.Assigned{id(agent), refusal}, run.Ready{id(agent)}, run.Ready{id(agent)}, run.Ready{id(agent)}, run.Failed{id(agent), "why"},
+		run.Started{id(agent), refusal}, run.Lost{id(agent), "lease"}, run.Totals{id(agent)}, run.Totals{id(agent)}, run.Done{id(agent)}, run.Done{id(agent)},
 		run.Stop{Mode: pb.StopMode_STOP_MODE_DRAIN, Reason: "one"}, run.Stop{Mode: pb.StopMode_STOP_MODE_NOW, Reason: "two"}, run.Abort{Expression: "x"},
-		run.JournalFailed{Why: "disk"}, run.JournalRecovered{}, run.Reconciled{Complete: true}, run.Reconciled{}, run.Tick{},
+		run.JournalFailed{Why: "disk"}, run.JournalRecovered{}, run.Reconciled{Complete: true}, run.Reconciled{}, run.Tick{}, run.StartDurable{}, run.StartDurable{},
+		run.Leaving{id(agent)}, run.ChangeDurable{Epoch: uint32(2 + i%3), Load: 10 * time.Second}, run.Acknowledged{id(agent), uint32(2 + i%3), uint32(i%4 + 1)},
+		run.Refused{ID: id(agent), Epoch: 2, Attempt: 1, RunNS: int64(i) * int64(time.Second), Over: i%5 == 0}, run.Applied{id(agent), uint32(2 + i%3)},
+		run.Adjust{Request: fmt.Sprint("w", i), Revisions: []*pb.Revision{pb.Revision_builder{Rate: new(5.0)}.Build()}},
+		run.Joined{run.Member{ID: id("d"), Weight: 1}},
 	}).Draw(t, fmt.Sprintf("event %d", i))
 }
 
@@ -183,8 +222,8 @@ func events(t *rapid.T, i int) run.Event {
 // missing, forget a stop, end twice, or hang for ever.
 func TestPromisesHoldInEverySequence(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		m, commands := run.New(config, []string{"a", "b", "c"}, 0)
-		w := watcher{t: t, ready: map[string]bool{}, accounted: map[string]int{}, lost: map[string]bool{}, told: map[string]pb.StopMode{}}
+		m, commands := run.New(config, roster("a", "b", "c"), 0)
+		w := watcher{t: t, ready: map[string]bool{}, accounted: map[string]int{}, lost: map[string]bool{}, told: map[string]pb.StopMode{}, excused: map[string]bool{}}
 		w.saw(commands)
 		now := int64(0)
 		for i := range rapid.IntRange(0, 60).Draw(t, "events") {
@@ -216,6 +255,7 @@ type watcher struct {
 	accounted map[string]int
 	lost      map[string]bool
 	told      map[string]pb.StopMode
+	excused   map[string]bool // could not play their part
 	stop      pb.StopMode
 	complete  bool
 	finished  int
@@ -236,15 +276,9 @@ func (w *watcher) before(event run.Event, m *run.Machine) {
 	case run.Lost:
 		w.loses(e.Agent)
 	case run.Failed:
-		w.loses(e.Agent)
+		w.excused[e.Agent] = true
 	case run.Assigned:
-		if e.Refusal != "" {
-			w.loses(e.Agent)
-		}
-	case run.Started:
-		if e.Refusal != "" && m.State() != run.Preparing {
-			w.loses(e.Agent)
-		}
+		w.excused[e.Agent] = w.excused[e.Agent] || e.Refusal != ""
 	case run.Reconciled:
 		if m.State() == run.Reconciling {
 			w.complete = e.Complete
@@ -301,7 +335,7 @@ func (w *watcher) after(event run.Event, m *run.Machine) {
 		return
 	}
 	for _, agent := range []string{"a", "b", "c"} {
-		if w.told[agent] < w.stop && w.accounted[agent] != 3 && !w.lost[agent] {
+		if w.told[agent] < w.stop && !w.excused[agent] && w.accounted[agent] != 3 && !w.lost[agent] {
 			w.t.Fatalf("%s was not told of stop %v", agent, w.stop)
 		}
 	}
