@@ -6,6 +6,14 @@ import (
 	pb "github.com/loadline/loadline/proto/loadline/v1"
 )
 
+// Part is one agent's part of one run. An agent that was lost and is back may have two of one run: the old one only
+// hands its results over.
+type Part struct {
+	Run string
+	// Incarnation under which the part was taken on.
+	Incarnation uint64
+}
+
 // Event is something that happened to an agent.
 type Event interface{ event() }
 
@@ -21,7 +29,7 @@ type (
 		Incarnation uint64
 		Asked       int64
 	}
-	// LeaseRefused: the coordinator does not know this incarnation any more.
+	// LeaseRefused: the coordinator does not know this incarnation any more, or will not renew it.
 	LeaseRefused struct {
 		Incarnation uint64
 		Why         string
@@ -33,13 +41,25 @@ type (
 	}
 	// Prepared: Prepare has ended, well or with problems.
 	Prepared struct {
-		Run      string
+		Part
 		Problems []string
 	}
-	// Started: the common instant came, on the agent's own clock.
+	// Started: the common instant came, on the agent's own clock. Incarnation 0 means whichever there is.
 	Started struct {
-		Run string
-		At  int64
+		Part
+		Epoch uint32
+		At    int64
+	}
+	// Proposed: a change came to be acknowledged. Expires is on the agent's own clock; 0: never.
+	Proposed struct {
+		Part
+		Change  *pb.Change
+		Expires int64
+	}
+	// Committed: a change came that is on record.
+	Committed struct {
+		Part
+		Change *pb.Change
 	}
 	// Stopped: someone wants the run to end.
 	Stopped struct {
@@ -47,10 +67,12 @@ type (
 		Mode   pb.StopMode
 		Reason string
 	}
-	// LoadOver: every arrival is handled and nothing is in flight.
-	LoadOver struct{ Run string }
-	// Flushed: every window and the totals are acknowledged.
-	Flushed struct{ Run string }
+	// Leave: the agent is to hand over what it plays and go.
+	Leave struct{}
+	// LoadOver: every arrival is handled and nothing is in flight, nor can a change give it more.
+	LoadOver struct{ Part }
+	// Flushed: every window and the totals are acknowledged, or nobody takes them.
+	Flushed struct{ Part }
 	// Tick: time has passed.
 	Tick struct{}
 )
@@ -61,7 +83,10 @@ func (LeaseRefused) event() {}
 func (Assigned) event()     {}
 func (Prepared) event()     {}
 func (Started) event()      {}
+func (Proposed) event()     {}
+func (Committed) event()    {}
 func (Stopped) event()      {}
+func (Leave) event()        {}
 func (LoadOver) event()     {}
 func (Flushed) event()      {}
 func (Tick) event()         {}
@@ -70,46 +95,82 @@ func (Tick) event()         {}
 type Command interface{ command() }
 
 type (
-	// Register asks the coordinator for an incarnation, until it answers.
-	Register struct{}
-	// Grant tells the guard until when requests may start; 0: not at all.
+	// Register asks the coordinator for an incarnation, until it answers. Held is the one held until now; 0: none.
+	Register struct{ Held uint64 }
+	// Grant tells the guard until when requests may start; 0: not at all, until another Grant.
 	Grant struct{ Until int64 }
 	// AnswerAssign answers the assignment that was the event. Refusal is empty when it was taken on.
 	AnswerAssign struct{ Refusal string }
 	// AnswerStart answers the start that was the event.
 	AnswerStart struct{ Refusal string }
+	// AnswerChange answers the change that was the event. Refusal is empty when it is acknowledged, or in force.
+	AnswerChange struct {
+		Refusal string
+		// RunNS is the run's clock, where the instant has passed; 0 otherwise.
+		RunNS int64
+		// Over: this part starts nothing any more.
+		Over bool
+	}
 	// Prepare reads what the assignment names; Prepared follows.
-	Prepare struct{ Assignment *pb.Assignment }
+	Prepare struct {
+		Part
+		Assignment *pb.Assignment
+	}
 	// Report tells the coordinator of a state, until it answers.
 	Report struct {
-		Run      string
+		Part
 		State    pb.AgentState
 		Problems []string
 	}
-	// Play begins the load at an instant of the agent's own clock; LoadOver follows.
+	// Play begins the load at an instant of the agent's own clock, which may have passed; LoadOver follows.
 	Play struct {
-		Run string
-		At  int64
+		Part
+		At int64
 	}
-	// StopLoad ends the load early.
+	// Hold starts nothing that is due at or after an instant of the run's clock, and counts none of it, until Apply or another Hold.
+	Hold struct {
+		Part
+		At int64
+	}
+	// Apply puts a change in force and lifts the hold.
+	Apply struct {
+		Part
+		Change *pb.Change
+	}
+	// Pause starts nothing and counts nothing that falls due; what is in flight keeps its drain time. The lease has lapsed.
+	Pause struct {
+		Part
+		Why string
+	}
+	// Resume goes on where Pause began: what is too late by now is missed.
+	Resume struct{ Part }
+	// StopLoad ends the load early, for good.
 	StopLoad struct {
-		Run    string
+		Part
 		Mode   pb.StopMode
 		Reason string
 	}
 	// Flush sends the last window and the totals; Flushed follows once they are acknowledged.
-	Flush struct{ Run string }
+	Flush struct{ Part }
 	// Forget releases everything that was prepared for a run that will not be played.
-	Forget struct{ Run string }
+	Forget struct{ Part }
+	// Depart ends the agent: nothing keeps it any more.
+	Depart struct{}
 )
 
 func (Register) command()     {}
 func (Grant) command()        {}
 func (AnswerAssign) command() {}
 func (AnswerStart) command()  {}
+func (AnswerChange) command() {}
 func (Prepare) command()      {}
 func (Report) command()       {}
 func (Play) command()         {}
+func (Hold) command()         {}
+func (Apply) command()        {}
+func (Pause) command()        {}
+func (Resume) command()       {}
 func (StopLoad) command()     {}
 func (Flush) command()        {}
 func (Forget) command()       {}
+func (Depart) command()       {}

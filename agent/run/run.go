@@ -1,15 +1,20 @@
-// Package run is an agent's life as a state machine: join, prepare, start, lapse, drain, leave.
+// Package run is an agent's life as a state machine: join, prepare, start, change, lapse, hand over, drain, leave.
 // It does no I/O and knows no clock; now is the agent's time in nanoseconds, on a clock that never
-// runs backwards.
+// runs backwards and counts the time that the machine sleeps.
 //
 //	joining ──► idle ──assigned──► preparing ──► ready ──start──► playing ──► flushing ──► idle
+//	                                                   lease lapses │  ▲ granted again
+//	                                                                ▼  │
+//	                                                               paused
 //
-// It keeps two promises in every sequence of events: no request starts without a valid lease or
-// after a stop, and a run is forgotten only once its totals are acknowledged or nobody wants them.
+// It keeps these promises in every sequence of events: no request starts without a valid lease or after a stop, nothing
+// starts that an acknowledged change may have given to another, and a run is forgotten only once its totals are
+// acknowledged or nobody wants them.
 package run
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	pb "github.com/loadline/loadline/proto/loadline/v1"
@@ -36,26 +41,59 @@ const (
 
 // Machine is one agent. New makes one. It is not safe for concurrent use.
 type Machine struct {
-	state       State
 	incarnation uint64
+	joining     bool // not registered, or registering anew
 	lease       time.Duration
 	until       int64 // the lease is valid before this instant
-	lapsed      bool  // the lease was let lapse; arrivals have been stopped for it
-	run         string
-	digest      string
-	stop        pb.StopMode
+	leaving     bool
+	parts       []*part // those of older incarnations first; at most one is of the present one
 }
 
 // New makes an agent that wants to join, and the command that begins it.
 func New() (*Machine, []Command) {
-	return &Machine{state: Joining}, []Command{Register{}}
+	return &Machine{joining: true}, []Command{Register{}}
+}
+
+// present is the part of the present incarnation; nil: none.
+func (m *Machine) present() *part {
+	if n := len(m.parts); n > 0 && m.parts[n-1].Incarnation == m.incarnation {
+		return m.parts[n-1]
+	}
+	return nil
+}
+
+// find is the part; an incarnation of 0 means the present one.
+func (m *Machine) find(id Part) *part {
+	if p := m.present(); id.Incarnation == 0 && p != nil && p.Run == id.Run {
+		return p
+	}
+	for _, p := range m.parts {
+		if p.Part == id {
+			return p
+		}
+	}
+	return nil
 }
 
 // State is the present state.
-func (m *Machine) State() State { return m.state }
+func (m *Machine) State() State {
+	switch p := m.present(); {
+	case p != nil:
+		return p.state
+	case m.joining:
+		return Joining
+	default:
+		return Idle
+	}
+}
 
-// Run is the id of the run that the agent plays; empty: none.
-func (m *Machine) Run() string { return m.run }
+// Part is what the agent plays; the zero value: nothing.
+func (m *Machine) Part() Part {
+	if p := m.present(); p != nil {
+		return p.Part
+	}
+	return Part{}
+}
 
 // Incarnation is the number of the agent's registration; 0: none.
 func (m *Machine) Incarnation() uint64 { return m.incarnation }
@@ -63,13 +101,32 @@ func (m *Machine) Incarnation() uint64 { return m.incarnation }
 // LeaseUntil is the instant from which on nothing may be started without another renewal.
 func (m *Machine) LeaseUntil() int64 { return m.until }
 
+// Leaving reports whether the agent wants to go.
+func (m *Machine) Leaving() bool { return m.leaving }
+
+// Progress is what a renewal tells of the present part: the change that is acknowledged, the epoch in force, and the
+// run's clock; all 0: there is none.
+func (m *Machine) Progress(now int64) (epoch, attempt, applied uint32, runNS int64) {
+	p := m.present()
+	if p == nil {
+		return 0, 0, 0, 0
+	}
+	if p.state == Playing {
+		runNS = now - p.start
+	}
+	if p.acked.epoch > p.applied {
+		return p.acked.epoch, p.acked.attempt, p.applied, runNS
+	}
+	return p.applied, 0, p.applied, runNS
+}
+
 // Step takes one event and says what must be done about it, in this order.
 func (m *Machine) Step(event Event, now int64) []Command {
 	switch e := event.(type) {
 	case Registered:
-		return m.registered(e)
+		return m.registered(e, now)
 	case Renewed:
-		return m.renewed(e)
+		return m.renewed(e, now)
 	case LeaseRefused:
 		return m.leaseRefused(e)
 	case Assigned:
@@ -77,9 +134,15 @@ func (m *Machine) Step(event Event, now int64) []Command {
 	case Prepared:
 		return m.prepared(e)
 	case Started:
-		return m.started(e)
+		return m.started(e, now)
+	case Proposed:
+		return m.proposed(e, now)
+	case Committed:
+		return m.committed(e)
 	case Stopped:
 		return m.stopped(e)
+	case Leave:
+		return m.leave()
 	case LoadOver:
 		return m.loadOver(e)
 	case Flushed:
@@ -91,149 +154,188 @@ func (m *Machine) Step(event Event, now int64) []Command {
 	}
 }
 
-// registered takes up a new incarnation. A run of the old one goes on to its end: its windows are
-// still wanted, but nothing new starts, because its shares may belong to others by now.
-func (m *Machine) registered(e Registered) []Command {
-	m.incarnation, m.lease, m.until = e.Incarnation, e.Lease, e.Asked+int64(e.Lease)
-	if m.state == Joining {
-		m.state = Idle
+// registered takes up an incarnation. With the one that was held before, everything goes on; with another one, what
+// was played before belongs to others by now: it stops, and its results are handed over under the old number.
+func (m *Machine) registered(e Registered, now int64) []Command {
+	if e.Incarnation < m.incarnation {
+		return nil // an answer that was long under way
 	}
-	return []Command{Grant{Until: m.until}}
+	var commands []Command
+	old := m.present()
+	if m.incarnation != e.Incarnation && old != nil {
+		commands = old.supersede()
+		if old.state < Playing {
+			m.remove(old)
+		}
+	}
+	m.incarnation, m.lease, m.joining = e.Incarnation, e.Lease, false
+	return append(commands, m.extend(e.Asked, now)...)
 }
 
 // renewed counts the lease from the moment it was asked for: the coordinator counts it from later.
-func (m *Machine) renewed(e Renewed) []Command {
-	if e.Incarnation != m.incarnation || e.Asked+int64(m.lease) <= m.until {
+func (m *Machine) renewed(e Renewed, now int64) []Command {
+	if e.Incarnation != m.incarnation || m.joining {
 		return nil
 	}
-	m.until = e.Asked + int64(m.lease)
-	return []Command{Grant{Until: m.until}}
+	return m.extend(e.Asked, now)
 }
 
-// leaseRefused means that the coordinator has given the agent up, or is another one.
+// extend makes the lease longer, never shorter, and goes on with what had paused.
+func (m *Machine) extend(asked, now int64) []Command {
+	length := int64(m.lease)
+	p := m.present()
+	if p != nil {
+		length += int64(p.hold)
+	}
+	if asked+length <= m.until {
+		return nil
+	}
+	m.until = asked + length
+	commands := []Command{Grant{Until: m.until}}
+	if p == nil || !p.paused || now >= m.until {
+		return commands
+	}
+	p.paused = false
+	if p.stop == pb.StopMode_STOP_MODE_UNSPECIFIED {
+		commands = append(commands, Resume{p.Part})
+	}
+	return commands
+}
+
+// leaseRefused means that the coordinator has given the agent up, or is another one. Registering shows which: what is
+// played pauses until then.
 func (m *Machine) leaseRefused(e LeaseRefused) []Command {
-	if e.Incarnation != m.incarnation || m.state == Joining {
+	if e.Incarnation != m.incarnation || m.joining {
 		return nil
 	}
-	m.until = 0
+	m.until, m.joining = 0, true
 	commands := []Command{Grant{Until: 0}}
-	switch m.state {
-	case Playing:
-		commands = append(commands, m.lapse("the coordinator refused the lease: "+e.Why)...)
-	case Preparing, Ready:
-		commands = append(commands, Forget{Run: m.run})
-		m.forget()
+	if p := m.present(); p != nil {
+		commands = append(commands, p.pause("the coordinator refused the lease: "+e.Why)...)
 	}
-	if m.state == Idle {
-		m.state = Joining
-	}
-	return append(commands, Register{})
-}
-
-// lapse stops new arrivals; what is in flight keeps its drain time.
-func (m *Machine) lapse(why string) []Command {
-	if m.lapsed || m.stop != pb.StopMode_STOP_MODE_UNSPECIFIED {
-		return nil
-	}
-	m.lapsed, m.stop = true, pb.StopMode_STOP_MODE_DRAIN
-	return []Command{StopLoad{Run: m.run, Mode: m.stop, Reason: why}}
+	return append(commands, Register{Held: m.incarnation})
 }
 
 // assigned takes an assignment on, once; a repeated one is answered as the first was.
 func (m *Machine) assigned(e Assigned) []Command {
-	a := e.Assignment
-	same := a.GetRunId() == m.run && string(a.GetDigest()) == m.digest
+	a, p := e.Assignment, m.present()
 	switch {
-	case m.state >= Preparing && same:
+	case p != nil && a.GetRunId() == p.Run && string(a.GetDigest()) == p.digest:
 		return []Command{AnswerAssign{}}
-	case m.state == Joining:
+	case m.joining:
 		return []Command{AnswerAssign{Refusal: "this agent holds no lease"}}
-	case m.state != Idle:
-		return []Command{AnswerAssign{Refusal: fmt.Sprintf("this agent plays run %s", m.run)}}
+	case m.leaving:
+		return []Command{AnswerAssign{Refusal: "this agent leaves"}}
+	case p != nil:
+		return []Command{AnswerAssign{Refusal: fmt.Sprintf("this agent plays run %s", p.Run)}}
 	case a.GetRunId() == "":
 		return []Command{AnswerAssign{Refusal: "the assignment names no run"}}
 	case !e.Time.Before(a.GetExpiresTime().AsTime()):
 		return []Command{AnswerAssign{Refusal: "the assignment has expired"}}
 	}
-	m.state, m.run, m.digest = Preparing, a.GetRunId(), string(a.GetDigest())
-	m.stop, m.lapsed = pb.StopMode_STOP_MODE_UNSPECIFIED, false
-	return []Command{AnswerAssign{}, Prepare{Assignment: a}}
+	p = newPart(Part{a.GetRunId(), m.incarnation}, a)
+	m.parts = append(m.parts, p)
+	return []Command{AnswerAssign{}, Prepare{Part: p.Part, Assignment: a}}
 }
 
 func (m *Machine) prepared(e Prepared) []Command {
-	if m.state != Preparing || e.Run != m.run {
+	p := m.find(e.Part)
+	if p == nil || p.state != Preparing {
 		return nil
 	}
 	if len(e.Problems) > 0 {
-		failed := Report{Run: m.run, State: pb.AgentState_AGENT_STATE_FAILED, Problems: e.Problems}
-		m.forget()
-		return []Command{failed}
+		m.remove(p)
+		return append([]Command{Report{Part: p.Part, State: pb.AgentState_AGENT_STATE_FAILED, Problems: e.Problems}}, m.depart()...)
 	}
-	m.state = Ready
-	return []Command{Report{Run: m.run, State: pb.AgentState_AGENT_STATE_READY}}
+	p.state = Ready
+	return []Command{Report{Part: p.Part, State: pb.AgentState_AGENT_STATE_READY}}
 }
 
-func (m *Machine) started(e Started) []Command {
+func (m *Machine) started(e Started, now int64) []Command {
+	p := m.find(e.Part)
 	switch {
-	case m.state >= Playing && e.Run == m.run:
+	case p != nil && p.state >= Playing:
 		return []Command{AnswerStart{}}
-	case m.state != Ready || e.Run != m.run:
+	case p == nil || p.state != Ready:
 		return []Command{AnswerStart{Refusal: fmt.Sprintf("this agent is not ready for run %s", e.Run)}}
+	case e.Epoch > p.applied:
+		return []Command{AnswerStart{Refusal: fmt.Sprintf("epoch %d is not known here yet", e.Epoch)}}
 	}
-	m.state = Playing
-	return []Command{AnswerStart{}, Play{Run: m.run, At: e.At}}
+	p.state, p.start = Playing, e.At
+	commands := []Command{AnswerStart{}, Play{Part: p.Part, At: e.At}}
+	if now >= m.until {
+		commands = append(commands, p.pause("there is no lease")...)
+	}
+	return commands
 }
 
 // stopped hardens a stop; it is never softened. A run that has not begun is forgotten.
 func (m *Machine) stopped(e Stopped) []Command {
-	if e.Run != m.run || m.run == "" {
-		return nil
-	}
-	switch m.state {
-	case Preparing, Ready:
-		m.forget()
-		return []Command{Forget{Run: e.Run}}
-	case Playing:
-		mode := max(e.Mode, pb.StopMode_STOP_MODE_DRAIN)
-		if mode <= m.stop {
-			return nil
+	var commands []Command
+	for _, p := range slices.Clone(m.parts) {
+		switch {
+		case p.Run != e.Run:
+		case p.state < Playing:
+			m.remove(p)
+			commands = append(commands, Forget{p.Part})
+		default:
+			commands = append(commands, p.stopLoad(max(e.Mode, pb.StopMode_STOP_MODE_DRAIN), e.Reason)...)
 		}
-		m.stop = mode
-		return []Command{StopLoad{Run: m.run, Mode: mode, Reason: e.Reason}}
-	default:
-		return nil
 	}
+	return append(commands, m.depart()...)
 }
 
 func (m *Machine) loadOver(e LoadOver) []Command {
-	if m.state != Playing || e.Run != m.run {
+	p := m.find(e.Part)
+	if p == nil || p.state != Playing {
 		return nil
 	}
-	m.state = Flushing
-	return []Command{Flush{Run: m.run}}
+	p.state, p.paused = Flushing, false
+	return []Command{Flush{p.Part}}
 }
 
 func (m *Machine) flushed(e Flushed) []Command {
-	if m.state != Flushing || e.Run != m.run {
+	p := m.find(e.Part)
+	if p == nil || p.state != Flushing {
 		return nil
 	}
-	done := Report{Run: m.run, State: pb.AgentState_AGENT_STATE_DONE}
-	m.forget()
-	return []Command{done}
+	m.remove(p)
+	return append([]Command{Report{Part: p.Part, State: pb.AgentState_AGENT_STATE_DONE}}, m.depart()...)
 }
 
-func (m *Machine) forget() {
-	m.run, m.digest, m.stop, m.lapsed = "", "", pb.StopMode_STOP_MODE_UNSPECIFIED, false
-	m.state = Idle
-	if m.until == 0 {
-		m.state = Joining
+func (m *Machine) remove(p *part) {
+	m.parts = slices.DeleteFunc(m.parts, func(q *part) bool { return q == p })
+}
+
+// leave asks the coordinator to give the share to others. What has not begun is given up at once.
+func (m *Machine) leave() []Command {
+	if m.leaving {
+		return nil
 	}
+	m.leaving = true
+	var commands []Command
+	if p := m.present(); p != nil {
+		commands = append(commands, Report{Part: p.Part, State: pb.AgentState_AGENT_STATE_LEAVING})
+		if p.state < Playing {
+			m.remove(p)
+			commands = append(commands, Forget{p.Part})
+		}
+	}
+	return append(commands, m.depart()...)
+}
+
+// depart ends a leaving agent once nothing keeps it.
+func (m *Machine) depart() []Command {
+	if !m.leaving || len(m.parts) > 0 {
+		return nil
+	}
+	return []Command{Depart{}}
 }
 
 // tick lets the lease lapse.
 func (m *Machine) tick(now int64) []Command {
-	if m.state != Playing || now < m.until {
-		return nil
+	if p := m.present(); p != nil && now >= m.until {
+		return p.pause("the lease has lapsed: the coordinator has not answered")
 	}
-	return m.lapse("the lease has lapsed: the coordinator has not answered")
+	return nil
 }
