@@ -228,6 +228,8 @@ func (m *Machine) assigned(e Assigned) []Command {
 		return []Command{AnswerAssign{Refusal: "this agent leaves"}}
 	case p != nil:
 		return []Command{AnswerAssign{Refusal: fmt.Sprintf("this agent plays run %s", p.Run)}}
+	case a.GetIncarnation() != 0 && a.GetIncarnation() != m.incarnation:
+		return []Command{AnswerAssign{Refusal: fmt.Sprintf("the assignment is for incarnation %d, this is %d", a.GetIncarnation(), m.incarnation)}}
 	case a.GetRunId() == "":
 		return []Command{AnswerAssign{Refusal: "the assignment names no run"}}
 	case !e.Time.Before(a.GetExpiresTime().AsTime()):

@@ -37,7 +37,7 @@ func (c *Course) admit(ch *pb.Change) error {
 		return fault("it cannot follow epoch %d", len(c.epochs))
 	case len(c.epochs) >= MaxEpochs:
 		return fault("a run has at most %d epochs", MaxEpochs)
-	case ch.GetAtNs() <= last.at || ch.GetAtNs() > maxAt:
+	case ch.GetAtNs() < last.at || ch.GetAtNs() == last.at && len(c.epochs) > 1 || ch.GetAtNs() > maxAt:
 		return fault("its instant of %d ns does not lie after that of the change before, %d ns, and within 400 days", ch.GetAtNs(), last.at)
 	case len(ch.GetWeights()) != members || members > MaxMembers:
 		return fault("it has %d weights for %d members, of which there are at most %d", len(ch.GetWeights()), members, MaxMembers)

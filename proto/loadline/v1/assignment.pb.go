@@ -1737,6 +1737,7 @@ type ChangeResponse struct {
 	xxx_hidden_Accepted bool                   `protobuf:"varint,1,opt,name=accepted"`
 	xxx_hidden_Refusal  string                 `protobuf:"bytes,2,opt,name=refusal"`
 	xxx_hidden_RunNs    int64                  `protobuf:"varint,3,opt,name=run_ns,json=runNs"`
+	xxx_hidden_Over     bool                   `protobuf:"varint,4,opt,name=over"`
 	unknownFields       protoimpl.UnknownFields
 	sizeCache           protoimpl.SizeCache
 }
@@ -1787,6 +1788,13 @@ func (x *ChangeResponse) GetRunNs() int64 {
 	return 0
 }
 
+func (x *ChangeResponse) GetOver() bool {
+	if x != nil {
+		return x.xxx_hidden_Over
+	}
+	return false
+}
+
 func (x *ChangeResponse) SetAccepted(v bool) {
 	x.xxx_hidden_Accepted = v
 }
@@ -1799,6 +1807,10 @@ func (x *ChangeResponse) SetRunNs(v int64) {
 	x.xxx_hidden_RunNs = v
 }
 
+func (x *ChangeResponse) SetOver(v bool) {
+	x.xxx_hidden_Over = v
+}
+
 type ChangeResponse_builder struct {
 	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
 
@@ -1808,6 +1820,8 @@ type ChangeResponse_builder struct {
 	Refusal string
 	// The run's clock on the agent: a proposal that is refused because its instant has passed must lie later than this, in nanoseconds.
 	RunNs int64
+	// The agent starts nothing of the run any more, whatever changes; false: it may.
+	Over bool
 }
 
 func (b0 ChangeResponse_builder) Build() *ChangeResponse {
@@ -1817,6 +1831,7 @@ func (b0 ChangeResponse_builder) Build() *ChangeResponse {
 	x.xxx_hidden_Accepted = b.Accepted
 	x.xxx_hidden_Refusal = b.Refusal
 	x.xxx_hidden_RunNs = b.RunNs
+	x.xxx_hidden_Over = b.Over
 	return m0
 }
 
@@ -2137,6 +2152,7 @@ type Assignment struct {
 	xxx_hidden_Addresses     map[string]string      `protobuf:"bytes,12,rep,name=addresses" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	xxx_hidden_Changes       *[]*Change             `protobuf:"bytes,13,rep,name=changes"`
 	xxx_hidden_Hold          *durationpb.Duration   `protobuf:"bytes,14,opt,name=hold"`
+	xxx_hidden_Incarnation   uint64                 `protobuf:"varint,15,opt,name=incarnation"`
 	unknownFields            protoimpl.UnknownFields
 	sizeCache                protoimpl.SizeCache
 }
@@ -2272,6 +2288,13 @@ func (x *Assignment) GetHold() *durationpb.Duration {
 	return nil
 }
 
+func (x *Assignment) GetIncarnation() uint64 {
+	if x != nil {
+		return x.xxx_hidden_Incarnation
+	}
+	return 0
+}
+
 func (x *Assignment) SetRunId(v string) {
 	x.xxx_hidden_RunId = v
 }
@@ -2329,6 +2352,10 @@ func (x *Assignment) SetChanges(v []*Change) {
 
 func (x *Assignment) SetHold(v *durationpb.Duration) {
 	x.xxx_hidden_Hold = v
+}
+
+func (x *Assignment) SetIncarnation(v uint64) {
+	x.xxx_hidden_Incarnation = v
 }
 
 func (x *Assignment) HasScenario() bool {
@@ -2396,6 +2423,9 @@ type Assignment_builder struct {
 	// What the agent does when it has no lease: 0: it starts nothing and cancels what is in flight after the drain; more: it goes
 	// on for so long after the end of its lease.
 	Hold *durationpb.Duration
+	// Incarnation of the agent that it is meant for; 0: whichever there is. Who joins late is not among the members yet:
+	// the change that names it in joined says its place.
+	Incarnation uint64
 }
 
 func (b0 Assignment_builder) Build() *Assignment {
@@ -2416,6 +2446,7 @@ func (b0 Assignment_builder) Build() *Assignment {
 	x.xxx_hidden_Addresses = b.Addresses
 	x.xxx_hidden_Changes = &b.Changes
 	x.xxx_hidden_Hold = b.Hold
+	x.xxx_hidden_Incarnation = b.Incarnation
 	return m0
 }
 
@@ -3573,11 +3604,12 @@ const file_loadline_v1_assignment_proto_rawDesc = "" +
 	"\x06change\x18\x03 \x01(\v2\x13.loadline.v1.ChangeR\x06change\x12\x16\n" +
 	"\x06commit\x18\x04 \x01(\bR\x06commit\x12\x1d\n" +
 	"\n" +
-	"expires_ns\x18\x05 \x01(\x03R\texpiresNs\"]\n" +
+	"expires_ns\x18\x05 \x01(\x03R\texpiresNs\"q\n" +
 	"\x0eChangeResponse\x12\x1a\n" +
 	"\baccepted\x18\x01 \x01(\bR\baccepted\x12\x18\n" +
 	"\arefusal\x18\x02 \x01(\tR\arefusal\x12\x15\n" +
-	"\x06run_ns\x18\x03 \x01(\x03R\x05runNs\"L\n" +
+	"\x06run_ns\x18\x03 \x01(\x03R\x05runNs\x12\x12\n" +
+	"\x04over\x18\x04 \x01(\bR\x04over\"L\n" +
 	"\n" +
 	"FileDigest\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x16\n" +
@@ -3593,7 +3625,7 @@ const file_loadline_v1_assignment_proto_rawDesc = "" +
 	"\x05epoch\x18\x01 \x01(\rR\x05epoch\x12\x14\n" +
 	"\x05phase\x18\x02 \x01(\rR\x05phase\x12#\n" +
 	"\rfirst_arrival\x18\x03 \x01(\x04R\ffirstArrival\x12\x18\n" +
-	"\aweights\x18\x04 \x03(\rR\aweights\"\x94\x05\n" +
+	"\aweights\x18\x04 \x03(\rR\aweights\"\xb6\x05\n" +
 	"\n" +
 	"Assignment\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x16\n" +
@@ -3610,7 +3642,8 @@ const file_loadline_v1_assignment_proto_rawDesc = "" +
 	"\fexpires_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\vexpiresTime\x12D\n" +
 	"\taddresses\x18\f \x03(\v2&.loadline.v1.Assignment.AddressesEntryR\taddresses\x12-\n" +
 	"\achanges\x18\r \x03(\v2\x13.loadline.v1.ChangeR\achanges\x12-\n" +
-	"\x04hold\x18\x0e \x01(\v2\x19.google.protobuf.DurationR\x04hold\x1a<\n" +
+	"\x04hold\x18\x0e \x01(\v2\x19.google.protobuf.DurationR\x04hold\x12 \n" +
+	"\vincarnation\x18\x0f \x01(\x04R\vincarnation\x1a<\n" +
 	"\x0eAddressesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"H\n" +
