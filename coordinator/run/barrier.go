@@ -51,7 +51,7 @@ func (m *Machine) present() int {
 
 // barrierAt is when those at the barrier start without the rest; 0: they do not.
 func (m *Machine) barrierAt() int64 {
-	if m.state != Preparing || m.pending != nil {
+	if m.state != Preparing || m.pending != nil || m.present() < m.config.Min {
 		return 0
 	}
 	return m.barrier

@@ -209,6 +209,12 @@ func TestStartBarrier(t *testing.T) {
 			{ms(1000), run.Ready{id("b")}, ""},
 			{ms(2000), run.Failed{id("a"), "no key"}, "note agent_failed, stop a now, note changed 2 [0 1] at 0s"},
 		},
+		"the ready one is lost while it waits for another": { // found by torture, seed 287
+			{ms(1000), run.Ready{id("b")}, ""},
+			{ms(2000), run.Lost{id("b"), "lease"}, "note agent_failed, stop b now"},
+			{ms(11000), run.Tick{}, ""},
+			{ms(12000), run.Ready{id("a")}, "note changed 2 [1 0] at 0s"},
+		},
 		"too few are left": {
 			{ms(1000), run.Failed{id("b"), "no key"}, "note agent_failed, stop b now"},
 			{ms(2000), run.Failed{id("a"), "no key"}, "note agent_failed, stop a now, stop b now, note ended, finish aborted"},

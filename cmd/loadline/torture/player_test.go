@@ -173,8 +173,7 @@ func (p *simPart) advance() {
 			if !ok {
 				break
 			}
-			walker := phase.Walk(n)
-			_, due, _ := walker.Next()
+			due := p.a.w.due(phase, n)
 			if now := p.run(); due > now {
 				wake = min(wake, due)
 				break

@@ -25,6 +25,7 @@ type world struct {
 	chaos  chaos
 	net    network
 	base   *schedule.Schedule
+	dues   map[*schedule.Phase][]int64 // of every arrival of a phase, drawn once
 	agents []*simAgent
 	coord  *simCoordinator
 	disk   journalDisk
@@ -71,7 +72,7 @@ var simWaits = run.Config{
 }
 
 func newWorld(seed uint64) *world {
-	w := &world{seed: seed, random: rand.New(rand.NewPCG(seed, 7)), seen: map[string]int{}}
+	w := &world{seed: seed, random: rand.New(rand.NewPCG(seed, 7)), seen: map[string]int{}, dues: map[*schedule.Phase][]int64{}}
 	w.oracle = newOracle(w)
 	w.chaos = w.draw()
 	w.net = network{w: w}
@@ -130,6 +131,19 @@ func (w *world) compile() *schedule.Schedule {
 		panic(err)
 	}
 	return compiled
+}
+
+// due is when an arrival is due.
+func (w *world) due(p *schedule.Phase, n uint64) int64 {
+	dues, ok := w.dues[p]
+	if !ok {
+		walker := p.Walk(0)
+		for _, due, more := walker.Next(); more; _, due, more = walker.Next() {
+			dues = append(dues, due)
+		}
+		w.dues[p] = dues
+	}
+	return dues[n]
 }
 
 func (w *world) between(low, high time.Duration) time.Duration {
