@@ -92,6 +92,9 @@ func (m *Machine) fixStart(now int64) []Command {
 	if m.epoch == planned && len(m.without(func(a *member) bool { return !a.out })) > 0 {
 		return m.reweigh(now)
 	}
+	if len(m.without((*member).accounted)) == 0 {
+		return m.giveUp("every agent was lost before the start", now)
+	}
 	m.state, m.start, m.deadline = Running, now+int64(m.config.StartAhead), 0
 	for _, a := range m.members {
 		a.needs = m.epoch

@@ -215,6 +215,12 @@ func TestStartBarrier(t *testing.T) {
 			{ms(11000), run.Tick{}, ""},
 			{ms(12000), run.Ready{id("a")}, "note changed 2 [1 0] at 0s"},
 		},
+		"all are lost while the change that leaves one out is put on record": { // found by torture, seed 4217
+			{ms(1000), run.Ready{id("b")}, ""},
+			{ms(11000), run.Tick{}, "note agent_failed, stop a now, note changed 2 [0 1] at 0s"},
+			{ms(11001), run.Lost{id("b"), "lease"}, "note agent_lost"},
+			{ms(11002), run.ChangeDurable{2, 10 * time.Second}, "stop a now, stop b now, note ended, finish aborted"},
+		},
 		"too few are left": {
 			{ms(1000), run.Failed{id("b"), "no key"}, "note agent_failed, stop b now"},
 			{ms(2000), run.Failed{id("a"), "no key"}, "note agent_failed, stop a now, stop b now, note ended, finish aborted"},
