@@ -212,8 +212,8 @@ func (a *simAgent) renewed(q *pb.RenewRequest, r *pb.RenewResponse, asked int64)
 		a.step(agentrun.LeaseRefused{Incarnation: q.GetIncarnation(), Why: r.GetRefusal()})
 		return
 	}
-	if r.GetStop() != 0 {
-		a.step(agentrun.Stopped{Run: q.GetRunId(), Mode: r.GetStop()})
+	if r.GetStop() != 0 && len(a.step(agentrun.Stopped{Run: q.GetRunId(), Mode: r.GetStop()})) > 0 {
+		a.w.saw("stop learned from a renewal")
 	}
 	for _, change := range r.GetCommitted() {
 		a.step(agentrun.Committed{Part: part, Change: change})

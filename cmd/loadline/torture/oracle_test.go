@@ -1,6 +1,7 @@
 package torture
 
 import (
+	"strings"
 	"time"
 
 	"github.com/loadline/loadline/coordinator/run"
@@ -76,6 +77,11 @@ func (o *oracle) hit(p *simPart, due int64) hit {
 // applied: where nothing fails, a change is in force everywhere within a second of its instant's proposal.
 func (o *oracle) applied(a *simAgent, change *pb.Change) {
 	o.w.saw("change applied")
+	for part, what := range map[string]string{"is lost": "share of a lost agent handed over", "leaves": "share of a leaving agent handed over", "restarted": "hold of an earlier coordinator freed"} {
+		if strings.Contains(change.GetReason(), part) {
+			o.w.saw(what)
+		}
+	}
 	for _, r := range change.GetRevisions() {
 		switch {
 		case r.HasRate():
