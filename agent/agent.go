@@ -58,6 +58,8 @@ type Config struct {
 	Results pb.ResultsServiceClient
 	// Env looks an environment variable up; secrets by reference come from it.
 	Env func(string) (string, bool)
+	// Own is what the agent's owner allows it; nil: whatever the scenario says, as within the process of its only user.
+	Own *guard.Own
 	// Log takes what an operator should know. Nothing is logged per request.
 	Log *slog.Logger
 	// Sleeper makes what the pacer waits with; nil: pace.System. Tests in fake time give pace.Portable.
@@ -71,6 +73,8 @@ type Agent struct {
 	epoch  time.Time // zero of the agent's time; holds a monotonic reading
 	nonce  uint64
 	tasks  sync.WaitGroup
+	// ceilings are the owner's; nil: there is no owner.
+	ceilings *ceilings
 	ctx    context.Context // of everything that the agent starts; ended by the end of Run
 
 	mu      sync.Mutex
@@ -92,10 +96,14 @@ func New(config Config) (*Agent, error) {
 	if config.Sleeper == nil {
 		config.Sleeper = pace.System
 	}
-	return &Agent{
+	a := &Agent{
 		config: config, log: config.Log.With("component", "agent", "agent", config.Name),
 		epoch: time.Now(), nonce: rand.Uint64(), renew: time.Second, lease: &guard.Lease{},
-	}, nil
+	}
+	if own := config.Own; own != nil {
+		a.ceilings = &ceilings{own.NewWindow(), own.NewInFlight()}
+	}
+	return a, nil
 }
 
 // now is the agent's time in nanoseconds: it never runs backwards.

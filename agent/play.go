@@ -68,10 +68,7 @@ func (a *Agent) newPlayer(p *part, lease *guard.Lease) *player {
 	clock := func() measure.Instant { return measure.Instant(a.now() - p.start.Load()) }
 	pl := &player{
 		part: p, lease: lease, now: clock, agentNow: a.now,
-		drain: s.GetDrain().AsDuration(), inFlight: guard.NewInFlight(p.member().GetMaxInFlight()), jobs: make(chan job),
-	}
-	if p.guard.Rate > 0 {
-		pl.rate = guard.NewBucket(p.guard.Rate, p.guard.Burst)
+		drain: s.GetDrain().AsDuration(), inFlight: guard.NewInFlight(p.member().GetMaxInFlight()), rate: p.guard.Bucket(), jobs: make(chan job),
 	}
 	pl.limit.Store(math.MaxInt64)
 	pl.load, pl.stopLoad = context.WithCancelCause(p.ctx)

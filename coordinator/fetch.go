@@ -149,8 +149,8 @@ func sendFile(file *os.File, offset int64, stream pb.ControlService_FetchRunServ
 	if _, err := file.Seek(offset, io.SeekStart); err != nil {
 		return status.Errorf(codes.Internal, "read the run folder: %v", err)
 	}
-	buffer := make([]byte, fetchChunk)
 	for {
+		buffer := make([]byte, fetchChunk) // a message must not change once it has been sent
 		n, err := io.ReadFull(file, buffer)
 		if n > 0 {
 			if err := stream.Send(pb.FetchRunResponse_builder{Chunk: buffer[:n]}.Build()); err != nil {
