@@ -75,7 +75,7 @@ type Agent struct {
 	tasks  sync.WaitGroup
 	// ceilings are the owner's; nil: there is no owner.
 	ceilings *ceilings
-	ctx    context.Context // of everything that the agent starts; ended by the end of Run
+	ctx      context.Context // of everything that the agent starts; ended by the end of Run
 
 	mu      sync.Mutex
 	machine *run.Machine

@@ -596,10 +596,11 @@ func (b0 RunStatus_builder) Build() *RunStatus {
 
 // WatchRunRequest names a run.
 type WatchRunRequest struct {
-	state            protoimpl.MessageState `protogen:"opaque.v1"`
-	xxx_hidden_RunId string                 `protobuf:"bytes,1,opt,name=run_id,json=runId"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	state                 protoimpl.MessageState `protogen:"opaque.v1"`
+	xxx_hidden_RunId      string                 `protobuf:"bytes,1,opt,name=run_id,json=runId"`
+	xxx_hidden_FromSecond uint64                 `protobuf:"varint,2,opt,name=from_second,json=fromSecond"`
+	unknownFields         protoimpl.UnknownFields
+	sizeCache             protoimpl.SizeCache
 }
 
 func (x *WatchRunRequest) Reset() {
@@ -634,8 +635,19 @@ func (x *WatchRunRequest) GetRunId() string {
 	return ""
 }
 
+func (x *WatchRunRequest) GetFromSecond() uint64 {
+	if x != nil {
+		return x.xxx_hidden_FromSecond
+	}
+	return 0
+}
+
 func (x *WatchRunRequest) SetRunId(v string) {
 	x.xxx_hidden_RunId = v
+}
+
+func (x *WatchRunRequest) SetFromSecond(v uint64) {
+	x.xxx_hidden_FromSecond = v
 }
 
 type WatchRunRequest_builder struct {
@@ -643,6 +655,9 @@ type WatchRunRequest_builder struct {
 
 	// Id of the run.
 	RunId string
+	// First second that is wanted, as Snapshot.second counts: after a broken stream the one behind the last that came;
+	// 0: from the beginning. The last 600 are kept while the run goes on.
+	FromSecond uint64
 }
 
 func (b0 WatchRunRequest_builder) Build() *WatchRunRequest {
@@ -650,6 +665,7 @@ func (b0 WatchRunRequest_builder) Build() *WatchRunRequest {
 	b, x := &b0, m0
 	_, _ = b, x
 	x.xxx_hidden_RunId = b.RunId
+	x.xxx_hidden_FromSecond = b.FromSecond
 	return m0
 }
 
@@ -3211,10 +3227,12 @@ const file_loadline_v1_control_proto_rawDesc = "" +
 	"\fstarted_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\vstartedTime\x12\x16\n" +
 	"\x06agents\x18\x05 \x03(\tR\x06agents\x12\x16\n" +
 	"\x06detail\x18\x06 \x01(\tR\x06detail\x12\x16\n" +
-	"\x06folder\x18\a \x01(\tR\x06folder\"4\n" +
+	"\x06folder\x18\a \x01(\tR\x06folder\"U\n" +
 	"\x0fWatchRunRequest\x12!\n" +
 	"\x06run_id\x18\x01 \x01(\tB\n" +
-	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\x05runId\"\x9c\x01\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\x05runId\x12\x1f\n" +
+	"\vfrom_second\x18\x02 \x01(\x04R\n" +
+	"fromSecond\"\x9c\x01\n" +
 	"\x10WatchRunResponse\x12.\n" +
 	"\x06status\x18\x01 \x01(\v2\x16.loadline.v1.RunStatusR\x06status\x12%\n" +
 	"\x04plan\x18\x02 \x01(\v2\x11.loadline.v1.PlanR\x04plan\x121\n" +

@@ -46,7 +46,8 @@ type ControlServiceClient interface {
 	StartRun(ctx context.Context, in *StartRunRequest, opts ...grpc.CallOption) (*StartRunResponse, error)
 	// GetRun says where a run is. NOT_FOUND when there is none of that id.
 	GetRun(ctx context.Context, in *GetRunRequest, opts ...grpc.CallOption) (*GetRunResponse, error)
-	// WatchRun sends the status at once and then one message a merged second, until the run has ended.
+	// WatchRun sends the status at once, the seconds that the caller has missed, and then one message a merged second, until
+	// the run has ended.
 	WatchRun(ctx context.Context, in *WatchRunRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchRunResponse], error)
 	// StopRun ends a run early. Repeating it changes nothing; NOW after DRAIN hardens it.
 	StopRun(ctx context.Context, in *StopRunRequest, opts ...grpc.CallOption) (*StopRunResponse, error)
@@ -237,7 +238,8 @@ type ControlServiceServer interface {
 	StartRun(context.Context, *StartRunRequest) (*StartRunResponse, error)
 	// GetRun says where a run is. NOT_FOUND when there is none of that id.
 	GetRun(context.Context, *GetRunRequest) (*GetRunResponse, error)
-	// WatchRun sends the status at once and then one message a merged second, until the run has ended.
+	// WatchRun sends the status at once, the seconds that the caller has missed, and then one message a merged second, until
+	// the run has ended.
 	WatchRun(*WatchRunRequest, grpc.ServerStreamingServer[WatchRunResponse]) error
 	// StopRun ends a run early. Repeating it changes nothing; NOW after DRAIN hardens it.
 	StopRun(context.Context, *StopRunRequest) (*StopRunResponse, error)
