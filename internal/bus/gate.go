@@ -63,7 +63,7 @@ func allowed(name string) *server.Permissions {
 	t := token(name)
 	return &server.Permissions{
 		Publish:   &server.SubjectPermission{Allow: []string{Register + "." + t, Renew + "." + t, Report + "." + t}},
-		Subscribe: &server.SubjectPermission{Allow: []string{toAgents + t + ".*", inbox(name) + ".>"}},
+		Subscribe: &server.SubjectPermission{Allow: []string{toAgents + t + ".>", inbox(name) + ".>"}},
 		Response:  &server.ResponsePermission{MaxMsgs: 1, Expires: replyWithin},
 	}
 }
