@@ -75,8 +75,11 @@ type gate struct {
 
 // admit returns the caller's name, or refuses.
 func (g *gate) admit(ctx context.Context, method string) (Role, string, error) {
-	p, _ := peer.FromContext(ctx)
-	info, ok := p.AuthInfo.(credentials.TLSInfo)
+	var info credentials.TLSInfo
+	p, ok := peer.FromContext(ctx)
+	if ok {
+		info, ok = p.AuthInfo.(credentials.TLSInfo)
+	}
 	if !ok {
 		return "", "", status.Error(codes.Unauthenticated, "this coordinator takes calls over TLS alone")
 	}
