@@ -58,6 +58,8 @@ type Config struct {
 	Results pb.ResultsServiceClient
 	// Env looks an environment variable up; secrets by reference come from it.
 	Env func(string) (string, bool)
+	// Own is what the agent's owner allows it; nil: whatever the scenario says, as within the process of its only user.
+	Own *guard.Own
 	// Log takes what an operator should know. Nothing is logged per request.
 	Log *slog.Logger
 	// Sleeper makes what the pacer waits with; nil: pace.System. Tests in fake time give pace.Portable.
@@ -71,7 +73,9 @@ type Agent struct {
 	time   *guard.Clock // the agent's time
 	nonce  uint64
 	tasks  sync.WaitGroup
-	ctx    context.Context // of everything that the agent starts; ended by the end of Run
+	// ceilings are the owner's; nil: there is no owner.
+	ceilings *ceilings
+	ctx      context.Context // of everything that the agent starts; ended by the end of Run
 
 	mu      sync.Mutex
 	machine *run.Machine
@@ -92,10 +96,14 @@ func New(config Config) (*Agent, error) {
 	if config.Sleeper == nil {
 		config.Sleeper = pace.System
 	}
-	return &Agent{
+	a := &Agent{
 		config: config, log: config.Log.With("component", "agent", "agent", config.Name),
 		time: guard.NewClock(guard.Boottime), nonce: rand.Uint64(), renew: time.Second, lease: &guard.Lease{},
-	}, nil
+	}
+	if own := config.Own; own != nil {
+		a.ceilings = &ceilings{own.NewWindow(), own.NewInFlight()}
+	}
+	return a, nil
 }
 
 // Run joins the coordinator and plays what it is given until ctx ends. What is in flight is then

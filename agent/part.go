@@ -157,7 +157,10 @@ func (a *Agent) load(p *part) error {
 		p.extra = append(p.extra, ch.GetAppended()...)
 	}
 	secrets := guard.Secrets(a.config.Env, guard.ReadFile, &p.redactor)
-	filesErr := p.checkFiles()
+	if a.config.Own != nil {
+		secrets = a.config.Own.BindSecrets(s, secrets)
+	}
+	filesErr := errors.Join(a.checkNamed(p, s), p.checkFiles())
 	var setErr error
 	if filesErr == nil {
 		p.set, setErr = workload.Compile(s, p.files.Open, secrets)
@@ -229,6 +232,9 @@ func (a *Agent) openDrivers(p *part, s *pb.Scenario) error {
 		return err
 	}
 	p.guard = limits
+	if err := a.bind(p, s); err != nil {
+		return err
+	}
 	now := func() measure.Instant { return measure.Instant(a.now() - p.start.Load()) }
 	targets := map[string]Driver{}
 	var errs []error
@@ -238,8 +244,8 @@ func (a *Agent) openDrivers(p *part, s *pb.Scenario) error {
 			errs = append(errs, fmt.Errorf("target %s: %w", target.GetName(), err))
 			continue
 		}
-		targets[target.GetName()] = driver
 		p.closers = append(p.closers, driver)
+		targets[target.GetName()] = a.limit(driver, now)
 	}
 	for _, w := range s.GetWorkloads() {
 		p.drivers = append(p.drivers, targets[w.GetTarget()])

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"slices"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -93,7 +94,8 @@ func (s *control) WatchRun(q *pb.WatchRunRequest, stream pb.ControlService_Watch
 		return err
 	}
 	run.mu.Lock()
-	queue, first := run.watchers.add(), pb.WatchRunResponse_builder{Status: run.status, Plan: run.header.GetPlan()}.Build()
+	queue, missed := run.watchers.add(), run.watchers.since(q.GetFromSecond())
+	first := pb.WatchRunResponse_builder{Status: run.status, Plan: run.header.GetPlan()}.Build()
 	run.mu.Unlock()
 	if queue == nil {
 		return status.Errorf(codes.ResourceExhausted, "run %s has %d watchers, the limit", q.GetRunId(), maxWatchers)
@@ -103,8 +105,10 @@ func (s *control) WatchRun(q *pb.WatchRunRequest, stream pb.ControlService_Watch
 		run.watchers.remove(queue)
 		run.mu.Unlock()
 	}()
-	if err := stream.Send(first); err != nil {
-		return err
+	for _, m := range slices.Insert(missed, 0, first) {
+		if err := stream.Send(m); err != nil {
+			return err
+		}
 	}
 	for {
 		select {

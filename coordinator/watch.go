@@ -1,6 +1,8 @@
 package coordinator
 
 import (
+	"slices"
+
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -15,12 +17,25 @@ const (
 	watchQueue = 64
 	// maxWatchers bounds the watchers of one run.
 	maxWatchers = 256
+	// maxHistory bounds the snapshots that are kept for those who come late or come back.
+	maxHistory = 600
 )
 
 // watchers are those who follow one run. Guarded by liveRun.mu.
 type watchers struct {
-	queues map[chan *pb.WatchRunResponse]bool
-	closed bool
+	queues  map[chan *pb.WatchRunResponse]bool
+	history []*pb.WatchRunResponse // the last messages with a snapshot, in order
+	closed  bool
+}
+
+// since lists the kept messages from a second on.
+func (w *watchers) since(second uint64) []*pb.WatchRunResponse {
+	for i, m := range w.history {
+		if m.GetSnapshot().GetSecond() >= second {
+			return slices.Clone(w.history[i:])
+		}
+	}
+	return nil
 }
 
 // add returns a queue that is closed when the run has ended, or nil when there are too many.
@@ -43,6 +58,9 @@ func (w *watchers) add() chan *pb.WatchRunResponse {
 func (w *watchers) remove(queue chan *pb.WatchRunResponse) { delete(w.queues, queue) }
 
 func (w *watchers) send(m *pb.WatchRunResponse) {
+	if m.HasSnapshot() {
+		w.history = append(w.history[max(0, len(w.history)+1-maxHistory):], m)
+	}
 	for queue := range w.queues {
 		for sent := false; !sent; {
 			select {
@@ -63,7 +81,7 @@ func (w *watchers) close() {
 	for queue := range w.queues {
 		close(queue)
 	}
-	w.queues = nil
+	w.queues, w.history = nil, nil
 }
 
 // stateOf names a state of the machine in the schema's words.

@@ -1,6 +1,7 @@
 package guard
 
 import (
+	"sync"
 	"sync/atomic"
 
 	"github.com/loadline/loadline/internal/measure"
@@ -15,6 +16,7 @@ import (
 type Bucket struct {
 	gap, depth int64 // ns a token; ns that a full bucket lasts
 	drained    atomic.Int64
+	ceiling    *Window // of the agent's owner; nil: none
 }
 
 // maxGap bounds the time between two tokens: a day.
@@ -39,7 +41,7 @@ func (b *Bucket) Take(now measure.Instant) bool {
 			return false
 		}
 		if b.drained.CompareAndSwap(old, next) {
-			return true
+			return b.ceiling == nil || b.ceiling.Take(now)
 		}
 	}
 }
@@ -74,3 +76,46 @@ func (f *InFlight) Leave() { f.now.Add(-1) }
 
 // Now is how many are under way. While others are being turned away it may count them for a moment.
 func (f *InFlight) Now() int { return int(f.now.Load()) }
+
+// Window is an exact ceiling on a rate: in no second, wherever it begins, are there more than so many. It remembers the
+// instants of the last ones. Safe for use by many goroutines; it never waits.
+type Window struct {
+	mu   sync.Mutex
+	last []measure.Instant // a ring of the instants at which each was taken
+	next int
+}
+
+// second is the length of the window, in nanoseconds.
+const second = measure.Instant(1e9)
+
+// NewWindow makes a ceiling of at least 1 a second; it takes 8 bytes for each.
+func NewWindow(max uint32) *Window {
+	w := &Window{last: make([]measure.Instant, max)}
+	for i := range w.last {
+		w.last[i] = measure.None
+	}
+	return w
+}
+
+// Take takes one at the instant and reports whether it was allowed.
+func (w *Window) Take(now measure.Instant) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	oldest := &w.last[w.next]
+	if *oldest != measure.None && now-*oldest <= second {
+		return false
+	}
+	*oldest = now
+	w.next = (w.next + 1) % len(w.last)
+	return true
+}
+
+// Free is when the next may be taken, at the earliest.
+func (w *Window) Free() measure.Instant {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.last[w.next] == measure.None {
+		return measure.None
+	}
+	return w.last[w.next] + second + 1
+}

@@ -5,8 +5,9 @@
 // the address actually dialled, so no name, redirect or number form leads around it. The ceilings are
 // checked where a request leaves, so a fault in plan or schedule is still held by them.
 //
-// In this version list and ceilings come from the scenario itself (FromScenario): they hold against
-// faults of ours and surprises of name resolution, not against who writes the scenario.
+// A guard is made of two things that both must allow: the scenario itself (FromScenario), which holds against faults of
+// ours and surprises of name resolution, and what the agent's owner allows (Own), which holds against who writes the
+// scenario. An agent within the process of its only user has no owner but that user.
 package guard
 
 import (
@@ -77,9 +78,13 @@ func NewList(rules ...Rule) (*List, error) {
 // Check says whether host may be dialled at the address that it has been resolved to. The error
 // wraps ErrRefused and names the address.
 func (l *List) Check(host string, to netip.AddrPort) error {
+	return l.check(host, to, "the scenario names no such target")
+}
+
+// check is Check with a reason for what no rule has.
+func (l *List) check(host string, to netip.AddrPort, why string) error {
 	host = strings.TrimSuffix(strings.ToLower(host), ".")
 	addr := plain(to.Addr())
-	why := "the scenario names no such target"
 	for _, r := range l.rules {
 		if r.Port != 0 && r.Port != to.Port() || r.Host != "" && r.Host != host {
 			continue
@@ -121,6 +126,9 @@ type Guard struct {
 	Rate, Burst float64
 	// MaxInFlight is the ceiling of requests in flight, over all agents.
 	MaxInFlight uint32
+
+	own     *Own // nil: the scenario alone counts
+	ownList *List
 }
 
 // defaultInFlight and defaultLateness hold where a scenario gives no limits (its defaults).
@@ -161,13 +169,14 @@ func FromScenario(s *pb.Scenario, addresses map[string]string) (*Guard, error) {
 	return g, errors.Join(errs...)
 }
 
-// Control is List.Control for the target at an address such as https://host/v1.
+// Control is a hook for net.Dialer for the target at an address such as https://host/v1: the scenario's list and the
+// owner's must have the address that is dialled.
 func (g *Guard) Control(address string) (func(network, address string, _ syscall.RawConn) error, error) {
 	rule, err := ruleFor(address)
 	if err != nil {
 		return nil, err
 	}
-	return g.List.Control(rule.Host), nil
+	return g.control(rule.Host), nil
 }
 
 // ruleFor allows the host and port of a URL.
@@ -197,23 +206,12 @@ func ruleFor(address string) (Rule, error) {
 
 // ceiling is the rate and burst that no schedule of the scenario's open phases exceeds.
 func ceiling(s *pb.Scenario) (rate, burst float64) {
-	overlap, cv := false, 1.0
-	sum, highest := 0.0, 0.0
-	for _, p := range s.GetLoad() {
-		if !p.HasOpen() {
-			continue
-		}
-		peak := peakRate(p.GetOpen())
-		sum += peak
-		highest = max(highest, peak)
-		cv = max(cv, p.GetOpen().GetCv())
-		overlap = overlap || p.HasAt()
-	}
-	if overlap {
-		highest = sum
-	}
+	highest, cv := peak(s), 1.0
 	if highest == 0 {
 		return 0, 0
+	}
+	for _, p := range s.GetLoad() {
+		cv = max(cv, p.GetOpen().GetCv())
 	}
 	lateness := defaultLateness
 	if s.GetLimits().HasMaxLateness() {
@@ -236,6 +234,24 @@ func (g *Guard) Follow(s *pb.Scenario, ch *pb.Change) {
 	}
 	rate, burst := ceiling(brought)
 	g.Rate, g.Burst = g.Rate+rate, g.Burst+burst
+}
+
+// peak is the highest planned rate of the open phases, over all agents; 0: there is none, or none is known.
+func peak(s *pb.Scenario) float64 {
+	overlap, sum, highest := false, 0.0, 0.0
+	for _, p := range s.GetLoad() {
+		if !p.HasOpen() {
+			continue
+		}
+		rate := peakRate(p.GetOpen())
+		sum += rate
+		highest = max(highest, rate)
+		overlap = overlap || p.HasAt()
+	}
+	if overlap {
+		return sum
+	}
+	return highest
 }
 
 // peakRate is the highest rate of a shape.

@@ -56,6 +56,13 @@ type (
 		Change  *pb.Change
 		Expires int64
 	}
+	// Held answers Hold. Refusal is empty when nothing due at or after the instant has started or will; RunNS is the run's clock.
+	Held struct {
+		Part
+		Change  *pb.Change
+		Refusal string
+		RunNS   int64
+	}
 	// Committed: a change came that is on record.
 	Committed struct {
 		Part
@@ -84,6 +91,7 @@ func (Assigned) event()     {}
 func (Prepared) event()     {}
 func (Started) event()      {}
 func (Proposed) event()     {}
+func (Held) event()         {}
 func (Committed) event()    {}
 func (Stopped) event()      {}
 func (Leave) event()        {}
@@ -127,10 +135,11 @@ type (
 		Part
 		At int64
 	}
-	// Hold starts nothing that is due at or after an instant of the run's clock, and counts none of it, until Apply or another Hold.
+	// Hold starts nothing that is due at or after the change's instant, and counts none of it, until Apply or another
+	// Hold; Held follows, and only then the change is acknowledged.
 	Hold struct {
 		Part
-		At int64
+		Change *pb.Change
 	}
 	// Apply puts a change in force and lifts the hold.
 	Apply struct {

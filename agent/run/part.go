@@ -35,7 +35,7 @@ func newPart(id Part, a *pb.Assignment) *part {
 	return p
 }
 
-// proposed acknowledges a change if nothing due at or after its instant can have been started: the clock has not come
+// proposed holds for a change if nothing due at or after its instant can have been started: the clock has not come
 // there, or an earlier promise covers it.
 func (m *Machine) proposed(e Proposed, now int64) []Command {
 	p, c := m.find(e.Part), e.Change
@@ -59,8 +59,22 @@ func (m *Machine) proposed(e Proposed, now int64) []Command {
 	if runNS := now - p.start; p.state == Playing && runNS >= c.GetAtNs() && !covered {
 		return []Command{AnswerChange{Refusal: "its instant has passed here", RunNS: runNS}}
 	}
+	return []Command{Hold{Part: p.Part, Change: c}}
+}
+
+// held acknowledges what is held.
+func (m *Machine) held(e Held) []Command {
+	p, c := m.find(e.Part), e.Change
+	switch {
+	case e.Refusal != "":
+		return []Command{AnswerChange{Refusal: e.Refusal, RunNS: e.RunNS}}
+	case p == nil || c.GetEpoch() != p.applied+1:
+		return []Command{AnswerChange{Refusal: "it has been overtaken"}}
+	case c.GetEpoch() == p.acked.epoch && c.GetAttempt() < p.acked.attempt:
+		return []Command{AnswerChange{Refusal: "a later attempt is known"}}
+	}
 	p.acked = acknowledgement{epoch: c.GetEpoch(), attempt: c.GetAttempt(), at: c.GetAtNs()}
-	return []Command{Hold{Part: p.Part, At: c.GetAtNs()}, AnswerChange{}}
+	return []Command{AnswerChange{}}
 }
 
 // committed puts a change in force. One that does not follow the last waits: renewals bring what is missing, in order.

@@ -87,7 +87,7 @@ func (m *Machine) State() State {
 	}
 }
 
-// Part is what the agent plays; the zero value: nothing.
+// Part is what the agent plays under its present incarnation; the zero value: nothing.
 func (m *Machine) Part() Part {
 	if p := m.present(); p != nil {
 		return p.Part
@@ -137,6 +137,8 @@ func (m *Machine) Step(event Event, now int64) []Command {
 		return m.started(e, now)
 	case Proposed:
 		return m.proposed(e, now)
+	case Held:
+		return m.held(e)
 	case Committed:
 		return m.committed(e)
 	case Stopped:

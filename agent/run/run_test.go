@@ -42,7 +42,7 @@ func describe(commands []run.Command) string {
 		case run.AnswerChange:
 			words = append(words, answerChange(c))
 		case run.Hold:
-			words = append(words, fmt.Sprintf("hold %s at %v", c.Run, time.Duration(c.At)))
+			words = append(words, fmt.Sprintf("hold %s at %v", c.Run, time.Duration(c.Change.GetAtNs())))
 		case run.Apply:
 			words = append(words, fmt.Sprintf("apply %s %d", c.Run, c.Change.GetEpoch()))
 		case run.Pause:
@@ -94,6 +94,11 @@ func change(epoch, attempt uint32, at time.Duration) *pb.Change {
 
 func proposal(epoch, attempt uint32, at time.Duration) run.Event {
 	return run.Proposed{Part: r3, Change: change(epoch, attempt, at)}
+}
+
+// holds answers a hold.
+func holds(epoch, attempt uint32, at time.Duration) run.Event {
+	return run.Held{Part: r3, Change: change(epoch, attempt, at)}
 }
 
 func commitment(epoch uint32) run.Event {
@@ -199,9 +204,11 @@ func TestLives(t *testing.T) {
 			{time.Second, run.Assigned{Assignment: holding("r", 15*time.Second), Time: clock}, "assign yes, prepare r"},
 			{2 * time.Second, run.Renewed{Incarnation: 3, Asked: int64(time.Second)}, "grant 21s"}},
 		"a change is acknowledged, tried again, and put in force": append(play[:4:4],
-			step{3 * time.Second, proposal(2, 1, 1500*time.Millisecond), "hold r at 1.5s, change yes"},
+			step{3 * time.Second, proposal(2, 1, 1500*time.Millisecond), "hold r at 1.5s"},
+			step{3 * time.Second, holds(2, 1, 1500*time.Millisecond), "change yes"},
 			step{3 * time.Second, proposal(2, 1, 1500*time.Millisecond), "change yes"},
-			step{4 * time.Second, proposal(2, 2, 1800*time.Millisecond), "hold r at 1.8s, change yes"},
+			step{4 * time.Second, proposal(2, 2, 1800*time.Millisecond), "hold r at 1.8s"},
+			step{4 * time.Second, holds(2, 2, 1800*time.Millisecond), "change yes"},
 			step{4 * time.Second, proposal(2, 1, 1500*time.Millisecond), "change no"},
 			step{4 * time.Second, commitment(3), "change no"},
 			step{4 * time.Second, commitment(2), "apply r 2, change yes"},
@@ -213,11 +220,15 @@ func TestLives(t *testing.T) {
 			step{3500 * time.Millisecond, proposal(3, 1, 2500*time.Millisecond), "change no"},
 			step{3500 * time.Millisecond, run.Proposed{Part: r4, Change: change(2, 1, time.Hour)}, "change no"},
 			step{3500 * time.Millisecond, run.Proposed{Part: r3, Change: change(2, 1, time.Hour), Expires: 1}, "change no"}),
+		"a hold that came too late": append(play[:4:4],
+			step{3 * time.Second, proposal(2, 1, 1500*time.Millisecond), "hold r at 1.5s"},
+			step{3 * time.Second, run.Held{Part: r3, Change: change(2, 1, 0), Refusal: "late", RunNS: 5e9}, "change no, the clock shows 5s"}),
 		"a change after the load is over": append(play[:4:4],
 			step{3 * time.Second, run.LoadOver{r3}, "flush r"},
 			step{3 * time.Second, proposal(2, 1, time.Hour), "change no, over"}),
 		"a change before the start": append(prepare[:3:3],
-			step{time.Second, proposal(2, 1, 0), "hold r at 0s, change yes"},
+			step{time.Second, proposal(2, 1, 0), "hold r at 0s"},
+			step{time.Second, holds(2, 1, 0), "change yes"},
 			step{time.Second, commitment(2), "apply r 2, change yes"},
 			step{time.Second, run.Started{Part: r3, Epoch: 2, At: 0}, "start yes, play r at 0s"}),
 		"a start that is ahead of the changes": append(prepare[:3:3],
@@ -225,7 +236,8 @@ func TestLives(t *testing.T) {
 		"leaving": append(play[:4:4],
 			step{3 * time.Second, run.Leave{}, "report r leaving"},
 			step{3 * time.Second, run.Leave{}, ""},
-			step{4 * time.Second, proposal(2, 1, 2500*time.Millisecond), "hold r at 2.5s, change yes"},
+			step{4 * time.Second, proposal(2, 1, 2500*time.Millisecond), "hold r at 2.5s"},
+			step{4 * time.Second, holds(2, 1, 2500*time.Millisecond), "change yes"},
 			step{4 * time.Second, commitment(2), "apply r 2, change yes"},
 			step{5 * time.Second, run.LoadOver{r3}, "flush r"},
 			step{5 * time.Second, run.Flushed{r3}, "report r done, depart"}),
@@ -257,6 +269,10 @@ func TestPromisesHoldInEverySequence(t *testing.T) {
 			at += rapid.Int64Range(0, int64(2*time.Second)).Draw(t, fmt.Sprintf("pause %d", i))
 			event := draw(t, i, at, m.Incarnation())
 			w.saw(m.Step(event, at), at)
+			if held := w.holds; held != nil {
+				w.holds = nil
+				w.saw(m.Step(held, at), at)
+			}
 			if _, tick := event.(run.Tick); tick {
 				w.lapsed(m, at)
 			}
@@ -295,6 +311,7 @@ type watcher struct {
 	t       *rapid.T
 	parts   map[run.Part]*seen
 	granted int64
+	holds   run.Event // the answer to the last Hold
 }
 
 func (w *watcher) saw(commands []run.Command, at int64) {
@@ -311,11 +328,12 @@ func (w *watcher) saw(commands []run.Command, at int64) {
 			}
 			p.playing, p.start = true, c.At
 		case run.Hold:
-			p := w.parts[c.Part]
-			if p.playing && at-p.start >= c.At && p.held > c.At {
-				w.t.Fatalf("promises to start nothing due at %d at %d", c.At, at-p.start)
+			p, held := w.parts[c.Part], c.Change.GetAtNs()
+			if p.playing && at-p.start >= held && p.held > held {
+				w.t.Fatalf("promises to start nothing due at %d at %d", held, at-p.start)
 			}
-			p.held = c.At
+			p.held = held
+			w.holds = run.Held{Part: c.Part, Change: c.Change}
 		case run.Apply:
 			p := w.parts[c.Part]
 			if c.Change.GetEpoch() != p.epoch+1 {

@@ -115,6 +115,8 @@ environment, the environment before the scenario, the scenario before the defaul
 	root.SetErr(a.stderr)
 	root.SetFlagErrorFunc(a.flagError)
 	root.AddCommand(a.runCommand(), a.simCommand(), a.validateCommand(), a.planCommand(), a.reportCommand(),
+		a.coordinatorCommand(), a.agentCommand(), a.certsCommand(), a.watchCommand(), a.runsCommand(), a.agentsCommand(),
+		a.stopCommand(), a.drainCommand(), a.rateCommand(), a.pauseCommand(), a.resumeCommand(),
 		a.calibrateCommand(), a.nullCommand(),
 		a.metricsCommand(), a.schemaCommand(), a.versionCommand())
 	return root

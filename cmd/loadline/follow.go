@@ -51,6 +51,11 @@ type follower struct {
 	signals <-chan os.Signal
 	pause   time.Duration // between two attempts to watch
 	stops   int
+	// patience is how long a coordinator that cannot be reached is tried again; 0: not at all.
+	patience time.Duration
+	// onlyWatch leaves with errLeft at the first signal or key and stops nothing.
+	onlyWatch bool
+	next      uint64 // the first second that has not been shown
 }
 
 // ending is how a run came out.
@@ -66,7 +71,7 @@ func (f *follower) follow(ctx context.Context) (*pb.Summary, error) {
 	messages, ended, notices := make(chan *pb.WatchRunResponse), make(chan ending, 1), make(chan string)
 	var running sync.WaitGroup
 	running.Go(func() {
-		summary, err := f.watch(ctx, messages)
+		summary, err := f.watch(ctx, messages, notices)
 		ended <- ending{summary, err}
 	})
 	for {
@@ -84,7 +89,7 @@ func (f *follower) follow(ctx context.Context) (*pb.Summary, error) {
 		case <-f.view.Stops():
 			f.stop(ctx, &running, notices)
 		}
-		if f.stops > 2 {
+		if f.stops > 2 || f.stops > 0 && f.onlyWatch {
 			cancel() // what still runs ends by itself; a third ctrl-c waits for nothing
 			return nil, errLeft
 		}
@@ -94,6 +99,9 @@ func (f *follower) follow(ctx context.Context) (*pb.Summary, error) {
 // stop asks for the end of the run, harder each time, without waiting for the reply.
 func (f *follower) stop(ctx context.Context, running *sync.WaitGroup, notices chan<- string) {
 	f.stops++
+	if f.onlyWatch {
+		return
+	}
 	f.view.Stopping(f.stops)
 	if f.stops > 2 {
 		return
@@ -109,38 +117,54 @@ func (f *follower) stop(ctx context.Context, running *sync.WaitGroup, notices ch
 		if err == nil || ctx.Err() != nil {
 			return
 		}
-		select {
-		case notices <- "the request to stop failed: " + status.Convert(err).Message():
-		case <-ctx.Done():
-		}
+		f.say(ctx, notices, "the request to stop failed: "+status.Convert(err).Message())
 	})
 }
 
 // watch hands every message on until the run has ended, and then fetches the summary. A stream that breaks while the
 // run goes on is opened again.
-func (f *follower) watch(ctx context.Context, messages chan<- *pb.WatchRunResponse) (*pb.Summary, error) {
+func (f *follower) watch(ctx context.Context, messages chan<- *pb.WatchRunResponse, notices chan<- string) (*pb.Summary, error) {
+	var away time.Time // since when the coordinator cannot be reached
 	for attempt := 1; ; attempt++ {
 		broken := f.stream(ctx, messages)
 		call, cancel := context.WithTimeout(ctx, reportTimeout)
 		response, err := f.client.GetReport(call, pb.GetReportRequest_builder{RunId: f.runID}.Build())
 		cancel()
-		if err == nil {
+		switch {
+		case err == nil:
 			return response.GetSummary(), nil
-		}
-		if status.Code(err) != codes.FailedPrecondition || attempt == maxWatches {
+		case status.Code(err) == codes.FailedPrecondition && (f.patience > 0 || attempt < maxWatches):
+			away = time.Time{}
+		case f.patience > 0 && unreachable(err) && (away.IsZero() || time.Since(away) < f.patience):
+			if away.IsZero() {
+				away = time.Now()
+				f.say(ctx, notices, fmt.Sprintf("the coordinator cannot be reached; trying again for %v, the run goes on there", f.patience))
+			}
+		default:
 			return nil, errors.Join(fmt.Errorf("no report of run %s: %w", f.runID, plainError(err)), broken)
 		}
-		select {
-		case <-time.After(f.pause):
-		case <-ctx.Done():
+		if !pause(ctx, f.pause) {
 			return nil, ctx.Err()
 		}
 	}
 }
 
-// stream reads one live stream to its end; nil when the run ended it.
+// unreachable reports whether a call failed on its way, not by what was asked.
+func unreachable(err error) bool {
+	code := status.Code(err)
+	return (code == codes.Unavailable || code == codes.DeadlineExceeded) && !credentialsRefused(err)
+}
+
+func (f *follower) say(ctx context.Context, notices chan<- string, text string) {
+	select {
+	case notices <- text:
+	case <-ctx.Done():
+	}
+}
+
+// stream reads one live stream to its end, from the first second on that has not been shown; nil when the run ended it.
 func (f *follower) stream(ctx context.Context, messages chan<- *pb.WatchRunResponse) error {
-	stream, err := f.client.WatchRun(ctx, pb.WatchRunRequest_builder{RunId: f.runID}.Build())
+	stream, err := f.client.WatchRun(ctx, pb.WatchRunRequest_builder{RunId: f.runID, FromSecond: f.next}.Build())
 	if err != nil {
 		return fmt.Errorf("watch run %s: %w", f.runID, plainError(err))
 	}
@@ -148,6 +172,9 @@ func (f *follower) stream(ctx context.Context, messages chan<- *pb.WatchRunRespo
 		m, err := stream.Recv()
 		if err != nil {
 			return endOfStream(err)
+		}
+		if m.HasSnapshot() {
+			f.next = m.GetSnapshot().GetSecond() + 1
 		}
 		select {
 		case messages <- m:

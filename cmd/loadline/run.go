@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -24,24 +25,25 @@ const quickDocument = "command line"
 
 // runOptions are the flags of run.
 type runOptions struct {
-	flags   *flags
-	quick   quickOptions
-	sets    []string
-	seed    uint64
-	agents  int
-	out     string
-	quiet   bool
-	json    bool
-	plain   bool
-	noColor bool
+	flags  *flags
+	quick  quickOptions
+	sets   []string
+	seed   uint64
+	agents int
+	out    string
+	remote remoteOptions
+	viewOptions
 }
 
 func (a *app) runCommand() *cobra.Command {
 	o := &runOptions{}
 	cmd := &cobra.Command{
 		Use:   "run [FILE]",
-		Short: "Run a scenario, here in this process",
+		Short: "Run a scenario, in this process or on a coordinator's agents",
 		Long: `Run a scenario and print its verdict. Without FILE the flags make the scenario; "-" reads it from standard input.
+
+With --coordinator the agents of a cluster play it. The view and the exit status are the same, a connection that breaks is made
+again, and the run folder is fetched at the end.
 
 The run leaves a folder behind: the scenario, the plan, the journal of everything measured, and the results.
 q or ctrl-c once: no new arrivals, what is in flight may end, full report. Twice: stop now. A third time: leave at once.
@@ -51,19 +53,18 @@ The exit status tells the verdict: 0 pass, 99 an objective failed, 98 not valid 
   loadline run launch.yaml --set load[1].open.rate=80 --out runs/at-80
   loadline run --url http://127.0.0.1:8000/v1 --model m --rate 30 --duration 30s --slo 'p99(ttft) < 800ms'
   loadline run --url sim://small --users 8 --sessions 100
-  loadline run --url http://127.0.0.1:8080/health --protocol http --rate 100 --json > summary.json`,
+  loadline run --url http://127.0.0.1:8080/health --protocol http --rate 100 --json > summary.json
+  loadline run launch.yaml --coordinator coordinator.example:7400 --tls-dir certs/clients/alice --agents 3`,
 		RunE: action(func(ctx context.Context, args []string) error { return a.runScenario(ctx, o, args) }),
 	}
 	f := a.newFlags(cmd, variablePrefix)
 	o.flags = f
 	f.text(&o.out, "out", "", "folder `DIR` that the run leaves behind (default runs/<id>)")
-	f.number(&o.agents, "agents", 1, "number `N` of agents in this process")
+	f.number(&o.agents, "agents", 1, "number `N` of agents in this process; of a cluster: how many to wait for (default: those that are there)")
 	f.list(&o.sets, "set", "override one field, `PATH=VALUE` as load[1].open.rate=80; repeatable")
 	f.uint(&o.seed, "seed", 0, "seed `N` of everything random, over the scenario's")
-	f.yes(&o.quiet, "quiet", "no progress: the final block and errors alone")
-	f.yes(&o.json, "json", "summary.json on standard output, progress as JSON lines on standard error")
-	f.yes(&o.plain, "plain", "lines of progress instead of the live view")
-	f.yes(&o.noColor, "no-color", "no colours; NO_COLOR does the same")
+	o.viewOptions.add(f)
+	o.remote.add(f)
 	o.quick.add(f)
 	return cmd
 }
@@ -93,18 +94,35 @@ func (a *app) runScenario(ctx context.Context, o *runOptions, args []string) err
 	if err != nil {
 		return err
 	}
+	return a.seeThrough(ctx, &o.viewOptions, r, signals, log)
+}
+
+// seeThrough shows a run until it has ended, fetches what it has left elsewhere, and gives its exit status.
+func (a *app) seeThrough(ctx context.Context, o *viewOptions, r *preparedRun, signals <-chan os.Signal, log *heldWriter) error {
 	summary, err := a.watchRun(ctx, o, r, signals, log)
 	if errors.Is(err, errLeft) {
-		return &failure{status: statusStopped, err: fmt.Errorf("left at once; the journal is valid up to the last acknowledged second: loadline report %s", r.folder)}
+		return &failure{status: statusStopped, err: errors.New(r.whenLeft())}
+	}
+	var fetched error
+	if err == nil && r.fetch != nil {
+		fetched = r.fetch(ctx)
 	}
 	if err == nil {
-		err = a.writeSummary(summary, r.folder, o.json, o.noColor)
+		err = errors.Join(a.writeSummary(summary, r.folder, o.json, o.noColor), fetched)
 	}
 	a.wrapUp(r, signals)
 	if err != nil {
 		return err
 	}
 	return exit(int(summary.GetExitStatus()))
+}
+
+// whenLeft says what becomes of a run that is left before its end.
+func (r *preparedRun) whenLeft() string {
+	if r.fetch == nil {
+		return "left at once; the journal is valid up to the last acknowledged second: loadline report " + r.folder
+	}
+	return "left at once; the coordinator sees the run through, and this takes up again: loadline watch " + r.id
 }
 
 // wrapUp ends what was started for the run, when everything has been said. A signal cuts it short.
@@ -121,12 +139,12 @@ func (a *app) wrapUp(r *preparedRun, signals <-chan os.Signal) {
 }
 
 // watchRun shows the run until it has ended.
-func (a *app) watchRun(ctx context.Context, o *runOptions, r *preparedRun, signals <-chan os.Signal, log *heldWriter) (*pb.Summary, error) {
+func (a *app) watchRun(ctx context.Context, o *viewOptions, r *preparedRun, signals <-chan os.Signal, log *heldWriter) (*pb.Summary, error) {
 	v := a.newView(ctx, o, r)
 	if _, live := v.(*liveView); live {
 		log.hold()
 	}
-	f := &follower{client: r.client, runID: r.id, view: v, signals: signals, pause: watchPause}
+	f := &follower{client: r.client, runID: r.id, view: v, signals: signals, pause: watchPause, patience: r.patience, onlyWatch: r.onlyWatch}
 	summary, err := f.follow(ctx)
 	closed := v.Close()
 	log.release()
@@ -141,8 +159,15 @@ type preparedRun struct {
 	scenario *pb.Scenario
 	client   pb.ControlServiceClient
 	id       string
-	folder   string
+	folder   string // on this machine
 	closers  []func() error
+
+	// fetch brings what the run has left on the coordinator's machine into folder; nil: it is there already.
+	fetch func(context.Context) error
+	// patience is how long a coordinator that cannot be reached is tried again; 0: it is in this process.
+	patience time.Duration
+	// onlyWatch leaves the run alone when whoever watches leaves.
+	onlyWatch bool
 }
 
 // close ends what was started for the run, the last first.
@@ -188,6 +213,9 @@ func (a *app) prepare(ctx context.Context, o *runOptions, args []string, log *he
 	doc, s, err := a.scenarioOf(o, args)
 	if err != nil {
 		return nil, err
+	}
+	if o.remote.coordinator != "" {
+		return a.prepareRemote(ctx, o, doc, s)
 	}
 	if o.agents < 1 || o.agents > plan.MaxAgents {
 		return nil, badInput("--agents %d: between 1 and %d in one process", o.agents, plan.MaxAgents)

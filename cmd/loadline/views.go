@@ -21,8 +21,23 @@ const lineEvery = 5
 // maxHeld bounds the log lines that wait for the end of a live view, in bytes.
 const maxHeld = 64 << 10
 
+// viewOptions are the flags of commands that show a run.
+type viewOptions struct {
+	quiet   bool
+	json    bool
+	plain   bool
+	noColor bool
+}
+
+func (o *viewOptions) add(f *flags) {
+	f.yes(&o.quiet, "quiet", "no progress: the final block and errors alone")
+	f.yes(&o.json, "json", "summary.json on standard output, progress as JSON lines on standard error")
+	f.yes(&o.plain, "plain", "lines of progress instead of the live view")
+	f.yes(&o.noColor, "no-color", "no colours; NO_COLOR does the same")
+}
+
 // newView chooses how the run is shown: not at all, as JSON lines, live on a terminal, or line by line.
-func (a *app) newView(ctx context.Context, o *runOptions, r *preparedRun) view {
+func (a *app) newView(ctx context.Context, o *viewOptions, r *preparedRun) view {
 	h := term.Header{Scenario: r.scenario.GetName(), Seed: r.scenario.GetSeed()}
 	switch {
 	case o.quiet:

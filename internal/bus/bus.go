@@ -5,9 +5,11 @@ package bus
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -36,14 +38,32 @@ type Conn struct {
 	log  *slog.Logger
 }
 
+// Option changes how Connect connects.
+type Option = nats.Option
+
+// WithTLS makes a connection speak TLS alone. The configuration holds whom to trust and, where the server asks for it,
+// a certificate of our own.
+func WithTLS(config *tls.Config) Option { return nats.Secure(config) }
+
+// WithCredentials shows a server what a file of credentials or a seed of an nkey holds.
+func WithCredentials(path string) (Option, error) {
+	if strings.HasSuffix(path, ".creds") {
+		return nats.UserCredentials(path), nil
+	}
+	return nats.NkeyOptionFromSeed(path)
+}
+
 // Connect connects to a NATS server at url, or within the process by options such as
-// (*Embedded).Option. It reconnects without end and buffers nothing while it is away, so that no
+// (*Embedded).Option. The name is the agent's, or Coordinator; replies arrive on an inbox of that name.
+// It reconnects without end and buffers nothing while it is away, so that no
 // stale order is delivered after a reconnection; callers repeat what must arrive.
 // Faults that NATS reports asynchronously are logged.
-func Connect(url, name string, log *slog.Logger, options ...nats.Option) (*Conn, error) {
+func Connect(url, name string, log *slog.Logger, options ...Option) (*Conn, error) {
 	c := &Conn{log: log.With("component", "bus", "client", name)}
 	options = append([]nats.Option{
 		nats.Name(name),
+		nats.CustomInboxPrefix(inbox(name)),
+		nats.IgnoreAuthErrorAbort(), // a server that is being set up anew may refuse for a while
 		nats.MaxReconnects(-1),
 		nats.ReconnectBufSize(-1),
 		nats.PingInterval(pingEvery),
@@ -80,6 +100,10 @@ func (c *Conn) Close() { c.nats.Close() }
 // Call sends request to subject and fills reply in. It repeats the request until it is answered
 // or ctx ends; the error is then ctx's, with the last fault. Handlers see repeats.
 func (c *Conn) Call(ctx context.Context, subject string, request, reply proto.Message) error {
+	to, err := address(subject, request)
+	if err != nil {
+		return err
+	}
 	data, err := proto.Marshal(request)
 	if err != nil {
 		return fmt.Errorf("encode request to %s: %w", subject, err)
@@ -88,7 +112,7 @@ func (c *Conn) Call(ctx context.Context, subject string, request, reply proto.Me
 		return fmt.Errorf("request to %s has %d bytes, more than the limit of %d", subject, len(data), MaxMessage)
 	}
 	for {
-		message, err := c.try(ctx, subject, data)
+		message, err := c.try(ctx, to, data)
 		if err == nil {
 			return decode(message.Data, reply)
 		}
@@ -124,12 +148,16 @@ type message[T any] interface {
 
 // Serve answers requests to subject with handler until the connection is closed. Calls of one
 // subscription do not overlap, so a handler must be quick. A request that cannot be decoded is
-// logged and left unanswered.
+// logged and left unanswered; so is one that came on another agent's subject than it says.
 func Serve[Q, R any, PQ message[Q], PR message[R]](c *Conn, subject string, handler func(PQ) PR) error {
-	sub, err := c.nats.Subscribe(subject, func(m *nats.Msg) {
+	sub, err := c.nats.Subscribe(served(subject), func(m *nats.Msg) {
 		request := PQ(new(Q))
 		if err := decode(m.Data, request); err != nil {
-			c.log.Error("request not understood", "subject", subject, "error", err)
+			c.log.Error("request not understood", "subject", m.Subject, "error", err)
+			return
+		}
+		if err := checkSender(subject, m.Subject, m.Reply, request); err != nil {
+			c.log.Error("request dropped", "error", err)
 			return
 		}
 		if err := c.respond(m, handler(request)); err != nil {

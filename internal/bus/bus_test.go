@@ -42,7 +42,7 @@ func TestRequestIsAnswered(t *testing.T) {
 		t.Fatal(err)
 	}
 	var reply pb.RegisterResponse
-	if err := client.Call(t.Context(), bus.Register, pb.RegisterRequest_builder{Nonce: 41}.Build(), &reply); err != nil {
+	if err := client.Call(t.Context(), bus.Register, pb.RegisterRequest_builder{Nonce: 41, Agent: pb.AgentInfo_builder{Name: "a.1"}.Build()}.Build(), &reply); err != nil {
 		t.Fatal(err)
 	}
 	if reply.GetIncarnation() != 42 {
@@ -56,7 +56,7 @@ func TestCallIsRepeatedUntilSomeoneServes(t *testing.T) {
 	answered := make(chan error, 1)
 	go func() {
 		var reply pb.RenewResponse
-		answered <- client.Call(t.Context(), bus.Renew, &pb.RenewRequest{}, &reply)
+		answered <- client.Call(t.Context(), bus.Renew, pb.RenewRequest_builder{Agent: "a1"}.Build(), &reply)
 	}()
 	time.Sleep(50 * time.Millisecond) // a few tries meet nobody
 	if err := bus.Serve(server, bus.Renew, func(*pb.RenewRequest) *pb.RenewResponse { return &pb.RenewResponse{} }); err != nil {
@@ -71,7 +71,7 @@ func TestCallEndsWithItsContextAndNamesTheSubject(t *testing.T) {
 	client := connect(t, start(t), "a1")
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	err := client.Call(ctx, bus.Renew, &pb.RenewRequest{}, &pb.RenewResponse{})
+	err := client.Call(ctx, bus.Renew, pb.RenewRequest_builder{Agent: "a1"}.Build(), &pb.RenewResponse{})
 	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), bus.Renew) {
 		t.Errorf("error = %v, want the deadline and the subject", err)
 	}
@@ -91,6 +91,7 @@ func TestSubjectsKeepAgentsApart(t *testing.T) {
 		"a1":   "loadline.v1.agent.a1.stop",
 		"a.b":  "loadline.v1.agent.a%2Eb.stop",
 		"a_-b": "loadline.v1.agent.a_-b.stop",
+		"a>*":  "loadline.v1.agent.a%3E%2A.stop",
 	} {
 		if got := bus.Agent(name, bus.Stop); got != want {
 			t.Errorf("Agent(%q) = %q, want %q", name, got, want)

@@ -82,7 +82,7 @@ func Classes() []Class {
 		{ClassOversized, "the answer met a limit on its size"},
 		{checkPrefix + "<name>", "the answer failed that check"},
 		{ClassScript, "the script of the session failed"},
-		{ClassRefused, "the agent's guard forbids the target"},
+		{ClassRefused, "the agent's guard forbids the target, or a ceiling of its owner is met"},
 		{ClassCanceled, "ended by the scenario or a person, as planned; not a failure"},
 	}
 }

@@ -144,7 +144,7 @@ func (a *simAgent) carryOutPart(command agentrun.Command) {
 	case agentrun.Play:
 		a.parts[c.Part].play(c.At)
 	case agentrun.Hold:
-		a.parts[c.Part].hold(c.At)
+		a.parts[c.Part].hold(c.Change.GetAtNs())
 	case agentrun.Apply:
 		a.parts[c.Part].apply(c.Change)
 	case agentrun.Pause:
@@ -226,7 +226,13 @@ func (a *simAgent) renewed(q *pb.RenewRequest, r *pb.RenewResponse, asked int64)
 
 // propose tells the machine of a proposal and the coordinator of its answer.
 func (a *simAgent) propose(part agentrun.Part, change *pb.Change) {
-	for _, command := range a.step(agentrun.Proposed{Part: part, Change: change}) {
+	commands := a.step(agentrun.Proposed{Part: part, Change: change})
+	if len(commands) == 1 {
+		if _, holds := commands[0].(agentrun.Hold); holds {
+			commands = a.step(agentrun.Held{Part: part, Change: change})
+		}
+	}
+	for _, command := range commands {
 		if answer, ok := command.(agentrun.AnswerChange); ok {
 			a.ask(false, func(c *simCoordinator) func() {
 				c.answered(part, change, answer)

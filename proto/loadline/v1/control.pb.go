@@ -596,10 +596,11 @@ func (b0 RunStatus_builder) Build() *RunStatus {
 
 // WatchRunRequest names a run.
 type WatchRunRequest struct {
-	state            protoimpl.MessageState `protogen:"opaque.v1"`
-	xxx_hidden_RunId string                 `protobuf:"bytes,1,opt,name=run_id,json=runId"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	state                 protoimpl.MessageState `protogen:"opaque.v1"`
+	xxx_hidden_RunId      string                 `protobuf:"bytes,1,opt,name=run_id,json=runId"`
+	xxx_hidden_FromSecond uint64                 `protobuf:"varint,2,opt,name=from_second,json=fromSecond"`
+	unknownFields         protoimpl.UnknownFields
+	sizeCache             protoimpl.SizeCache
 }
 
 func (x *WatchRunRequest) Reset() {
@@ -634,8 +635,19 @@ func (x *WatchRunRequest) GetRunId() string {
 	return ""
 }
 
+func (x *WatchRunRequest) GetFromSecond() uint64 {
+	if x != nil {
+		return x.xxx_hidden_FromSecond
+	}
+	return 0
+}
+
 func (x *WatchRunRequest) SetRunId(v string) {
 	x.xxx_hidden_RunId = v
+}
+
+func (x *WatchRunRequest) SetFromSecond(v uint64) {
+	x.xxx_hidden_FromSecond = v
 }
 
 type WatchRunRequest_builder struct {
@@ -643,6 +655,9 @@ type WatchRunRequest_builder struct {
 
 	// Id of the run.
 	RunId string
+	// First second that is wanted, as Snapshot.second counts: after a broken stream the one behind the last that came;
+	// 0: from the beginning. The last 600 are kept while the run goes on.
+	FromSecond uint64
 }
 
 func (b0 WatchRunRequest_builder) Build() *WatchRunRequest {
@@ -650,6 +665,7 @@ func (b0 WatchRunRequest_builder) Build() *WatchRunRequest {
 	b, x := &b0, m0
 	_, _ = b, x
 	x.xxx_hidden_RunId = b.RunId
+	x.xxx_hidden_FromSecond = b.FromSecond
 	return m0
 }
 
@@ -1887,6 +1903,1295 @@ func (b0 Problem_builder) Build() *Problem {
 	return m0
 }
 
+// ListRunsRequest asks for the runs.
+type ListRunsRequest struct {
+	state         protoimpl.MessageState `protogen:"opaque.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListRunsRequest) Reset() {
+	*x = ListRunsRequest{}
+	mi := &file_loadline_v1_control_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListRunsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListRunsRequest) ProtoMessage() {}
+
+func (x *ListRunsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_loadline_v1_control_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+type ListRunsRequest_builder struct {
+	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
+
+}
+
+func (b0 ListRunsRequest_builder) Build() *ListRunsRequest {
+	m0 := &ListRunsRequest{}
+	b, x := &b0, m0
+	_, _ = b, x
+	return m0
+}
+
+// ListRunsResponse lists them.
+type ListRunsResponse struct {
+	state           protoimpl.MessageState `protogen:"opaque.v1"`
+	xxx_hidden_Runs *[]*RunStatus          `protobuf:"bytes,1,rep,name=runs"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *ListRunsResponse) Reset() {
+	*x = ListRunsResponse{}
+	mi := &file_loadline_v1_control_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListRunsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListRunsResponse) ProtoMessage() {}
+
+func (x *ListRunsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_loadline_v1_control_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+func (x *ListRunsResponse) GetRuns() []*RunStatus {
+	if x != nil {
+		if x.xxx_hidden_Runs != nil {
+			return *x.xxx_hidden_Runs
+		}
+	}
+	return nil
+}
+
+func (x *ListRunsResponse) SetRuns(v []*RunStatus) {
+	x.xxx_hidden_Runs = &v
+}
+
+type ListRunsResponse_builder struct {
+	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
+
+	// The runs, oldest first; at most 1,000.
+	Runs []*RunStatus
+}
+
+func (b0 ListRunsResponse_builder) Build() *ListRunsResponse {
+	m0 := &ListRunsResponse{}
+	b, x := &b0, m0
+	_, _ = b, x
+	x.xxx_hidden_Runs = &b.Runs
+	return m0
+}
+
+// ListAgentsRequest asks for the agents.
+type ListAgentsRequest struct {
+	state         protoimpl.MessageState `protogen:"opaque.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListAgentsRequest) Reset() {
+	*x = ListAgentsRequest{}
+	mi := &file_loadline_v1_control_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListAgentsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListAgentsRequest) ProtoMessage() {}
+
+func (x *ListAgentsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_loadline_v1_control_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+type ListAgentsRequest_builder struct {
+	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
+
+}
+
+func (b0 ListAgentsRequest_builder) Build() *ListAgentsRequest {
+	m0 := &ListAgentsRequest{}
+	b, x := &b0, m0
+	_, _ = b, x
+	return m0
+}
+
+// ListAgentsResponse lists them.
+type ListAgentsResponse struct {
+	state             protoimpl.MessageState `protogen:"opaque.v1"`
+	xxx_hidden_Agents *[]*AgentStatus        `protobuf:"bytes,1,rep,name=agents"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *ListAgentsResponse) Reset() {
+	*x = ListAgentsResponse{}
+	mi := &file_loadline_v1_control_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListAgentsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListAgentsResponse) ProtoMessage() {}
+
+func (x *ListAgentsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_loadline_v1_control_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+func (x *ListAgentsResponse) GetAgents() []*AgentStatus {
+	if x != nil {
+		if x.xxx_hidden_Agents != nil {
+			return *x.xxx_hidden_Agents
+		}
+	}
+	return nil
+}
+
+func (x *ListAgentsResponse) SetAgents(v []*AgentStatus) {
+	x.xxx_hidden_Agents = &v
+}
+
+type ListAgentsResponse_builder struct {
+	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
+
+	// The agents that hold a lease, by name.
+	Agents []*AgentStatus
+}
+
+func (b0 ListAgentsResponse_builder) Build() *ListAgentsResponse {
+	m0 := &ListAgentsResponse{}
+	b, x := &b0, m0
+	_, _ = b, x
+	x.xxx_hidden_Agents = &b.Agents
+	return m0
+}
+
+// AgentStatus is what the coordinator knows of an agent.
+type AgentStatus struct {
+	state                        protoimpl.MessageState `protogen:"opaque.v1"`
+	xxx_hidden_Info              *AgentInfo             `protobuf:"bytes,1,opt,name=info"`
+	xxx_hidden_Incarnation       uint64                 `protobuf:"varint,2,opt,name=incarnation"`
+	xxx_hidden_Weight            uint32                 `protobuf:"varint,3,opt,name=weight"`
+	xxx_hidden_RunIds            []string               `protobuf:"bytes,4,rep,name=run_ids,json=runIds"`
+	xxx_hidden_ClockErrorBoundNs int64                  `protobuf:"varint,5,opt,name=clock_error_bound_ns,json=clockErrorBoundNs"`
+	xxx_hidden_Leaving           bool                   `protobuf:"varint,6,opt,name=leaving"`
+	unknownFields                protoimpl.UnknownFields
+	sizeCache                    protoimpl.SizeCache
+}
+
+func (x *AgentStatus) Reset() {
+	*x = AgentStatus{}
+	mi := &file_loadline_v1_control_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AgentStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AgentStatus) ProtoMessage() {}
+
+func (x *AgentStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_loadline_v1_control_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+func (x *AgentStatus) GetInfo() *AgentInfo {
+	if x != nil {
+		return x.xxx_hidden_Info
+	}
+	return nil
+}
+
+func (x *AgentStatus) GetIncarnation() uint64 {
+	if x != nil {
+		return x.xxx_hidden_Incarnation
+	}
+	return 0
+}
+
+func (x *AgentStatus) GetWeight() uint32 {
+	if x != nil {
+		return x.xxx_hidden_Weight
+	}
+	return 0
+}
+
+func (x *AgentStatus) GetRunIds() []string {
+	if x != nil {
+		return x.xxx_hidden_RunIds
+	}
+	return nil
+}
+
+func (x *AgentStatus) GetClockErrorBoundNs() int64 {
+	if x != nil {
+		return x.xxx_hidden_ClockErrorBoundNs
+	}
+	return 0
+}
+
+func (x *AgentStatus) GetLeaving() bool {
+	if x != nil {
+		return x.xxx_hidden_Leaving
+	}
+	return false
+}
+
+func (x *AgentStatus) SetInfo(v *AgentInfo) {
+	x.xxx_hidden_Info = v
+}
+
+func (x *AgentStatus) SetIncarnation(v uint64) {
+	x.xxx_hidden_Incarnation = v
+}
+
+func (x *AgentStatus) SetWeight(v uint32) {
+	x.xxx_hidden_Weight = v
+}
+
+func (x *AgentStatus) SetRunIds(v []string) {
+	x.xxx_hidden_RunIds = v
+}
+
+func (x *AgentStatus) SetClockErrorBoundNs(v int64) {
+	x.xxx_hidden_ClockErrorBoundNs = v
+}
+
+func (x *AgentStatus) SetLeaving(v bool) {
+	x.xxx_hidden_Leaving = v
+}
+
+func (x *AgentStatus) HasInfo() bool {
+	if x == nil {
+		return false
+	}
+	return x.xxx_hidden_Info != nil
+}
+
+func (x *AgentStatus) ClearInfo() {
+	x.xxx_hidden_Info = nil
+}
+
+type AgentStatus_builder struct {
+	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
+
+	// What it says of itself.
+	Info *AgentInfo
+	// Number of its registration.
+	Incarnation uint64
+	// Share of the load that a plan would give it, relative to the others; at least 1.
+	Weight uint32
+	// The runs of which it has a part that go on.
+	RunIds []string
+	// Bound of the error of its clock's offset in nanoseconds; 0: not known yet.
+	ClockErrorBoundNs int64
+	// It hands over and takes no new run.
+	Leaving bool
+}
+
+func (b0 AgentStatus_builder) Build() *AgentStatus {
+	m0 := &AgentStatus{}
+	b, x := &b0, m0
+	_, _ = b, x
+	x.xxx_hidden_Info = b.Info
+	x.xxx_hidden_Incarnation = b.Incarnation
+	x.xxx_hidden_Weight = b.Weight
+	x.xxx_hidden_RunIds = b.RunIds
+	x.xxx_hidden_ClockErrorBoundNs = b.ClockErrorBoundNs
+	x.xxx_hidden_Leaving = b.Leaving
+	return m0
+}
+
+// StopAllRequest ends all runs.
+type StopAllRequest struct {
+	state             protoimpl.MessageState `protogen:"opaque.v1"`
+	xxx_hidden_Mode   StopMode               `protobuf:"varint,1,opt,name=mode,enum=loadline.v1.StopMode"`
+	xxx_hidden_Reason string                 `protobuf:"bytes,2,opt,name=reason"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *StopAllRequest) Reset() {
+	*x = StopAllRequest{}
+	mi := &file_loadline_v1_control_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StopAllRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StopAllRequest) ProtoMessage() {}
+
+func (x *StopAllRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_loadline_v1_control_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+func (x *StopAllRequest) GetMode() StopMode {
+	if x != nil {
+		return x.xxx_hidden_Mode
+	}
+	return StopMode_STOP_MODE_UNSPECIFIED
+}
+
+func (x *StopAllRequest) GetReason() string {
+	if x != nil {
+		return x.xxx_hidden_Reason
+	}
+	return ""
+}
+
+func (x *StopAllRequest) SetMode(v StopMode) {
+	x.xxx_hidden_Mode = v
+}
+
+func (x *StopAllRequest) SetReason(v string) {
+	x.xxx_hidden_Reason = v
+}
+
+type StopAllRequest_builder struct {
+	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
+
+	// How; unspecified: drain.
+	Mode StopMode
+	// Why, in plain words.
+	Reason string
+}
+
+func (b0 StopAllRequest_builder) Build() *StopAllRequest {
+	m0 := &StopAllRequest{}
+	b, x := &b0, m0
+	_, _ = b, x
+	x.xxx_hidden_Mode = b.Mode
+	x.xxx_hidden_Reason = b.Reason
+	return m0
+}
+
+// StopAllResponse acknowledges.
+type StopAllResponse struct {
+	state           protoimpl.MessageState `protogen:"opaque.v1"`
+	xxx_hidden_Runs *[]*RunStatus          `protobuf:"bytes,1,rep,name=runs"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *StopAllResponse) Reset() {
+	*x = StopAllResponse{}
+	mi := &file_loadline_v1_control_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StopAllResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StopAllResponse) ProtoMessage() {}
+
+func (x *StopAllResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_loadline_v1_control_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+func (x *StopAllResponse) GetRuns() []*RunStatus {
+	if x != nil {
+		if x.xxx_hidden_Runs != nil {
+			return *x.xxx_hidden_Runs
+		}
+	}
+	return nil
+}
+
+func (x *StopAllResponse) SetRuns(v []*RunStatus) {
+	x.xxx_hidden_Runs = &v
+}
+
+type StopAllResponse_builder struct {
+	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
+
+	// The runs that were asked to end.
+	Runs []*RunStatus
+}
+
+func (b0 StopAllResponse_builder) Build() *StopAllResponse {
+	m0 := &StopAllResponse{}
+	b, x := &b0, m0
+	_, _ = b, x
+	x.xxx_hidden_Runs = &b.Runs
+	return m0
+}
+
+// DrainAgentRequest names an agent.
+type DrainAgentRequest struct {
+	state            protoimpl.MessageState `protogen:"opaque.v1"`
+	xxx_hidden_Agent string                 `protobuf:"bytes,1,opt,name=agent"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *DrainAgentRequest) Reset() {
+	*x = DrainAgentRequest{}
+	mi := &file_loadline_v1_control_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DrainAgentRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DrainAgentRequest) ProtoMessage() {}
+
+func (x *DrainAgentRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_loadline_v1_control_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+func (x *DrainAgentRequest) GetAgent() string {
+	if x != nil {
+		return x.xxx_hidden_Agent
+	}
+	return ""
+}
+
+func (x *DrainAgentRequest) SetAgent(v string) {
+	x.xxx_hidden_Agent = v
+}
+
+type DrainAgentRequest_builder struct {
+	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
+
+	// Name of the agent.
+	Agent string
+}
+
+func (b0 DrainAgentRequest_builder) Build() *DrainAgentRequest {
+	m0 := &DrainAgentRequest{}
+	b, x := &b0, m0
+	_, _ = b, x
+	x.xxx_hidden_Agent = b.Agent
+	return m0
+}
+
+// DrainAgentResponse acknowledges.
+type DrainAgentResponse struct {
+	state            protoimpl.MessageState `protogen:"opaque.v1"`
+	xxx_hidden_Agent *AgentStatus           `protobuf:"bytes,1,opt,name=agent"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *DrainAgentResponse) Reset() {
+	*x = DrainAgentResponse{}
+	mi := &file_loadline_v1_control_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DrainAgentResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DrainAgentResponse) ProtoMessage() {}
+
+func (x *DrainAgentResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_loadline_v1_control_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+func (x *DrainAgentResponse) GetAgent() *AgentStatus {
+	if x != nil {
+		return x.xxx_hidden_Agent
+	}
+	return nil
+}
+
+func (x *DrainAgentResponse) SetAgent(v *AgentStatus) {
+	x.xxx_hidden_Agent = v
+}
+
+func (x *DrainAgentResponse) HasAgent() bool {
+	if x == nil {
+		return false
+	}
+	return x.xxx_hidden_Agent != nil
+}
+
+func (x *DrainAgentResponse) ClearAgent() {
+	x.xxx_hidden_Agent = nil
+}
+
+type DrainAgentResponse_builder struct {
+	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
+
+	// The agent after the request.
+	Agent *AgentStatus
+}
+
+func (b0 DrainAgentResponse_builder) Build() *DrainAgentResponse {
+	m0 := &DrainAgentResponse{}
+	b, x := &b0, m0
+	_, _ = b, x
+	x.xxx_hidden_Agent = b.Agent
+	return m0
+}
+
+// AdjustRunRequest changes the load of a run.
+type AdjustRunRequest struct {
+	state                protoimpl.MessageState    `protogen:"opaque.v1"`
+	xxx_hidden_RequestId string                    `protobuf:"bytes,1,opt,name=request_id,json=requestId"`
+	xxx_hidden_RunId     string                    `protobuf:"bytes,2,opt,name=run_id,json=runId"`
+	xxx_hidden_Phase     string                    `protobuf:"bytes,3,opt,name=phase"`
+	xxx_hidden_Change    isAdjustRunRequest_Change `protobuf_oneof:"change"`
+	unknownFields        protoimpl.UnknownFields
+	sizeCache            protoimpl.SizeCache
+}
+
+func (x *AdjustRunRequest) Reset() {
+	*x = AdjustRunRequest{}
+	mi := &file_loadline_v1_control_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AdjustRunRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AdjustRunRequest) ProtoMessage() {}
+
+func (x *AdjustRunRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_loadline_v1_control_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+func (x *AdjustRunRequest) GetRequestId() string {
+	if x != nil {
+		return x.xxx_hidden_RequestId
+	}
+	return ""
+}
+
+func (x *AdjustRunRequest) GetRunId() string {
+	if x != nil {
+		return x.xxx_hidden_RunId
+	}
+	return ""
+}
+
+func (x *AdjustRunRequest) GetPhase() string {
+	if x != nil {
+		return x.xxx_hidden_Phase
+	}
+	return ""
+}
+
+func (x *AdjustRunRequest) GetRate() float64 {
+	if x != nil {
+		if x, ok := x.xxx_hidden_Change.(*adjustRunRequest_Rate); ok {
+			return x.Rate
+		}
+	}
+	return 0
+}
+
+func (x *AdjustRunRequest) GetUsers() uint32 {
+	if x != nil {
+		if x, ok := x.xxx_hidden_Change.(*adjustRunRequest_Users); ok {
+			return x.Users
+		}
+	}
+	return 0
+}
+
+func (x *AdjustRunRequest) GetPaused() bool {
+	if x != nil {
+		if x, ok := x.xxx_hidden_Change.(*adjustRunRequest_Paused); ok {
+			return x.Paused
+		}
+	}
+	return false
+}
+
+func (x *AdjustRunRequest) GetResumed() bool {
+	if x != nil {
+		if x, ok := x.xxx_hidden_Change.(*adjustRunRequest_Resumed); ok {
+			return x.Resumed
+		}
+	}
+	return false
+}
+
+func (x *AdjustRunRequest) SetRequestId(v string) {
+	x.xxx_hidden_RequestId = v
+}
+
+func (x *AdjustRunRequest) SetRunId(v string) {
+	x.xxx_hidden_RunId = v
+}
+
+func (x *AdjustRunRequest) SetPhase(v string) {
+	x.xxx_hidden_Phase = v
+}
+
+func (x *AdjustRunRequest) SetRate(v float64) {
+	x.xxx_hidden_Change = &adjustRunRequest_Rate{v}
+}
+
+func (x *AdjustRunRequest) SetUsers(v uint32) {
+	x.xxx_hidden_Change = &adjustRunRequest_Users{v}
+}
+
+func (x *AdjustRunRequest) SetPaused(v bool) {
+	x.xxx_hidden_Change = &adjustRunRequest_Paused{v}
+}
+
+func (x *AdjustRunRequest) SetResumed(v bool) {
+	x.xxx_hidden_Change = &adjustRunRequest_Resumed{v}
+}
+
+func (x *AdjustRunRequest) HasChange() bool {
+	if x == nil {
+		return false
+	}
+	return x.xxx_hidden_Change != nil
+}
+
+func (x *AdjustRunRequest) HasRate() bool {
+	if x == nil {
+		return false
+	}
+	_, ok := x.xxx_hidden_Change.(*adjustRunRequest_Rate)
+	return ok
+}
+
+func (x *AdjustRunRequest) HasUsers() bool {
+	if x == nil {
+		return false
+	}
+	_, ok := x.xxx_hidden_Change.(*adjustRunRequest_Users)
+	return ok
+}
+
+func (x *AdjustRunRequest) HasPaused() bool {
+	if x == nil {
+		return false
+	}
+	_, ok := x.xxx_hidden_Change.(*adjustRunRequest_Paused)
+	return ok
+}
+
+func (x *AdjustRunRequest) HasResumed() bool {
+	if x == nil {
+		return false
+	}
+	_, ok := x.xxx_hidden_Change.(*adjustRunRequest_Resumed)
+	return ok
+}
+
+func (x *AdjustRunRequest) ClearChange() {
+	x.xxx_hidden_Change = nil
+}
+
+func (x *AdjustRunRequest) ClearRate() {
+	if _, ok := x.xxx_hidden_Change.(*adjustRunRequest_Rate); ok {
+		x.xxx_hidden_Change = nil
+	}
+}
+
+func (x *AdjustRunRequest) ClearUsers() {
+	if _, ok := x.xxx_hidden_Change.(*adjustRunRequest_Users); ok {
+		x.xxx_hidden_Change = nil
+	}
+}
+
+func (x *AdjustRunRequest) ClearPaused() {
+	if _, ok := x.xxx_hidden_Change.(*adjustRunRequest_Paused); ok {
+		x.xxx_hidden_Change = nil
+	}
+}
+
+func (x *AdjustRunRequest) ClearResumed() {
+	if _, ok := x.xxx_hidden_Change.(*adjustRunRequest_Resumed); ok {
+		x.xxx_hidden_Change = nil
+	}
+}
+
+const AdjustRunRequest_Change_not_set_case case_AdjustRunRequest_Change = 0
+const AdjustRunRequest_Rate_case case_AdjustRunRequest_Change = 4
+const AdjustRunRequest_Users_case case_AdjustRunRequest_Change = 5
+const AdjustRunRequest_Paused_case case_AdjustRunRequest_Change = 6
+const AdjustRunRequest_Resumed_case case_AdjustRunRequest_Change = 7
+
+func (x *AdjustRunRequest) WhichChange() case_AdjustRunRequest_Change {
+	if x == nil {
+		return AdjustRunRequest_Change_not_set_case
+	}
+	switch x.xxx_hidden_Change.(type) {
+	case *adjustRunRequest_Rate:
+		return AdjustRunRequest_Rate_case
+	case *adjustRunRequest_Users:
+		return AdjustRunRequest_Users_case
+	case *adjustRunRequest_Paused:
+		return AdjustRunRequest_Paused_case
+	case *adjustRunRequest_Resumed:
+		return AdjustRunRequest_Resumed_case
+	default:
+		return AdjustRunRequest_Change_not_set_case
+	}
+}
+
+type AdjustRunRequest_builder struct {
+	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
+
+	// Drawn by the caller; 1 to 128 characters. Repeating it changes nothing more.
+	RequestId string
+	// Id of the run.
+	RunId string
+	// Name of the phase; empty: every phase that is running.
+	Phase string
+	// What changes; exactly one.
+
+	// Fields of oneof xxx_hidden_Change:
+	// Open load at this constant rate in sessions per second until the phase's end; greater than 0.
+	Rate *float64
+	// Closed load with this many users until the phase's end; at least 1.
+	Users *uint32
+	// No new sessions until resumed.
+	Paused *bool
+	// As it was before it was paused.
+	Resumed *bool
+	// -- end of xxx_hidden_Change
+}
+
+func (b0 AdjustRunRequest_builder) Build() *AdjustRunRequest {
+	m0 := &AdjustRunRequest{}
+	b, x := &b0, m0
+	_, _ = b, x
+	x.xxx_hidden_RequestId = b.RequestId
+	x.xxx_hidden_RunId = b.RunId
+	x.xxx_hidden_Phase = b.Phase
+	if b.Rate != nil {
+		x.xxx_hidden_Change = &adjustRunRequest_Rate{*b.Rate}
+	}
+	if b.Users != nil {
+		x.xxx_hidden_Change = &adjustRunRequest_Users{*b.Users}
+	}
+	if b.Paused != nil {
+		x.xxx_hidden_Change = &adjustRunRequest_Paused{*b.Paused}
+	}
+	if b.Resumed != nil {
+		x.xxx_hidden_Change = &adjustRunRequest_Resumed{*b.Resumed}
+	}
+	return m0
+}
+
+type case_AdjustRunRequest_Change protoreflect.FieldNumber
+
+func (x case_AdjustRunRequest_Change) String() string {
+	md := file_loadline_v1_control_proto_msgTypes[26].Descriptor()
+	if x == 0 {
+		return "not set"
+	}
+	return protoimpl.X.MessageFieldStringOf(md, protoreflect.FieldNumber(x))
+}
+
+type isAdjustRunRequest_Change interface {
+	isAdjustRunRequest_Change()
+}
+
+type adjustRunRequest_Rate struct {
+	// Open load at this constant rate in sessions per second until the phase's end; greater than 0.
+	Rate float64 `protobuf:"fixed64,4,opt,name=rate,oneof"`
+}
+
+type adjustRunRequest_Users struct {
+	// Closed load with this many users until the phase's end; at least 1.
+	Users uint32 `protobuf:"varint,5,opt,name=users,oneof"`
+}
+
+type adjustRunRequest_Paused struct {
+	// No new sessions until resumed.
+	Paused bool `protobuf:"varint,6,opt,name=paused,oneof"`
+}
+
+type adjustRunRequest_Resumed struct {
+	// As it was before it was paused.
+	Resumed bool `protobuf:"varint,7,opt,name=resumed,oneof"`
+}
+
+func (*adjustRunRequest_Rate) isAdjustRunRequest_Change() {}
+
+func (*adjustRunRequest_Users) isAdjustRunRequest_Change() {}
+
+func (*adjustRunRequest_Paused) isAdjustRunRequest_Change() {}
+
+func (*adjustRunRequest_Resumed) isAdjustRunRequest_Change() {}
+
+// AdjustRunResponse says what came of it.
+type AdjustRunResponse struct {
+	state             protoimpl.MessageState `protogen:"opaque.v1"`
+	xxx_hidden_Status *RunStatus             `protobuf:"bytes,1,opt,name=status"`
+	xxx_hidden_Epoch  uint32                 `protobuf:"varint,2,opt,name=epoch"`
+	xxx_hidden_AtNs   int64                  `protobuf:"varint,3,opt,name=at_ns,json=atNs"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *AdjustRunResponse) Reset() {
+	*x = AdjustRunResponse{}
+	mi := &file_loadline_v1_control_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AdjustRunResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AdjustRunResponse) ProtoMessage() {}
+
+func (x *AdjustRunResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_loadline_v1_control_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+func (x *AdjustRunResponse) GetStatus() *RunStatus {
+	if x != nil {
+		return x.xxx_hidden_Status
+	}
+	return nil
+}
+
+func (x *AdjustRunResponse) GetEpoch() uint32 {
+	if x != nil {
+		return x.xxx_hidden_Epoch
+	}
+	return 0
+}
+
+func (x *AdjustRunResponse) GetAtNs() int64 {
+	if x != nil {
+		return x.xxx_hidden_AtNs
+	}
+	return 0
+}
+
+func (x *AdjustRunResponse) SetStatus(v *RunStatus) {
+	x.xxx_hidden_Status = v
+}
+
+func (x *AdjustRunResponse) SetEpoch(v uint32) {
+	x.xxx_hidden_Epoch = v
+}
+
+func (x *AdjustRunResponse) SetAtNs(v int64) {
+	x.xxx_hidden_AtNs = v
+}
+
+func (x *AdjustRunResponse) HasStatus() bool {
+	if x == nil {
+		return false
+	}
+	return x.xxx_hidden_Status != nil
+}
+
+func (x *AdjustRunResponse) ClearStatus() {
+	x.xxx_hidden_Status = nil
+}
+
+type AdjustRunResponse_builder struct {
+	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
+
+	// The status after the request.
+	Status *RunStatus
+	// Epoch of the change.
+	Epoch uint32
+	// Instant of the change in nanoseconds since the run's start.
+	AtNs int64
+}
+
+func (b0 AdjustRunResponse_builder) Build() *AdjustRunResponse {
+	m0 := &AdjustRunResponse{}
+	b, x := &b0, m0
+	_, _ = b, x
+	x.xxx_hidden_Status = b.Status
+	x.xxx_hidden_Epoch = b.Epoch
+	x.xxx_hidden_AtNs = b.AtNs
+	return m0
+}
+
+// GetRunFilesRequest names a run.
+type GetRunFilesRequest struct {
+	state            protoimpl.MessageState `protogen:"opaque.v1"`
+	xxx_hidden_RunId string                 `protobuf:"bytes,1,opt,name=run_id,json=runId"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *GetRunFilesRequest) Reset() {
+	*x = GetRunFilesRequest{}
+	mi := &file_loadline_v1_control_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetRunFilesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetRunFilesRequest) ProtoMessage() {}
+
+func (x *GetRunFilesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_loadline_v1_control_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+func (x *GetRunFilesRequest) GetRunId() string {
+	if x != nil {
+		return x.xxx_hidden_RunId
+	}
+	return ""
+}
+
+func (x *GetRunFilesRequest) SetRunId(v string) {
+	x.xxx_hidden_RunId = v
+}
+
+type GetRunFilesRequest_builder struct {
+	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
+
+	// Id of the run.
+	RunId string
+}
+
+func (b0 GetRunFilesRequest_builder) Build() *GetRunFilesRequest {
+	m0 := &GetRunFilesRequest{}
+	b, x := &b0, m0
+	_, _ = b, x
+	x.xxx_hidden_RunId = b.RunId
+	return m0
+}
+
+// GetRunFilesResponse lists the files of its folder.
+type GetRunFilesResponse struct {
+	state            protoimpl.MessageState `protogen:"opaque.v1"`
+	xxx_hidden_Files *[]*FileDigest         `protobuf:"bytes,1,rep,name=files"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *GetRunFilesResponse) Reset() {
+	*x = GetRunFilesResponse{}
+	mi := &file_loadline_v1_control_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetRunFilesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetRunFilesResponse) ProtoMessage() {}
+
+func (x *GetRunFilesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_loadline_v1_control_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+func (x *GetRunFilesResponse) GetFiles() []*FileDigest {
+	if x != nil {
+		if x.xxx_hidden_Files != nil {
+			return *x.xxx_hidden_Files
+		}
+	}
+	return nil
+}
+
+func (x *GetRunFilesResponse) SetFiles(v []*FileDigest) {
+	x.xxx_hidden_Files = &v
+}
+
+type GetRunFilesResponse_builder struct {
+	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
+
+	// The files by path, relative to the folder and with forward slashes; at most 10,000.
+	Files []*FileDigest
+}
+
+func (b0 GetRunFilesResponse_builder) Build() *GetRunFilesResponse {
+	m0 := &GetRunFilesResponse{}
+	b, x := &b0, m0
+	_, _ = b, x
+	x.xxx_hidden_Files = &b.Files
+	return m0
+}
+
+// FetchRunRequest names a file of a run.
+type FetchRunRequest struct {
+	state             protoimpl.MessageState `protogen:"opaque.v1"`
+	xxx_hidden_RunId  string                 `protobuf:"bytes,1,opt,name=run_id,json=runId"`
+	xxx_hidden_Path   string                 `protobuf:"bytes,2,opt,name=path"`
+	xxx_hidden_Offset int64                  `protobuf:"varint,3,opt,name=offset"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *FetchRunRequest) Reset() {
+	*x = FetchRunRequest{}
+	mi := &file_loadline_v1_control_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FetchRunRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FetchRunRequest) ProtoMessage() {}
+
+func (x *FetchRunRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_loadline_v1_control_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+func (x *FetchRunRequest) GetRunId() string {
+	if x != nil {
+		return x.xxx_hidden_RunId
+	}
+	return ""
+}
+
+func (x *FetchRunRequest) GetPath() string {
+	if x != nil {
+		return x.xxx_hidden_Path
+	}
+	return ""
+}
+
+func (x *FetchRunRequest) GetOffset() int64 {
+	if x != nil {
+		return x.xxx_hidden_Offset
+	}
+	return 0
+}
+
+func (x *FetchRunRequest) SetRunId(v string) {
+	x.xxx_hidden_RunId = v
+}
+
+func (x *FetchRunRequest) SetPath(v string) {
+	x.xxx_hidden_Path = v
+}
+
+func (x *FetchRunRequest) SetOffset(v int64) {
+	x.xxx_hidden_Offset = v
+}
+
+type FetchRunRequest_builder struct {
+	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
+
+	// Id of the run.
+	RunId string
+	// Path of the file, as GetRunFiles gives it.
+	Path string
+	// Bytes to leave out at the beginning; 0: none. A broken fetch goes on where it was.
+	Offset int64
+}
+
+func (b0 FetchRunRequest_builder) Build() *FetchRunRequest {
+	m0 := &FetchRunRequest{}
+	b, x := &b0, m0
+	_, _ = b, x
+	x.xxx_hidden_RunId = b.RunId
+	x.xxx_hidden_Path = b.Path
+	x.xxx_hidden_Offset = b.Offset
+	return m0
+}
+
+// FetchRunResponse is the next piece of the file.
+type FetchRunResponse struct {
+	state            protoimpl.MessageState `protogen:"opaque.v1"`
+	xxx_hidden_Chunk []byte                 `protobuf:"bytes,1,opt,name=chunk"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *FetchRunResponse) Reset() {
+	*x = FetchRunResponse{}
+	mi := &file_loadline_v1_control_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FetchRunResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FetchRunResponse) ProtoMessage() {}
+
+func (x *FetchRunResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_loadline_v1_control_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+func (x *FetchRunResponse) GetChunk() []byte {
+	if x != nil {
+		return x.xxx_hidden_Chunk
+	}
+	return nil
+}
+
+func (x *FetchRunResponse) SetChunk(v []byte) {
+	if v == nil {
+		v = []byte{}
+	}
+	x.xxx_hidden_Chunk = v
+}
+
+type FetchRunResponse_builder struct {
+	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
+
+	// The bytes; at most 256 KiB.
+	Chunk []byte
+}
+
+func (b0 FetchRunResponse_builder) Build() *FetchRunResponse {
+	m0 := &FetchRunResponse{}
+	b, x := &b0, m0
+	_, _ = b, x
+	x.xxx_hidden_Chunk = b.Chunk
+	return m0
+}
+
 var File_loadline_v1_control_proto protoreflect.FileDescriptor
 
 const file_loadline_v1_control_proto_rawDesc = "" +
@@ -1922,10 +3227,12 @@ const file_loadline_v1_control_proto_rawDesc = "" +
 	"\fstarted_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\vstartedTime\x12\x16\n" +
 	"\x06agents\x18\x05 \x03(\tR\x06agents\x12\x16\n" +
 	"\x06detail\x18\x06 \x01(\tR\x06detail\x12\x16\n" +
-	"\x06folder\x18\a \x01(\tR\x06folder\"4\n" +
+	"\x06folder\x18\a \x01(\tR\x06folder\"U\n" +
 	"\x0fWatchRunRequest\x12!\n" +
 	"\x06run_id\x18\x01 \x01(\tB\n" +
-	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\x05runId\"\x9c\x01\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\x05runId\x12\x1f\n" +
+	"\vfrom_second\x18\x02 \x01(\x04R\n" +
+	"fromSecond\"\x9c\x01\n" +
 	"\x10WatchRunResponse\x12.\n" +
 	"\x06status\x18\x01 \x01(\v2\x16.loadline.v1.RunStatusR\x06status\x12%\n" +
 	"\x04plan\x18\x02 \x01(\v2\x11.loadline.v1.PlanR\x04plan\x121\n" +
@@ -1985,16 +3292,76 @@ const file_loadline_v1_control_proto_rawDesc = "" +
 	"\x06column\x18\x03 \x01(\rR\x06column\x12\x12\n" +
 	"\x04path\x18\x04 \x01(\tR\x04path\x12\x18\n" +
 	"\amessage\x18\x05 \x01(\tR\amessage\x12\x12\n" +
-	"\x04hint\x18\x06 \x01(\tR\x04hint2\xda\x03\n" +
+	"\x04hint\x18\x06 \x01(\tR\x04hint\"\x11\n" +
+	"\x0fListRunsRequest\">\n" +
+	"\x10ListRunsResponse\x12*\n" +
+	"\x04runs\x18\x01 \x03(\v2\x16.loadline.v1.RunStatusR\x04runs\"\x13\n" +
+	"\x11ListAgentsRequest\"F\n" +
+	"\x12ListAgentsResponse\x120\n" +
+	"\x06agents\x18\x01 \x03(\v2\x18.loadline.v1.AgentStatusR\x06agents\"\xd7\x01\n" +
+	"\vAgentStatus\x12*\n" +
+	"\x04info\x18\x01 \x01(\v2\x16.loadline.v1.AgentInfoR\x04info\x12 \n" +
+	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12\x16\n" +
+	"\x06weight\x18\x03 \x01(\rR\x06weight\x12\x17\n" +
+	"\arun_ids\x18\x04 \x03(\tR\x06runIds\x12/\n" +
+	"\x14clock_error_bound_ns\x18\x05 \x01(\x03R\x11clockErrorBoundNs\x12\x18\n" +
+	"\aleaving\x18\x06 \x01(\bR\aleaving\"]\n" +
+	"\x0eStopAllRequest\x12)\n" +
+	"\x04mode\x18\x01 \x01(\x0e2\x15.loadline.v1.StopModeR\x04mode\x12 \n" +
+	"\x06reason\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\x06reason\"=\n" +
+	"\x0fStopAllResponse\x12*\n" +
+	"\x04runs\x18\x01 \x03(\v2\x16.loadline.v1.RunStatusR\x04runs\"4\n" +
+	"\x11DrainAgentRequest\x12\x1f\n" +
+	"\x05agent\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x05agent\"D\n" +
+	"\x12DrainAgentResponse\x12.\n" +
+	"\x05agent\x18\x01 \x01(\v2\x18.loadline.v1.AgentStatusR\x05agent\"\xed\x01\n" +
+	"\x10AdjustRunRequest\x12)\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\trequestId\x12!\n" +
+	"\x06run_id\x18\x02 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\x05runId\x12\x1d\n" +
+	"\x05phase\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18@R\x05phase\x12\x14\n" +
+	"\x04rate\x18\x04 \x01(\x01H\x00R\x04rate\x12\x16\n" +
+	"\x05users\x18\x05 \x01(\rH\x00R\x05users\x12\x18\n" +
+	"\x06paused\x18\x06 \x01(\bH\x00R\x06paused\x12\x1a\n" +
+	"\aresumed\x18\a \x01(\bH\x00R\aresumedB\b\n" +
+	"\x06change\"n\n" +
+	"\x11AdjustRunResponse\x12.\n" +
+	"\x06status\x18\x01 \x01(\v2\x16.loadline.v1.RunStatusR\x06status\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\rR\x05epoch\x12\x13\n" +
+	"\x05at_ns\x18\x03 \x01(\x03R\x04atNs\"7\n" +
+	"\x12GetRunFilesRequest\x12!\n" +
+	"\x06run_id\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\x05runId\"D\n" +
+	"\x13GetRunFilesResponse\x12-\n" +
+	"\x05files\x18\x01 \x03(\v2\x17.loadline.v1.FileDigestR\x05files\"u\n" +
+	"\x0fFetchRunRequest\x12!\n" +
+	"\x06run_id\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\x05runId\x12\x1e\n" +
+	"\x04path\x18\x02 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\bR\x04path\x12\x1f\n" +
+	"\x06offset\x18\x03 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x06offset\"(\n" +
+	"\x10FetchRunResponse\x12\x14\n" +
+	"\x05chunk\x18\x01 \x01(\fR\x05chunk2\xf0\a\n" +
 	"\x0eControlService\x12G\n" +
 	"\bStartRun\x12\x1c.loadline.v1.StartRunRequest\x1a\x1d.loadline.v1.StartRunResponse\x12A\n" +
 	"\x06GetRun\x12\x1a.loadline.v1.GetRunRequest\x1a\x1b.loadline.v1.GetRunResponse\x12I\n" +
 	"\bWatchRun\x12\x1c.loadline.v1.WatchRunRequest\x1a\x1d.loadline.v1.WatchRunResponse0\x01\x12D\n" +
 	"\aStopRun\x12\x1b.loadline.v1.StopRunRequest\x1a\x1c.loadline.v1.StopRunResponse\x12J\n" +
 	"\tGetReport\x12\x1d.loadline.v1.GetReportRequest\x1a\x1e.loadline.v1.GetReportResponse\x12_\n" +
-	"\x10ValidateScenario\x12$.loadline.v1.ValidateScenarioRequest\x1a%.loadline.v1.ValidateScenarioResponseBEZ9github.com/loadline/loadline/proto/loadline/v1;loadlinev1\x92\x03\a\xd2>\x02\x10\x03\b\x02b\beditionsp\xe8\a"
+	"\x10ValidateScenario\x12$.loadline.v1.ValidateScenarioRequest\x1a%.loadline.v1.ValidateScenarioResponse\x12G\n" +
+	"\bListRuns\x12\x1c.loadline.v1.ListRunsRequest\x1a\x1d.loadline.v1.ListRunsResponse\x12M\n" +
+	"\n" +
+	"ListAgents\x12\x1e.loadline.v1.ListAgentsRequest\x1a\x1f.loadline.v1.ListAgentsResponse\x12D\n" +
+	"\aStopAll\x12\x1b.loadline.v1.StopAllRequest\x1a\x1c.loadline.v1.StopAllResponse\x12M\n" +
+	"\n" +
+	"DrainAgent\x12\x1e.loadline.v1.DrainAgentRequest\x1a\x1f.loadline.v1.DrainAgentResponse\x12J\n" +
+	"\tAdjustRun\x12\x1d.loadline.v1.AdjustRunRequest\x1a\x1e.loadline.v1.AdjustRunResponse\x12P\n" +
+	"\vGetRunFiles\x12\x1f.loadline.v1.GetRunFilesRequest\x1a .loadline.v1.GetRunFilesResponse\x12I\n" +
+	"\bFetchRun\x12\x1c.loadline.v1.FetchRunRequest\x1a\x1d.loadline.v1.FetchRunResponse0\x01BEZ9github.com/loadline/loadline/proto/loadline/v1;loadlinev1\x92\x03\a\xd2>\x02\x10\x03\b\x02b\beditionsp\xe8\a"
 
-var file_loadline_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_loadline_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
 var file_loadline_v1_control_proto_goTypes = []any{
 	(*StartRunRequest)(nil),          // 0: loadline.v1.StartRunRequest
 	(*StartRunResponse)(nil),         // 1: loadline.v1.StartRunResponse
@@ -2013,58 +3380,96 @@ var file_loadline_v1_control_proto_goTypes = []any{
 	(*ValidateScenarioRequest)(nil),  // 14: loadline.v1.ValidateScenarioRequest
 	(*ValidateScenarioResponse)(nil), // 15: loadline.v1.ValidateScenarioResponse
 	(*Problem)(nil),                  // 16: loadline.v1.Problem
-	nil,                              // 17: loadline.v1.StartRunRequest.AddressesEntry
-	(*Scenario)(nil),                 // 18: loadline.v1.Scenario
-	(*FileDigest)(nil),               // 19: loadline.v1.FileDigest
-	(*Roofline)(nil),                 // 20: loadline.v1.Roofline
-	(RunState)(0),                    // 21: loadline.v1.RunState
-	(*timestamppb.Timestamp)(nil),    // 22: google.protobuf.Timestamp
-	(*Plan)(nil),                     // 23: loadline.v1.Plan
-	(*ErrorSummary)(nil),             // 24: loadline.v1.ErrorSummary
-	(*Health)(nil),                   // 25: loadline.v1.Health
-	(*ObjectiveResult)(nil),          // 26: loadline.v1.ObjectiveResult
-	(*ArrivalLedger)(nil),            // 27: loadline.v1.ArrivalLedger
-	(StopMode)(0),                    // 28: loadline.v1.StopMode
-	(*Summary)(nil),                  // 29: loadline.v1.Summary
+	(*ListRunsRequest)(nil),          // 17: loadline.v1.ListRunsRequest
+	(*ListRunsResponse)(nil),         // 18: loadline.v1.ListRunsResponse
+	(*ListAgentsRequest)(nil),        // 19: loadline.v1.ListAgentsRequest
+	(*ListAgentsResponse)(nil),       // 20: loadline.v1.ListAgentsResponse
+	(*AgentStatus)(nil),              // 21: loadline.v1.AgentStatus
+	(*StopAllRequest)(nil),           // 22: loadline.v1.StopAllRequest
+	(*StopAllResponse)(nil),          // 23: loadline.v1.StopAllResponse
+	(*DrainAgentRequest)(nil),        // 24: loadline.v1.DrainAgentRequest
+	(*DrainAgentResponse)(nil),       // 25: loadline.v1.DrainAgentResponse
+	(*AdjustRunRequest)(nil),         // 26: loadline.v1.AdjustRunRequest
+	(*AdjustRunResponse)(nil),        // 27: loadline.v1.AdjustRunResponse
+	(*GetRunFilesRequest)(nil),       // 28: loadline.v1.GetRunFilesRequest
+	(*GetRunFilesResponse)(nil),      // 29: loadline.v1.GetRunFilesResponse
+	(*FetchRunRequest)(nil),          // 30: loadline.v1.FetchRunRequest
+	(*FetchRunResponse)(nil),         // 31: loadline.v1.FetchRunResponse
+	nil,                              // 32: loadline.v1.StartRunRequest.AddressesEntry
+	(*Scenario)(nil),                 // 33: loadline.v1.Scenario
+	(*FileDigest)(nil),               // 34: loadline.v1.FileDigest
+	(*Roofline)(nil),                 // 35: loadline.v1.Roofline
+	(RunState)(0),                    // 36: loadline.v1.RunState
+	(*timestamppb.Timestamp)(nil),    // 37: google.protobuf.Timestamp
+	(*Plan)(nil),                     // 38: loadline.v1.Plan
+	(*ErrorSummary)(nil),             // 39: loadline.v1.ErrorSummary
+	(*Health)(nil),                   // 40: loadline.v1.Health
+	(*ObjectiveResult)(nil),          // 41: loadline.v1.ObjectiveResult
+	(*ArrivalLedger)(nil),            // 42: loadline.v1.ArrivalLedger
+	(StopMode)(0),                    // 43: loadline.v1.StopMode
+	(*Summary)(nil),                  // 44: loadline.v1.Summary
+	(*AgentInfo)(nil),                // 45: loadline.v1.AgentInfo
 }
 var file_loadline_v1_control_proto_depIdxs = []int32{
-	18, // 0: loadline.v1.StartRunRequest.scenario:type_name -> loadline.v1.Scenario
-	19, // 1: loadline.v1.StartRunRequest.files:type_name -> loadline.v1.FileDigest
-	17, // 2: loadline.v1.StartRunRequest.addresses:type_name -> loadline.v1.StartRunRequest.AddressesEntry
-	20, // 3: loadline.v1.StartRunRequest.roofline:type_name -> loadline.v1.Roofline
+	33, // 0: loadline.v1.StartRunRequest.scenario:type_name -> loadline.v1.Scenario
+	34, // 1: loadline.v1.StartRunRequest.files:type_name -> loadline.v1.FileDigest
+	32, // 2: loadline.v1.StartRunRequest.addresses:type_name -> loadline.v1.StartRunRequest.AddressesEntry
+	35, // 3: loadline.v1.StartRunRequest.roofline:type_name -> loadline.v1.Roofline
 	4,  // 4: loadline.v1.GetRunResponse.status:type_name -> loadline.v1.RunStatus
-	21, // 5: loadline.v1.RunStatus.state:type_name -> loadline.v1.RunState
-	22, // 6: loadline.v1.RunStatus.started_time:type_name -> google.protobuf.Timestamp
+	36, // 5: loadline.v1.RunStatus.state:type_name -> loadline.v1.RunState
+	37, // 6: loadline.v1.RunStatus.started_time:type_name -> google.protobuf.Timestamp
 	4,  // 7: loadline.v1.WatchRunResponse.status:type_name -> loadline.v1.RunStatus
-	23, // 8: loadline.v1.WatchRunResponse.plan:type_name -> loadline.v1.Plan
+	38, // 8: loadline.v1.WatchRunResponse.plan:type_name -> loadline.v1.Plan
 	7,  // 9: loadline.v1.WatchRunResponse.snapshot:type_name -> loadline.v1.Snapshot
 	8,  // 10: loadline.v1.Snapshot.series:type_name -> loadline.v1.LiveSeries
-	24, // 11: loadline.v1.Snapshot.errors:type_name -> loadline.v1.ErrorSummary
-	25, // 12: loadline.v1.Snapshot.health:type_name -> loadline.v1.Health
+	39, // 11: loadline.v1.Snapshot.errors:type_name -> loadline.v1.ErrorSummary
+	40, // 12: loadline.v1.Snapshot.health:type_name -> loadline.v1.Health
 	9,  // 13: loadline.v1.Snapshot.phases:type_name -> loadline.v1.LivePhase
-	26, // 14: loadline.v1.Snapshot.slo:type_name -> loadline.v1.ObjectiveResult
-	27, // 15: loadline.v1.Snapshot.arrivals:type_name -> loadline.v1.ArrivalLedger
-	28, // 16: loadline.v1.StopRunRequest.mode:type_name -> loadline.v1.StopMode
+	41, // 14: loadline.v1.Snapshot.slo:type_name -> loadline.v1.ObjectiveResult
+	42, // 15: loadline.v1.Snapshot.arrivals:type_name -> loadline.v1.ArrivalLedger
+	43, // 16: loadline.v1.StopRunRequest.mode:type_name -> loadline.v1.StopMode
 	4,  // 17: loadline.v1.StopRunResponse.status:type_name -> loadline.v1.RunStatus
-	29, // 18: loadline.v1.GetReportResponse.summary:type_name -> loadline.v1.Summary
+	44, // 18: loadline.v1.GetReportResponse.summary:type_name -> loadline.v1.Summary
 	16, // 19: loadline.v1.ValidateScenarioResponse.problems:type_name -> loadline.v1.Problem
-	0,  // 20: loadline.v1.ControlService.StartRun:input_type -> loadline.v1.StartRunRequest
-	2,  // 21: loadline.v1.ControlService.GetRun:input_type -> loadline.v1.GetRunRequest
-	5,  // 22: loadline.v1.ControlService.WatchRun:input_type -> loadline.v1.WatchRunRequest
-	10, // 23: loadline.v1.ControlService.StopRun:input_type -> loadline.v1.StopRunRequest
-	12, // 24: loadline.v1.ControlService.GetReport:input_type -> loadline.v1.GetReportRequest
-	14, // 25: loadline.v1.ControlService.ValidateScenario:input_type -> loadline.v1.ValidateScenarioRequest
-	1,  // 26: loadline.v1.ControlService.StartRun:output_type -> loadline.v1.StartRunResponse
-	3,  // 27: loadline.v1.ControlService.GetRun:output_type -> loadline.v1.GetRunResponse
-	6,  // 28: loadline.v1.ControlService.WatchRun:output_type -> loadline.v1.WatchRunResponse
-	11, // 29: loadline.v1.ControlService.StopRun:output_type -> loadline.v1.StopRunResponse
-	13, // 30: loadline.v1.ControlService.GetReport:output_type -> loadline.v1.GetReportResponse
-	15, // 31: loadline.v1.ControlService.ValidateScenario:output_type -> loadline.v1.ValidateScenarioResponse
-	26, // [26:32] is the sub-list for method output_type
-	20, // [20:26] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	4,  // 20: loadline.v1.ListRunsResponse.runs:type_name -> loadline.v1.RunStatus
+	21, // 21: loadline.v1.ListAgentsResponse.agents:type_name -> loadline.v1.AgentStatus
+	45, // 22: loadline.v1.AgentStatus.info:type_name -> loadline.v1.AgentInfo
+	43, // 23: loadline.v1.StopAllRequest.mode:type_name -> loadline.v1.StopMode
+	4,  // 24: loadline.v1.StopAllResponse.runs:type_name -> loadline.v1.RunStatus
+	21, // 25: loadline.v1.DrainAgentResponse.agent:type_name -> loadline.v1.AgentStatus
+	4,  // 26: loadline.v1.AdjustRunResponse.status:type_name -> loadline.v1.RunStatus
+	34, // 27: loadline.v1.GetRunFilesResponse.files:type_name -> loadline.v1.FileDigest
+	0,  // 28: loadline.v1.ControlService.StartRun:input_type -> loadline.v1.StartRunRequest
+	2,  // 29: loadline.v1.ControlService.GetRun:input_type -> loadline.v1.GetRunRequest
+	5,  // 30: loadline.v1.ControlService.WatchRun:input_type -> loadline.v1.WatchRunRequest
+	10, // 31: loadline.v1.ControlService.StopRun:input_type -> loadline.v1.StopRunRequest
+	12, // 32: loadline.v1.ControlService.GetReport:input_type -> loadline.v1.GetReportRequest
+	14, // 33: loadline.v1.ControlService.ValidateScenario:input_type -> loadline.v1.ValidateScenarioRequest
+	17, // 34: loadline.v1.ControlService.ListRuns:input_type -> loadline.v1.ListRunsRequest
+	19, // 35: loadline.v1.ControlService.ListAgents:input_type -> loadline.v1.ListAgentsRequest
+	22, // 36: loadline.v1.ControlService.StopAll:input_type -> loadline.v1.StopAllRequest
+	24, // 37: loadline.v1.ControlService.DrainAgent:input_type -> loadline.v1.DrainAgentRequest
+	26, // 38: loadline.v1.ControlService.AdjustRun:input_type -> loadline.v1.AdjustRunRequest
+	28, // 39: loadline.v1.ControlService.GetRunFiles:input_type -> loadline.v1.GetRunFilesRequest
+	30, // 40: loadline.v1.ControlService.FetchRun:input_type -> loadline.v1.FetchRunRequest
+	1,  // 41: loadline.v1.ControlService.StartRun:output_type -> loadline.v1.StartRunResponse
+	3,  // 42: loadline.v1.ControlService.GetRun:output_type -> loadline.v1.GetRunResponse
+	6,  // 43: loadline.v1.ControlService.WatchRun:output_type -> loadline.v1.WatchRunResponse
+	11, // 44: loadline.v1.ControlService.StopRun:output_type -> loadline.v1.StopRunResponse
+	13, // 45: loadline.v1.ControlService.GetReport:output_type -> loadline.v1.GetReportResponse
+	15, // 46: loadline.v1.ControlService.ValidateScenario:output_type -> loadline.v1.ValidateScenarioResponse
+	18, // 47: loadline.v1.ControlService.ListRuns:output_type -> loadline.v1.ListRunsResponse
+	20, // 48: loadline.v1.ControlService.ListAgents:output_type -> loadline.v1.ListAgentsResponse
+	23, // 49: loadline.v1.ControlService.StopAll:output_type -> loadline.v1.StopAllResponse
+	25, // 50: loadline.v1.ControlService.DrainAgent:output_type -> loadline.v1.DrainAgentResponse
+	27, // 51: loadline.v1.ControlService.AdjustRun:output_type -> loadline.v1.AdjustRunResponse
+	29, // 52: loadline.v1.ControlService.GetRunFiles:output_type -> loadline.v1.GetRunFilesResponse
+	31, // 53: loadline.v1.ControlService.FetchRun:output_type -> loadline.v1.FetchRunResponse
+	41, // [41:54] is the sub-list for method output_type
+	28, // [28:41] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_loadline_v1_control_proto_init() }
@@ -2076,13 +3481,19 @@ func file_loadline_v1_control_proto_init() {
 	file_loadline_v1_report_proto_init()
 	file_loadline_v1_results_proto_init()
 	file_loadline_v1_scenario_proto_init()
+	file_loadline_v1_control_proto_msgTypes[26].OneofWrappers = []any{
+		(*adjustRunRequest_Rate)(nil),
+		(*adjustRunRequest_Users)(nil),
+		(*adjustRunRequest_Paused)(nil),
+		(*adjustRunRequest_Resumed)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_loadline_v1_control_proto_rawDesc), len(file_loadline_v1_control_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   18,
+			NumMessages:   33,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -27,6 +27,13 @@ const (
 	ControlService_StopRun_FullMethodName          = "/loadline.v1.ControlService/StopRun"
 	ControlService_GetReport_FullMethodName        = "/loadline.v1.ControlService/GetReport"
 	ControlService_ValidateScenario_FullMethodName = "/loadline.v1.ControlService/ValidateScenario"
+	ControlService_ListRuns_FullMethodName         = "/loadline.v1.ControlService/ListRuns"
+	ControlService_ListAgents_FullMethodName       = "/loadline.v1.ControlService/ListAgents"
+	ControlService_StopAll_FullMethodName          = "/loadline.v1.ControlService/StopAll"
+	ControlService_DrainAgent_FullMethodName       = "/loadline.v1.ControlService/DrainAgent"
+	ControlService_AdjustRun_FullMethodName        = "/loadline.v1.ControlService/AdjustRun"
+	ControlService_GetRunFiles_FullMethodName      = "/loadline.v1.ControlService/GetRunFiles"
+	ControlService_FetchRun_FullMethodName         = "/loadline.v1.ControlService/FetchRun"
 )
 
 // ControlServiceClient is the client API for ControlService service.
@@ -39,7 +46,8 @@ type ControlServiceClient interface {
 	StartRun(ctx context.Context, in *StartRunRequest, opts ...grpc.CallOption) (*StartRunResponse, error)
 	// GetRun says where a run is. NOT_FOUND when there is none of that id.
 	GetRun(ctx context.Context, in *GetRunRequest, opts ...grpc.CallOption) (*GetRunResponse, error)
-	// WatchRun sends the status at once and then one message a merged second, until the run has ended.
+	// WatchRun sends the status at once, the seconds that the caller has missed, and then one message a merged second, until
+	// the run has ended.
 	WatchRun(ctx context.Context, in *WatchRunRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchRunResponse], error)
 	// StopRun ends a run early. Repeating it changes nothing; NOW after DRAIN hardens it.
 	StopRun(ctx context.Context, in *StopRunRequest, opts ...grpc.CallOption) (*StopRunResponse, error)
@@ -47,6 +55,21 @@ type ControlServiceClient interface {
 	GetReport(ctx context.Context, in *GetReportRequest, opts ...grpc.CallOption) (*GetReportResponse, error)
 	// ValidateScenario checks a scenario without starting anything.
 	ValidateScenario(ctx context.Context, in *ValidateScenarioRequest, opts ...grpc.CallOption) (*ValidateScenarioResponse, error)
+	// ListRuns lists the runs that the coordinator knows, oldest first.
+	ListRuns(ctx context.Context, in *ListRunsRequest, opts ...grpc.CallOption) (*ListRunsResponse, error)
+	// ListAgents lists the agents that hold a lease, by name.
+	ListAgents(ctx context.Context, in *ListAgentsRequest, opts ...grpc.CallOption) (*ListAgentsResponse, error)
+	// StopAll ends every run that goes on. Repeating it changes nothing; NOW after DRAIN hardens it.
+	StopAll(ctx context.Context, in *StopAllRequest, opts ...grpc.CallOption) (*StopAllResponse, error)
+	// DrainAgent makes an agent hand its share over to the others and take no new run. NOT_FOUND when there is none of
+	// that name.
+	DrainAgent(ctx context.Context, in *DrainAgentRequest, opts ...grpc.CallOption) (*DrainAgentResponse, error)
+	// AdjustRun changes the load of a running phase at a future instant. The same request_id changes it once.
+	AdjustRun(ctx context.Context, in *AdjustRunRequest, opts ...grpc.CallOption) (*AdjustRunResponse, error)
+	// GetRunFiles lists the files that an ended run has left behind; FAILED_PRECONDITION while it goes on.
+	GetRunFiles(ctx context.Context, in *GetRunFilesRequest, opts ...grpc.CallOption) (*GetRunFilesResponse, error)
+	// FetchRun sends one of these files in chunks, in order.
+	FetchRun(ctx context.Context, in *FetchRunRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[FetchRunResponse], error)
 }
 
 type controlServiceClient struct {
@@ -126,6 +149,85 @@ func (c *controlServiceClient) ValidateScenario(ctx context.Context, in *Validat
 	return out, nil
 }
 
+func (c *controlServiceClient) ListRuns(ctx context.Context, in *ListRunsRequest, opts ...grpc.CallOption) (*ListRunsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListRunsResponse)
+	err := c.cc.Invoke(ctx, ControlService_ListRuns_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *controlServiceClient) ListAgents(ctx context.Context, in *ListAgentsRequest, opts ...grpc.CallOption) (*ListAgentsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListAgentsResponse)
+	err := c.cc.Invoke(ctx, ControlService_ListAgents_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *controlServiceClient) StopAll(ctx context.Context, in *StopAllRequest, opts ...grpc.CallOption) (*StopAllResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(StopAllResponse)
+	err := c.cc.Invoke(ctx, ControlService_StopAll_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *controlServiceClient) DrainAgent(ctx context.Context, in *DrainAgentRequest, opts ...grpc.CallOption) (*DrainAgentResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DrainAgentResponse)
+	err := c.cc.Invoke(ctx, ControlService_DrainAgent_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *controlServiceClient) AdjustRun(ctx context.Context, in *AdjustRunRequest, opts ...grpc.CallOption) (*AdjustRunResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AdjustRunResponse)
+	err := c.cc.Invoke(ctx, ControlService_AdjustRun_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *controlServiceClient) GetRunFiles(ctx context.Context, in *GetRunFilesRequest, opts ...grpc.CallOption) (*GetRunFilesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetRunFilesResponse)
+	err := c.cc.Invoke(ctx, ControlService_GetRunFiles_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *controlServiceClient) FetchRun(ctx context.Context, in *FetchRunRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[FetchRunResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &ControlService_ServiceDesc.Streams[1], ControlService_FetchRun_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[FetchRunRequest, FetchRunResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type ControlService_FetchRunClient = grpc.ServerStreamingClient[FetchRunResponse]
+
 // ControlServiceServer is the server API for ControlService service.
 // All implementations must embed UnimplementedControlServiceServer
 // for forward compatibility.
@@ -136,7 +238,8 @@ type ControlServiceServer interface {
 	StartRun(context.Context, *StartRunRequest) (*StartRunResponse, error)
 	// GetRun says where a run is. NOT_FOUND when there is none of that id.
 	GetRun(context.Context, *GetRunRequest) (*GetRunResponse, error)
-	// WatchRun sends the status at once and then one message a merged second, until the run has ended.
+	// WatchRun sends the status at once, the seconds that the caller has missed, and then one message a merged second, until
+	// the run has ended.
 	WatchRun(*WatchRunRequest, grpc.ServerStreamingServer[WatchRunResponse]) error
 	// StopRun ends a run early. Repeating it changes nothing; NOW after DRAIN hardens it.
 	StopRun(context.Context, *StopRunRequest) (*StopRunResponse, error)
@@ -144,6 +247,21 @@ type ControlServiceServer interface {
 	GetReport(context.Context, *GetReportRequest) (*GetReportResponse, error)
 	// ValidateScenario checks a scenario without starting anything.
 	ValidateScenario(context.Context, *ValidateScenarioRequest) (*ValidateScenarioResponse, error)
+	// ListRuns lists the runs that the coordinator knows, oldest first.
+	ListRuns(context.Context, *ListRunsRequest) (*ListRunsResponse, error)
+	// ListAgents lists the agents that hold a lease, by name.
+	ListAgents(context.Context, *ListAgentsRequest) (*ListAgentsResponse, error)
+	// StopAll ends every run that goes on. Repeating it changes nothing; NOW after DRAIN hardens it.
+	StopAll(context.Context, *StopAllRequest) (*StopAllResponse, error)
+	// DrainAgent makes an agent hand its share over to the others and take no new run. NOT_FOUND when there is none of
+	// that name.
+	DrainAgent(context.Context, *DrainAgentRequest) (*DrainAgentResponse, error)
+	// AdjustRun changes the load of a running phase at a future instant. The same request_id changes it once.
+	AdjustRun(context.Context, *AdjustRunRequest) (*AdjustRunResponse, error)
+	// GetRunFiles lists the files that an ended run has left behind; FAILED_PRECONDITION while it goes on.
+	GetRunFiles(context.Context, *GetRunFilesRequest) (*GetRunFilesResponse, error)
+	// FetchRun sends one of these files in chunks, in order.
+	FetchRun(*FetchRunRequest, grpc.ServerStreamingServer[FetchRunResponse]) error
 	mustEmbedUnimplementedControlServiceServer()
 }
 
@@ -171,6 +289,27 @@ func (UnimplementedControlServiceServer) GetReport(context.Context, *GetReportRe
 }
 func (UnimplementedControlServiceServer) ValidateScenario(context.Context, *ValidateScenarioRequest) (*ValidateScenarioResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ValidateScenario not implemented")
+}
+func (UnimplementedControlServiceServer) ListRuns(context.Context, *ListRunsRequest) (*ListRunsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListRuns not implemented")
+}
+func (UnimplementedControlServiceServer) ListAgents(context.Context, *ListAgentsRequest) (*ListAgentsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListAgents not implemented")
+}
+func (UnimplementedControlServiceServer) StopAll(context.Context, *StopAllRequest) (*StopAllResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method StopAll not implemented")
+}
+func (UnimplementedControlServiceServer) DrainAgent(context.Context, *DrainAgentRequest) (*DrainAgentResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method DrainAgent not implemented")
+}
+func (UnimplementedControlServiceServer) AdjustRun(context.Context, *AdjustRunRequest) (*AdjustRunResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method AdjustRun not implemented")
+}
+func (UnimplementedControlServiceServer) GetRunFiles(context.Context, *GetRunFilesRequest) (*GetRunFilesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetRunFiles not implemented")
+}
+func (UnimplementedControlServiceServer) FetchRun(*FetchRunRequest, grpc.ServerStreamingServer[FetchRunResponse]) error {
+	return status.Error(codes.Unimplemented, "method FetchRun not implemented")
 }
 func (UnimplementedControlServiceServer) mustEmbedUnimplementedControlServiceServer() {}
 func (UnimplementedControlServiceServer) testEmbeddedByValue()                        {}
@@ -294,6 +433,125 @@ func _ControlService_ValidateScenario_Handler(srv interface{}, ctx context.Conte
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ControlService_ListRuns_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListRunsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ControlServiceServer).ListRuns(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ControlService_ListRuns_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ControlServiceServer).ListRuns(ctx, req.(*ListRunsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ControlService_ListAgents_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListAgentsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ControlServiceServer).ListAgents(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ControlService_ListAgents_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ControlServiceServer).ListAgents(ctx, req.(*ListAgentsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ControlService_StopAll_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(StopAllRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ControlServiceServer).StopAll(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ControlService_StopAll_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ControlServiceServer).StopAll(ctx, req.(*StopAllRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ControlService_DrainAgent_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DrainAgentRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ControlServiceServer).DrainAgent(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ControlService_DrainAgent_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ControlServiceServer).DrainAgent(ctx, req.(*DrainAgentRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ControlService_AdjustRun_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AdjustRunRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ControlServiceServer).AdjustRun(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ControlService_AdjustRun_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ControlServiceServer).AdjustRun(ctx, req.(*AdjustRunRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ControlService_GetRunFiles_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetRunFilesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ControlServiceServer).GetRunFiles(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ControlService_GetRunFiles_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ControlServiceServer).GetRunFiles(ctx, req.(*GetRunFilesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ControlService_FetchRun_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(FetchRunRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(ControlServiceServer).FetchRun(m, &grpc.GenericServerStream[FetchRunRequest, FetchRunResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type ControlService_FetchRunServer = grpc.ServerStreamingServer[FetchRunResponse]
+
 // ControlService_ServiceDesc is the grpc.ServiceDesc for ControlService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -321,11 +579,40 @@ var ControlService_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "ValidateScenario",
 			Handler:    _ControlService_ValidateScenario_Handler,
 		},
+		{
+			MethodName: "ListRuns",
+			Handler:    _ControlService_ListRuns_Handler,
+		},
+		{
+			MethodName: "ListAgents",
+			Handler:    _ControlService_ListAgents_Handler,
+		},
+		{
+			MethodName: "StopAll",
+			Handler:    _ControlService_StopAll_Handler,
+		},
+		{
+			MethodName: "DrainAgent",
+			Handler:    _ControlService_DrainAgent_Handler,
+		},
+		{
+			MethodName: "AdjustRun",
+			Handler:    _ControlService_AdjustRun_Handler,
+		},
+		{
+			MethodName: "GetRunFiles",
+			Handler:    _ControlService_GetRunFiles_Handler,
+		},
 	},
 	Streams: []grpc.StreamDesc{
 		{
 			StreamName:    "WatchRun",
 			Handler:       _ControlService_WatchRun_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "FetchRun",
+			Handler:       _ControlService_FetchRun_Handler,
 			ServerStreams: true,
 		},
 	},

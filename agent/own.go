@@ -1,0 +1,103 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/loadline/loadline/agent/guard"
+	"github.com/loadline/loadline/agent/workload"
+	"github.com/loadline/loadline/internal/measure"
+	"github.com/loadline/loadline/internal/scenario"
+	pb "github.com/loadline/loadline/proto/loadline/v1"
+)
+
+// bind narrows a part to what the agent's owner allows, and says all that the assignment wants beyond it.
+func (a *Agent) bind(p *part, s *pb.Scenario) error {
+	own := a.config.Own
+	if own == nil {
+		return nil
+	}
+	share := guard.Share{Weight: uint64(p.member().GetWeight()), MaxInFlight: p.member().GetMaxInFlight()}
+	for _, m := range p.assignment.GetMembers() {
+		share.Of += uint64(m.GetWeight())
+	}
+	if err := own.Bind(p.ctx, p.guard, s, share); err != nil {
+		return err
+	}
+	p.member().SetMaxInFlight(own.InFlightOf(share.MaxInFlight))
+	return nil
+}
+
+// checkNamed refuses files that the scenario names and the assignment has no digest of. An agent with an owner reads
+// only what the caller can tell the content of; so nobody makes it send out what he does not know already.
+func (a *Agent) checkNamed(p *part, s *pb.Scenario) error {
+	if a.config.Own == nil {
+		return nil
+	}
+	known := map[string]bool{}
+	for _, f := range p.assignment.GetFiles() {
+		known[f.GetPath()] = len(f.GetSha256()) > 0
+	}
+	var errs []error
+	for _, f := range scenario.Files(s) {
+		if !known[f.Path] {
+			errs = append(errs, fmt.Errorf("%s: the assignment has no digest of %s", f.Field, f.Path))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// refusedWait is how long a request that is refused for what is under way keeps its session, so that a user of closed
+// load does not come back at once, for ever.
+const refusedWait = 100 * time.Millisecond
+
+// ceilings are those of the agent's owner. They are one for the whole agent, whatever the number of targets and runs.
+type ceilings struct {
+	rate     *guard.Window
+	inFlight *guard.InFlight
+}
+
+// limited is a driver behind the ceilings of the agent's owner. It stands behind everything else: a fault in plan,
+// schedule or player, and a coordinator that lies, meet it all the same.
+type limited struct {
+	Driver
+	*ceilings
+	agent, run func() measure.Instant // clocks: of the ceilings, and of the outcome
+}
+
+// limit puts the owner's ceilings before a driver whose clock is run's.
+func (a *Agent) limit(d Driver, run func() measure.Instant) Driver {
+	if a.ceilings == nil {
+		return d
+	}
+	return &limited{Driver: d, ceilings: a.ceilings, agent: func() measure.Instant { return measure.Instant(a.now()) }, run: run}
+}
+
+// Do implements Driver. What is above a ceiling fails as refused.
+func (l *limited) Do(ctx context.Context, r *workload.Request, o *measure.Outcome) {
+	if !l.inFlight.Enter() {
+		l.refuse(ctx, o, refusedWait, "the agent's own ceiling of requests in flight (--max-in-flight) is met")
+		return
+	}
+	defer l.inFlight.Leave()
+	if now := l.agent(); !l.rate.Take(now) {
+		l.refuse(ctx, o, time.Duration(l.rate.Free()-now), "the agent's own ceiling of requests a second (--max-rate) is met")
+		return
+	}
+	l.Driver.Do(ctx, r, o)
+}
+
+// refuse fails a request once the wait is over.
+func (l *limited) refuse(ctx context.Context, o *measure.Outcome, wait time.Duration, text string) {
+	o.Dispatched = l.run()
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		o.Fail(l.run(), measure.ClassRefused, text)
+	case <-ctx.Done():
+		o.Fail(l.run(), measure.ClassCanceled, context.Cause(ctx).Error())
+	}
+}

@@ -1,0 +1,87 @@
+package agent
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/loadline/loadline/agent/guard"
+	"github.com/loadline/loadline/agent/workload"
+	"github.com/loadline/loadline/internal/measure"
+)
+
+// counting is a driver that remembers when it was called.
+type counting struct {
+	mu    sync.Mutex
+	at    []time.Time
+	now   atomic.Int64
+	peak  atomic.Int64
+	lasts time.Duration
+}
+
+func (c *counting) Do(_ context.Context, _ *workload.Request, o *measure.Outcome) {
+	c.mu.Lock()
+	c.at = append(c.at, time.Now())
+	c.mu.Unlock()
+	for n := c.now.Add(1); ; {
+		if peak := c.peak.Load(); n <= peak || c.peak.CompareAndSwap(peak, n) {
+			break
+		}
+	}
+	time.Sleep(c.lasts)
+	c.now.Add(-1)
+	o.End = 0
+}
+
+func (c *counting) Close() error { return nil }
+
+// TestTheOwnersCeilingsHoldBehindEverything lets users come back at once, as a fault of ours or a lying coordinator would.
+func TestTheOwnersCeilingsHoldBehindEverything(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		epoch := time.Now()
+		now := func() measure.Instant { return measure.Instant(time.Since(epoch)) }
+		own := &guard.Own{MaxRate: 50, MaxInFlight: 8}
+		a := &Agent{epoch: epoch, config: Config{Own: own, Log: slog.New(slog.DiscardHandler)}, ceilings: &ceilings{own.NewWindow(), own.NewInFlight()}}
+		driver := &counting{lasts: 30 * time.Millisecond}
+		one, two := a.limit(driver, now), a.limit(driver, now) // two targets, one agent
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		var users sync.WaitGroup
+		var refused, canceled atomic.Int64
+		for i := range 40 {
+			users.Go(func() {
+				for ctx.Err() == nil {
+					var o measure.Outcome
+					o.Reset()
+					if i%2 == 0 {
+						one.Do(ctx, nil, &o)
+					} else {
+						two.Do(ctx, nil, &o)
+					}
+					switch o.Class {
+					case measure.ClassRefused:
+						refused.Add(1)
+					case measure.ClassCanceled:
+						canceled.Add(1)
+					}
+				}
+			})
+		}
+		users.Wait()
+		for i := range driver.at {
+			if last := i + 50; last < len(driver.at) && driver.at[last].Sub(driver.at[i]) <= time.Second {
+				t.Fatalf("51 requests within a second, and the ceiling is 50")
+			}
+		}
+		if peak := driver.peak.Load(); peak > 8 {
+			t.Errorf("%d in flight, and the ceiling is 8", peak)
+		}
+		if len(driver.at) < 300 || refused.Load() == 0 || refused.Load() > 40*10*10+400 {
+			t.Errorf("%d requests, %d refused: the ceilings let too little through, refuse nothing or make users spin", len(driver.at), refused.Load())
+		}
+	})
+}

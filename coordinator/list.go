@@ -1,0 +1,81 @@
+package coordinator
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/loadline/loadline/coordinator/fleet"
+	pb "github.com/loadline/loadline/proto/loadline/v1"
+)
+
+// known lists the runs, oldest first.
+func (c *Coordinator) known() []*liveRun {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	runs := make([]*liveRun, 0, len(c.order))
+	for _, id := range c.order {
+		runs = append(runs, c.runs[id])
+	}
+	return runs
+}
+
+// ListRuns implements ControlService.
+func (s *control) ListRuns(context.Context, *pb.ListRunsRequest) (*pb.ListRunsResponse, error) {
+	answer := &pb.ListRunsResponse{}
+	for _, run := range s.coordinator.known() {
+		answer.SetRuns(append(answer.GetRuns(), run.currentStatus()))
+	}
+	return answer, nil
+}
+
+// ListAgents implements ControlService.
+func (s *control) ListAgents(context.Context, *pb.ListAgentsRequest) (*pb.ListAgentsResponse, error) {
+	c := s.coordinator
+	playing := map[string][]string{}
+	for _, run := range c.known() {
+		if run.over() {
+			continue
+		}
+		for _, agent := range run.currentStatus().GetAgents() {
+			playing[agent] = append(playing[agent], run.header.GetRunId())
+		}
+	}
+	now := c.now()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	answer := &pb.ListAgentsResponse{}
+	for _, a := range c.fleet.Agents() {
+		answer.SetAgents(append(answer.GetAgents(), agentStatus(c.fleet, a, playing[a.Info.GetName()], now)))
+	}
+	return answer, nil
+}
+
+func agentStatus(f *fleet.Fleet, a *fleet.Agent, runs []string, now int64) *pb.AgentStatus {
+	status := pb.AgentStatus_builder{Info: a.Info, Incarnation: a.Incarnation, Weight: a.Weight(), RunIds: runs}.Build()
+	if _, bound, ok := f.Clock(a.Info.GetName(), now); ok {
+		status.SetClockErrorBoundNs(bound)
+	}
+	return status
+}
+
+// StopAll implements ControlService.
+func (s *control) StopAll(_ context.Context, q *pb.StopAllRequest) (*pb.StopAllResponse, error) {
+	if len(q.GetReason()) > maxReason {
+		return nil, status.Error(codes.InvalidArgument, "reason: it is longer than 1,024 characters")
+	}
+	reason := q.GetReason()
+	if reason == "" {
+		reason = "all runs were stopped through the API"
+	}
+	answer := &pb.StopAllResponse{}
+	for _, run := range slices.DeleteFunc(s.coordinator.known(), (*liveRun).over) {
+		run.stop(q.GetMode(), reason)
+		answer.SetRuns(append(answer.GetRuns(), run.currentStatus()))
+	}
+	s.coordinator.log.Warn("all runs are to stop", "runs", len(answer.GetRuns()), "mode", q.GetMode(), "reason", strings.ToValidUTF8(reason, "?"))
+	return answer, nil
+}
