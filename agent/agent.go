@@ -10,7 +10,6 @@ package agent
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"runtime"
@@ -34,6 +33,8 @@ const (
 	refusedPause = time.Second
 	// tickEvery is how often the lease is looked at.
 	tickEvery = 100 * time.Millisecond
+	// departWait bounds the last words of an agent that leaves.
+	departWait = 5 * time.Second
 	// firstExchanges is how many renewals follow the registration at once. Each hands over the clock
 	// sample of the exchange before it. The registration's own is a slow one, as it wakes everything
 	// up on both sides: an estimate from it alone is off by up to milliseconds.
@@ -79,10 +80,14 @@ type Agent struct {
 
 	mu      sync.Mutex
 	machine *run.Machine
-	lease   *guard.Lease // of the present incarnation
-	part    *part        // the run being prepared or played; nil: none
+	lease   *guard.Lease // of the incarnation leased
+	leased  uint64
+	parts   map[run.Part]*part // being prepared or played, or handing their results over
 	renew   time.Duration
 	clock   *pb.ClockSample
+
+	departed chan struct{}  // closed when the agent has left in good order
+	reports  sync.WaitGroup // reports under way
 }
 
 // New makes an agent. It does nothing until Run.
@@ -99,6 +104,7 @@ func New(config Config) (*Agent, error) {
 	a := &Agent{
 		config: config, log: config.Log.With("component", "agent", "agent", config.Name),
 		time: guard.NewClock(guard.Boottime), nonce: rand.Uint64(), renew: time.Second, lease: &guard.Lease{},
+		parts: map[run.Part]*part{}, departed: make(chan struct{}),
 	}
 	if own := config.Own; own != nil {
 		a.ceilings = &ceilings{own.NewWindow(), own.NewInFlight()}
@@ -106,29 +112,66 @@ func New(config Config) (*Agent, error) {
 	return a, nil
 }
 
-// Run joins the coordinator and plays what it is given until ctx ends. What is in flight is then
-// canceled, and everything that Run started has ended when it returns.
+// Run joins the coordinator and plays what it is given until ctx ends or the agent has left. What is in flight at the end of
+// ctx is canceled, and everything that Run started has ended when it returns.
 func (a *Agent) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	a.ctx = ctx
+	a.mu.Lock()
+	machine, commands := run.New()
+	a.machine = machine
+	a.mu.Unlock()
 	if err := a.serveOrders(); err != nil {
 		return err
 	}
 	a.mu.Lock()
-	machine, commands := run.New()
-	a.machine = machine
 	a.carryOut(commands)
 	a.mu.Unlock()
 	a.tasks.Go(a.renewals)
 	a.tick()
+	select {
+	case <-a.departed:
+		a.farewell()
+	default:
+	}
+	cancel()
 	a.mu.Lock()
-	if a.part != nil {
-		a.part.abandon()
+	for _, part := range a.parts {
+		part.abandon()
 	}
 	a.mu.Unlock()
 	a.tasks.Wait()
+	a.reports.Wait()
 	return nil
+}
+
+// Leave hands over what the agent plays and ends its life: Run returns once its results are acknowledged. Nothing is lost. It
+// may be called once Run has begun, and more than once.
+func (a *Agent) Leave() { a.step(run.Leave{}) }
+
+// farewell lets the last reports arrive and gives the name back, for as long as departWait.
+func (a *Agent) farewell() {
+	ctx, cancel := context.WithTimeout(a.ctx, departWait)
+	defer cancel()
+	a.mu.Lock()
+	incarnation := a.machine.Incarnation()
+	a.mu.Unlock()
+	said := make(chan struct{})
+	a.tasks.Go(func() {
+		defer close(said)
+		a.reports.Wait()
+	})
+	select {
+	case <-said:
+	case <-ctx.Done():
+	}
+	gone := pb.ReportRequest_builder{
+		Agent: a.config.Name, Incarnation: incarnation, State: pb.AgentState_AGENT_STATE_LEAVING,
+	}.Build()
+	if err := a.config.Bus.Call(ctx, bus.Report, gone, &pb.ReportResponse{}); err != nil {
+		a.log.Warn("the coordinator was not told that this agent has left", "error", err)
+	}
 }
 
 // tick lets the machine look at its lease until the agent's life ends.
@@ -138,6 +181,8 @@ func (a *Agent) tick() {
 	for {
 		select {
 		case <-a.ctx.Done():
+			return
+		case <-a.departed:
 			return
 		case <-ticker.C:
 			a.step(run.Tick{})
@@ -151,10 +196,10 @@ func (a *Agent) step(event run.Event) []run.Command {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	before := a.machine.State()
-	commands := a.machine.Step(event, a.now())
+	commands := a.machine.Step(event, a.leaseNow())
 	a.carryOut(commands)
 	if after := a.machine.State(); after != before {
-		a.log.Debug("agent state changed", "from", before, "to", after, "run", a.machine.Run())
+		a.log.Debug("agent state changed", "from", before, "to", after, "run", a.machine.Part().Run)
 	}
 	return commands
 }
@@ -164,178 +209,73 @@ func (a *Agent) carryOut(commands []run.Command) {
 	for _, command := range commands {
 		switch c := command.(type) {
 		case run.Register:
-			a.tasks.Go(a.register)
+			a.tasks.Go(func() { a.register(c.Held) })
 		case run.Grant:
 			a.grant(c.Until)
 		case run.Prepare:
-			a.prepare(c.Assignment)
+			a.prepare(c)
 		case run.Report:
 			a.reportState(c)
-		case run.Play:
-			part, lease := a.part, a.lease
-			a.tasks.Go(func() { a.play(part, lease, c.At) })
-		case run.StopLoad:
-			a.log.Info("load stopped", "run", c.Run, "mode", c.Mode, "reason", c.Reason)
-			a.part.stop(c.Mode)
-		case run.Flush:
-			part := a.part
-			a.tasks.Go(func() { a.flush(part) })
-		case run.Forget:
-			part := a.part
-			part.abandon()
-			a.part = nil
-			a.tasks.Go(func() { a.release(part) })
-		case run.AnswerAssign, run.AnswerStart:
-			// The order's handler answers.
+		case run.Depart:
+			a.depart()
+		default:
+			a.carryOutPart(command)
 		}
 	}
 }
 
-// grant prolongs the lease; 0 takes it away from everything that was started under it. a.mu is held.
-func (a *Agent) grant(until int64) {
-	if until == 0 {
-		a.lease.Revoke()
-		a.lease = &guard.Lease{}
-		return
-	}
-	a.lease.Grant(until)
-}
-
-// serveOrders answers the coordinator's orders.
-func (a *Agent) serveOrders() error {
-	return errors.Join(
-		bus.Serve(a.config.Bus, bus.Agent(a.config.Name, bus.Assign), a.assign),
-		bus.Serve(a.config.Bus, bus.Agent(a.config.Name, bus.Start), a.start),
-		bus.Serve(a.config.Bus, bus.Agent(a.config.Name, bus.Stop), a.halt),
-	)
-}
-
-func (a *Agent) assign(q *pb.AssignRequest) *pb.AssignResponse {
-	for _, command := range a.step(run.Assigned{Assignment: q.GetAssignment(), Time: time.Now()}) {
-		if answer, ok := command.(run.AnswerAssign); ok {
-			return pb.AssignResponse_builder{Accepted: answer.Refusal == "", Refusal: answer.Refusal}.Build()
+// carryOutPart does what is commanded about one part. a.mu is held.
+func (a *Agent) carryOutPart(command run.Command) {
+	switch c := command.(type) {
+	case run.Play:
+		part := a.parts[c.Part]
+		a.tasks.Go(func() { a.play(part, c.At) })
+	case run.Apply:
+		part := a.parts[c.Part]
+		a.log.Info("change in force", "run", c.Run, "epoch", c.Change.GetEpoch(), "at", time.Duration(c.Change.GetAtNs()), "reason", c.Change.GetReason())
+		if !part.commit(c.Change) {
+			a.log.Error("change not in force: too many wait", "run", c.Run, "epoch", c.Change.GetEpoch())
 		}
-	}
-	return pb.AssignResponse_builder{Refusal: "the agent gave no answer"}.Build()
-}
-
-func (a *Agent) start(q *pb.StartRequest) *pb.StartResponse {
-	a.mu.Lock()
-	if a.part != nil && a.part.id == q.GetRunId() {
-		a.part.clockBound.Store(q.GetClockErrorBoundNs())
-	}
-	a.mu.Unlock()
-	for _, command := range a.step(run.Started{Run: q.GetRunId(), At: q.GetStartNs()}) {
-		if answer, ok := command.(run.AnswerStart); ok {
-			return pb.StartResponse_builder{Accepted: answer.Refusal == "", Refusal: answer.Refusal}.Build()
-		}
-	}
-	return pb.StartResponse_builder{Refusal: "the agent gave no answer"}.Build()
-}
-
-func (a *Agent) halt(q *pb.StopRequest) *pb.StopResponse {
-	a.step(run.Stopped{Run: q.GetRunId(), Mode: q.GetMode(), Reason: q.GetReason()})
-	return pb.StopResponse_builder{Accepted: true}.Build()
-}
-
-// register asks for an incarnation until the coordinator admits the agent.
-func (a *Agent) register() {
-	request := pb.RegisterRequest_builder{Nonce: a.nonce, Agent: pb.AgentInfo_builder{
-		Name: a.config.Name, Version: a.config.Version, Protocol: protocolVersion,
-		Cores: uint32(a.config.Cores), Capacity: a.config.Capacity, Labels: a.config.Labels,
-	}.Build()}.Build()
-	for a.ctx.Err() == nil {
-		var reply pb.RegisterResponse
-		asked := a.now()
-		if err := a.config.Bus.Call(a.ctx, bus.Register, request, &reply); err != nil {
-			return // only the end of the agent ends the call
-		}
-		if reply.GetIncarnation() != 0 {
-			a.mu.Lock()
-			a.renew = max(10*time.Millisecond, reply.GetRenewEvery().AsDuration())
-			a.mu.Unlock()
-			a.remember(asked, reply.GetClock())
-			a.step(run.Registered{Incarnation: reply.GetIncarnation(), Lease: reply.GetLease().AsDuration(), Asked: asked})
-			for range firstExchanges {
-				a.renewOnce() // hands the clock sample over, which the first start needs
-			}
-			return
-		}
-		a.log.Error("registration refused; trying again", "reason", reply.GetRefusal())
-		select {
-		case <-a.ctx.Done():
-		case <-time.After(refusedPause):
-		}
+	case run.Pause:
+		a.log.Warn("load paused", "run", c.Run, "reason", c.Why)
+		a.parts[c.Part].pause()
+	case run.Resume:
+		a.log.Info("load goes on", "run", c.Run)
+		a.parts[c.Part].resume()
+	case run.StopLoad:
+		a.log.Info("load stopped", "run", c.Run, "mode", c.Mode, "reason", c.Reason)
+		a.parts[c.Part].stop(c.Mode)
+	case run.Flush:
+		part := a.parts[c.Part]
+		a.tasks.Go(func() { a.flush(part) })
+	case run.Forget:
+		part := a.parts[c.Part]
+		part.abandon()
+		delete(a.parts, c.Part)
+		a.tasks.Go(func() { a.release(part) })
+	case run.Hold, run.AnswerAssign, run.AnswerStart, run.AnswerChange:
+		// The order's handler does these.
 	}
 }
 
-// remember keeps the last exchange for the coordinator's estimate of the clock (M17).
-func (a *Agent) remember(asked int64, reply *pb.ClockReply) {
-	sample := pb.ClockSample_builder{
-		SentNs: asked, ReceivedNs: reply.GetReceivedNs(), RepliedNs: reply.GetSentNs(), ReturnedNs: a.now(),
-	}.Build()
-	a.mu.Lock()
-	a.clock = sample
-	a.mu.Unlock()
-}
-
-// renewals renews the lease for as long as the agent lives.
-func (a *Agent) renewals() {
-	for {
-		a.mu.Lock()
-		pause := a.renew
-		a.mu.Unlock()
-		select {
-		case <-a.ctx.Done():
-			return
-		case <-time.After(pause):
-			a.renewOnce()
-		}
+// depart ends the agent's life. a.mu is held.
+func (a *Agent) depart() {
+	select {
+	case <-a.departed:
+	default:
+		close(a.departed)
 	}
-}
-
-// renewOnce asks for one renewal. No answer means no renewal: the lease then lapses by itself.
-func (a *Agent) renewOnce() {
-	a.mu.Lock()
-	request := pb.RenewRequest_builder{
-		Agent: a.config.Name, Incarnation: a.machine.Incarnation(), RunId: a.machine.Run(), Clock: a.clock,
-	}.Build()
-	a.mu.Unlock()
-	if request.GetIncarnation() == 0 {
-		return
-	}
-	ctx, cancel := context.WithTimeout(a.ctx, callTimeout)
-	defer cancel()
-	var reply pb.RenewResponse
-	asked := a.now()
-	if err := a.config.Bus.Call(ctx, bus.Renew, request, &reply); err != nil {
-		if a.ctx.Err() == nil {
-			a.log.Warn("lease not renewed", "error", err)
-		}
-		return
-	}
-	a.remember(asked, reply.GetClock())
-	if reply.GetGranted() {
-		a.step(run.Renewed{Incarnation: request.GetIncarnation(), Asked: asked})
-		return
-	}
-	a.log.Warn("lease refused", "reason", reply.GetRefusal())
-	a.step(run.LeaseRefused{Incarnation: request.GetIncarnation(), Why: reply.GetRefusal()})
 }
 
 // reportState tells the coordinator of a new state until it answers. a.mu is held.
 func (a *Agent) reportState(c run.Report) {
-	incarnation := a.machine.Incarnation()
-	if a.part != nil {
-		incarnation = a.part.incarnation
-	}
-	if c.State != pb.AgentState_AGENT_STATE_READY {
-		a.part = nil // what it held is closed by who ended it
+	if c.State != pb.AgentState_AGENT_STATE_READY && c.State != pb.AgentState_AGENT_STATE_LEAVING {
+		delete(a.parts, c.Part) // what it held is closed by who ended it
 	}
 	request := pb.ReportRequest_builder{
-		Agent: a.config.Name, Incarnation: incarnation, RunId: c.Run, State: c.State, Problems: c.Problems,
+		Agent: a.config.Name, Incarnation: c.Incarnation, RunId: c.Run, State: c.State, Problems: c.Problems,
 	}.Build()
-	a.tasks.Go(func() {
+	a.reports.Go(func() {
 		if err := a.config.Bus.Call(a.ctx, bus.Report, request, &pb.ReportResponse{}); err != nil && a.ctx.Err() == nil {
 			a.log.Error("state not reported", "run", c.Run, "state", c.State, "error", err)
 		}
@@ -343,4 +283,4 @@ func (a *Agent) reportState(c run.Report) {
 }
 
 // errRun is the cause of canceled contexts when a run's part is over.
-var errRun = fmt.Errorf("the run is over")
+var errRun = errors.New("the run is over")

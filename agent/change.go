@@ -76,6 +76,7 @@ func (p *part) apply(ch *pb.Change) error {
 	if err != nil {
 		return err
 	}
+	p.join(ch)
 	if pl := p.player.Load(); pl != nil {
 		if err := pl.apply(ch, next); err != nil {
 			return err
@@ -85,11 +86,21 @@ func (p *part) apply(ch *pb.Change) error {
 	return nil
 }
 
+// join takes the place that a change gives to the agent, if it lets it join.
+func (p *part) join(ch *pb.Change) {
+	own := p.member()
+	for i, m := range ch.GetJoined() {
+		if m.GetAgent() == own.GetAgent() && m.GetIncarnation() == p.incarnation {
+			p.place.Store(int64(p.course.Members() + i))
+		}
+	}
+}
+
 // ceiling is the most requests in flight of this member by the weights of a course: at epoch 1 what the plan says.
 func (p *part) ceiling(c *schedule.Course) uint32 {
-	m := int(p.assignment.GetMember())
+	m := int(p.place.Load())
 	if c.Epoch() == 1 {
-		return p.assignment.GetMembers()[m].GetMaxInFlight()
+		return p.member().GetMaxInFlight()
 	}
 	if m >= c.Members() {
 		return 0

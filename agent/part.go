@@ -43,6 +43,11 @@ type warmer interface {
 type part struct {
 	id          string
 	incarnation uint64
+	lease       *guard.Lease
+	place       atomic.Int64    // among the members; what the assignment says until a change lets the agent join
+	changes     chan *pb.Change // committed, to be put in force in this order
+	changed     chan struct{}   // there are some; holds at most one
+	following   sync.Mutex      // whoever holds it puts changes in force
 	assignment  *pb.Assignment
 	ctx         context.Context // ended when the part is abandoned
 	cancel      context.CancelCauseFunc
@@ -95,14 +100,18 @@ func (p *part) close() error {
 	return errors.Join(append(errs, p.files.Close())...)
 }
 
+// maxChanges bounds the changes that wait to be put in force: as many as a run can have.
+const maxChanges = schedule.MaxEpochs
+
 // prepare begins to get ready for an assignment. a.mu is held.
-func (a *Agent) prepare(assignment *pb.Assignment) {
+func (a *Agent) prepare(c run.Prepare) {
 	p := &part{
-		id: assignment.GetRunId(), incarnation: a.machine.Incarnation(), assignment: assignment, loaded: make(chan struct{}),
-		files: Files{Base: assignment.GetBaseDir()},
+		id: c.Run, incarnation: c.Incarnation, assignment: c.Assignment, lease: a.lease, loaded: make(chan struct{}),
+		changes: make(chan *pb.Change, maxChanges), changed: make(chan struct{}, 1), files: Files{Base: c.Assignment.GetBaseDir()},
 	}
+	p.place.Store(int64(c.Assignment.GetMember()))
 	p.ctx, p.cancel = context.WithCancelCause(a.ctx)
-	a.part = p
+	a.parts[c.Part] = p
 	a.tasks.Go(func() {
 		err := a.load(p)
 		close(p.loaded)
@@ -110,8 +119,74 @@ func (a *Agent) prepare(assignment *pb.Assignment) {
 			a.log.Error("not ready", "run", p.id, "error", err)
 			a.release(p)
 		}
-		a.step(run.Prepared{Run: p.id, Problems: lines(err)})
+		a.step(run.Prepared{Part: c.Part, Problems: lines(err)})
 	})
+	a.tasks.Go(func() { a.followChanges(p) })
+}
+
+// followChanges puts committed changes in force, one after the other, once the part is loaded.
+func (a *Agent) followChanges(p *part) {
+	for wait := p.loaded; ; wait = nil {
+		select {
+		case <-wait:
+			a.catchUp(p)
+		case <-p.changed:
+			a.catchUp(p)
+		case <-p.ctx.Done():
+			return
+		}
+	}
+}
+
+// catchUp puts in force what has been committed so far.
+func (a *Agent) catchUp(p *part) {
+	select {
+	case <-p.loaded:
+	default:
+		return
+	}
+	p.following.Lock()
+	defer p.following.Unlock()
+	for {
+		select {
+		case change := <-p.changes:
+			if err := p.apply(change); err != nil && p.ctx.Err() == nil {
+				a.log.Error("change not in force", "run", p.id, "epoch", change.GetEpoch(), "error", err)
+			}
+		default:
+			return
+		}
+	}
+}
+
+// commit hands a committed change over to be put in force. It does not wait.
+func (p *part) commit(change *pb.Change) bool {
+	select {
+	case p.changes <- change:
+	default:
+		return false
+	}
+	select {
+	case p.changed <- struct{}{}:
+	default:
+	}
+	return true
+}
+
+// member is the agent's own entry in the roster.
+func (p *part) member() *pb.Member { return p.assignment.GetMembers()[p.assignment.GetMember()] }
+
+// pause and resume follow the lease; they may come before the player is there.
+func (p *part) pause() {
+	if player := p.player.Load(); player != nil {
+		player.pause()
+	}
+}
+
+func (p *part) resume() {
+	if player := p.player.Load(); player != nil {
+		player.resume()
+	}
 }
 
 // release closes what a part holds once it has been loaded and nobody uses it any more. A part that
@@ -174,6 +249,7 @@ func (a *Agent) load(p *part) error {
 	}
 	hello := pb.Hello_builder{RunId: p.id, Agent: a.config.Name, Incarnation: p.incarnation}.Build()
 	p.uplink = uplink.New(a.config.Results, hello, record.NewMerger(s.GetSeed(), records(s)).Merge, a.log)
+	p.uplink.Keep(stream{a, p.incarnation})
 	return nil
 }
 

@@ -80,7 +80,7 @@ func (a *Agent) newPlayer(p *part, lease *guard.Lease) *player {
 	clock := func() measure.Instant { return measure.Instant(a.now() - p.start.Load()) }
 	course := p.course
 	pl := &player{
-		part: p, lease: lease, now: clock, agentNow: a.leaseNow, member: int(p.assignment.GetMember()), playing: course,
+		part: p, lease: lease, now: clock, agentNow: a.leaseNow, member: int(p.place.Load()), playing: course,
 		drain: s.GetDrain().AsDuration(), inFlight: guard.NewInFlight(0), jobs: make(chan job),
 	}
 	if p.guard.Rate > 0 {
@@ -249,10 +249,11 @@ func (pl *player) session(w *worker, j job) {
 }
 
 // play plays a part from its start to the end of its load.
-func (a *Agent) play(p *part, lease *guard.Lease, at int64) {
+func (a *Agent) play(p *part, at int64) {
+	a.catchUp(p)
 	p.start.Store(at)
 	p.changing.Lock()
-	pl := a.newPlayer(p, lease)
+	pl := a.newPlayer(p, p.lease)
 	p.player.Store(pl)
 	p.changing.Unlock()
 	if mode := pb.StopMode(p.stopped.Load()); mode != pb.StopMode_STOP_MODE_UNSPECIFIED {
@@ -269,7 +270,7 @@ func (a *Agent) play(p *part, lease *guard.Lease, at int64) {
 	pl.run()
 	close(over)
 	<-cut
-	a.step(run.LoadOver{Run: p.id})
+	a.step(run.LoadOver{Part: run.Part{Run: p.id, Incarnation: p.incarnation}})
 }
 
 // cutWindows hands a window over at every full second of the run until the load is over. While the
@@ -312,6 +313,6 @@ func (a *Agent) flush(p *part) {
 		a.log.Error("results not handed over", "run", p.id, "error", err)
 		return
 	}
-	a.step(run.Flushed{Run: p.id})
+	a.step(run.Flushed{Part: run.Part{Run: p.id, Incarnation: p.incarnation}})
 	p.cancel(errRun)
 }

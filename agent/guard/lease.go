@@ -29,6 +29,13 @@ func (l *Lease) Grant(deadline int64) bool {
 	}
 }
 
+// Suspend takes the lease away until it is granted again.
+func (l *Lease) Suspend() {
+	for old := l.deadline.Load(); old != revoked && !l.deadline.CompareAndSwap(old, 0); {
+		old = l.deadline.Load()
+	}
+}
+
 // Revoke takes the lease away for good, whatever is granted later.
 func (l *Lease) Revoke() { l.deadline.Store(revoked) }
 

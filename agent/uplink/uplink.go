@@ -40,6 +40,7 @@ type Uplink struct {
 	hello  *pb.Hello
 	log    *slog.Logger
 	wake   chan struct{} // something changed; holds at most one
+	renewals
 
 	mu     sync.Mutex
 	spool  spool
@@ -143,6 +144,7 @@ func (u *Uplink) stream(ctx context.Context) (progressed bool, err error) {
 	}
 	u.mu.Lock()
 	u.spool.rewind()
+	u.asked = nil
 	u.mu.Unlock()
 
 	var reader sync.WaitGroup
@@ -172,6 +174,8 @@ type sender interface {
 // send sends what is new until the stream ends or everything is acknowledged.
 func (u *Uplink) send(ctx context.Context, stream sender, ended <-chan struct{}) error {
 	var totals *pb.Totals
+	renew := u.ticks()
+	defer renew.Stop()
 	for {
 		next := u.next()
 		switch {
@@ -193,6 +197,10 @@ func (u *Uplink) send(ctx context.Context, stream sender, ended <-chan struct{})
 		}
 		select {
 		case <-u.wake:
+		case <-renew.C:
+			if err := u.renew(stream); err != nil {
+				return err
+			}
 		case <-ended:
 			return errors.New("the stream has ended")
 		case <-ctx.Done():
@@ -236,6 +244,7 @@ func (u *Uplink) receive(stream receiver) (progressed bool, err error) {
 		if err != nil {
 			return progressed, err
 		}
+		u.heard(answer)
 		done, gone := u.acknowledged(answer)
 		if done {
 			return true, nil

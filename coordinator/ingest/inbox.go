@@ -133,6 +133,9 @@ func (b *Inbox) forget(c chan struct{}) {
 	delete(b.listeners, c)
 }
 
+// Notify lets every stream of the agent look again at what it has to tell.
+func (b *Inbox) Notify() { b.notify() }
+
 func (b *Inbox) notify() {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -25,6 +25,8 @@ type Run interface {
 	Window(ctx context.Context, w *pb.Window, durable func()) error
 	// Totals appends an agent's totals and calls durable once they are synced and merged.
 	Totals(ctx context.Context, t *pb.Totals, durable func()) error
+	// Stop is the order to stop that stands for an agent; nil: there is none.
+	Stop(name string, incarnation uint64) *pb.StopRequest
 }
 
 // Runs finds a run by its id.
@@ -33,13 +35,20 @@ type Runs func(id string) (Run, bool)
 // Service implements ResultsService.
 type Service struct {
 	pb.UnimplementedResultsServiceServer
-	runs Runs
-	log  *slog.Logger
+	runs  Runs
+	renew Renew
+	log   *slog.Logger
 }
 
+// Renew renews a lease over the results stream. It must be quick.
+type Renew func(*pb.RenewRequest) *pb.RenewResponse
+
+// maxAnswers bounds the answers to renewals that wait to be sent; what does not fit is left out, and the agent asks again.
+const maxAnswers = 16
+
 // New makes the service.
-func New(runs Runs, log *slog.Logger) *Service {
-	return &Service{runs: runs, log: log.With("component", "ingest")}
+func New(runs Runs, renew Renew, log *slog.Logger) *Service {
+	return &Service{runs: runs, renew: renew, log: log.With("component", "ingest")}
 }
 
 type stream interface {
@@ -54,7 +63,7 @@ func (s *Service) PushWindows(stream pb.ResultsService_PushWindowsServer) error 
 	if err != nil {
 		return err
 	}
-	session := &session{run: run, inbox: inbox, hello: hello, stream: stream, progress: make(chan struct{}, 1)}
+	session := &session{run: run, inbox: inbox, hello: hello, stream: stream, progress: make(chan struct{}, 1), renew: s.renew, answers: make(chan *pb.RenewResponse, maxAnswers)}
 	inbox.listen(session.progress)
 	defer inbox.forget(session.progress)
 
@@ -97,7 +106,9 @@ type session struct {
 	inbox    *Inbox
 	hello    *pb.Hello
 	stream   stream
-	progress chan struct{} // something became durable; holds at most one
+	progress chan struct{} // something became durable, or there is an order; holds at most one
+	renew    Renew
+	answers  chan *pb.RenewResponse
 }
 
 // receive takes messages until the agent closes the stream or breaks the protocol.
@@ -115,8 +126,10 @@ func (s *session) receive(ctx context.Context) error {
 			err = s.window(ctx, message.GetWindow())
 		case message.HasTotals():
 			err = s.totals(ctx, message.GetTotals())
+		case message.HasRenew():
+			err = s.renewed(message.GetRenew())
 		default:
-			err = status.Error(codes.InvalidArgument, "after the hello a stream carries windows and totals")
+			err = status.Error(codes.InvalidArgument, "after the hello a stream carries windows, totals and renewals")
 		}
 		if err != nil {
 			return err
@@ -150,17 +163,41 @@ func refused(ctx context.Context, err error) error {
 	return status.Error(codes.InvalidArgument, err.Error())
 }
 
-// acknowledge tells the agent what is durable, each time that has grown. A stream that cannot be
-// sent on is about to end: receive finds out why.
+// renewed answers a renewal in its turn.
+func (s *session) renewed(q *pb.RenewRequest) error {
+	if q.GetAgent() != s.hello.GetAgent() || q.GetIncarnation() != s.hello.GetIncarnation() {
+		return status.Error(codes.InvalidArgument, "a renewal names another sender than its stream")
+	}
+	if s.renew == nil {
+		return nil
+	}
+	select {
+	case s.answers <- s.renew(q):
+		return nil
+	default:
+		return status.Error(codes.ResourceExhausted, "answers to renewals are not read")
+	}
+}
+
+// acknowledge tells the agent what is durable, each time that has grown, answers its renewals and repeats the order to stop.
+// A stream that cannot be sent on is about to end: receive finds out why.
 func (s *session) acknowledge(ctx context.Context) {
+	var renewed *pb.RenewResponse
 	for {
 		windows, totals := s.inbox.durable()
-		answer := pb.PushWindowsResponse_builder{Acknowledged: windows, TotalsAcknowledged: totals}.Build()
+		answer := pb.PushWindowsResponse_builder{
+			Acknowledged: windows, TotalsAcknowledged: totals, Stop: s.run.Stop(s.hello.GetAgent(), s.hello.GetIncarnation()),
+		}.Build()
+		if renewed != nil {
+			answer.SetRenewed(renewed)
+		}
 		if s.stream.Send(answer) != nil {
 			return
 		}
+		renewed = nil
 		select {
 		case <-s.progress:
+		case renewed = <-s.answers:
 		case <-ctx.Done():
 			return
 		}

@@ -43,6 +43,8 @@ const (
 	Assign Verb = "assign"
 	// Start: coordinator → agent, StartRequest.
 	Start Verb = "start"
+	// Change: coordinator → agent, ChangeRequest.
+	Change Verb = "change"
 	// Stop: coordinator → agent, StopRequest.
 	Stop Verb = "stop"
 )

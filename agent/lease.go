@@ -1,0 +1,163 @@
+package agent
+
+import (
+	"context"
+	"time"
+
+	"github.com/loadline/loadline/agent/guard"
+	"github.com/loadline/loadline/agent/run"
+	"github.com/loadline/loadline/internal/bus"
+	pb "github.com/loadline/loadline/proto/loadline/v1"
+)
+
+// grant prolongs the lease of the present incarnation; 0 takes it away until it is granted again. What was started under an
+// older incarnation never starts anything again. a.mu is held.
+func (a *Agent) grant(until int64) {
+	if until == 0 {
+		a.lease.Suspend()
+		return
+	}
+	if incarnation := a.machine.Incarnation(); incarnation != a.leased {
+		a.lease.Revoke()
+		a.lease, a.leased = &guard.Lease{}, incarnation
+	}
+	a.lease.Grant(until)
+}
+
+// register asks for an incarnation until the coordinator admits the agent.
+func (a *Agent) register(held uint64) {
+	request := pb.RegisterRequest_builder{Nonce: a.nonce, Incarnation: held, Agent: pb.AgentInfo_builder{
+		Name: a.config.Name, Version: a.config.Version, Protocol: protocolVersion,
+		Cores: uint32(a.config.Cores), Capacity: a.config.Capacity, Labels: a.config.Labels,
+	}.Build()}.Build()
+	for a.ctx.Err() == nil {
+		var reply pb.RegisterResponse
+		ctx, cancel := context.WithTimeout(a.ctx, callTimeout)
+		asked := a.leaseNow() // anew with every try: an answer may be that to the last one
+		err := a.config.Bus.Call(ctx, bus.Register, request, &reply)
+		cancel()
+		switch {
+		case err != nil:
+			continue
+		case reply.GetIncarnation() != 0:
+			a.registered(&reply, asked)
+			return
+		}
+		a.log.Error("registration refused; trying again", "reason", reply.GetRefusal())
+		select {
+		case <-a.ctx.Done():
+		case <-time.After(refusedPause):
+		}
+	}
+}
+
+func (a *Agent) registered(reply *pb.RegisterResponse, asked int64) {
+	a.mu.Lock()
+	a.renew = max(10*time.Millisecond, reply.GetRenewEvery().AsDuration())
+	a.mu.Unlock()
+	a.remember(asked, reply.GetClock())
+	a.step(run.Registered{Incarnation: reply.GetIncarnation(), Lease: reply.GetLease().AsDuration(), Asked: asked})
+	for range firstExchanges {
+		a.renewOnce() // hands the clock sample over, which the first start needs
+	}
+}
+
+// remember keeps the last exchange for the coordinator's estimate of the clock (M17).
+func (a *Agent) remember(asked int64, reply *pb.ClockReply) {
+	if reply == nil {
+		return
+	}
+	sample := pb.ClockSample_builder{
+		SentNs: asked, ReceivedNs: reply.GetReceivedNs(), RepliedNs: reply.GetSentNs(), ReturnedNs: a.now(),
+	}.Build()
+	a.mu.Lock()
+	a.clock = sample
+	a.mu.Unlock()
+}
+
+// renewals renews the lease for as long as the agent lives.
+func (a *Agent) renewals() {
+	for {
+		a.mu.Lock()
+		pause := a.renew
+		a.mu.Unlock()
+		select {
+		case <-a.ctx.Done():
+			return
+		case <-time.After(pause):
+			a.renewOnce()
+		}
+	}
+}
+
+// renewal makes the next request for a lease; nil: there is nothing to renew. asked is when it was made.
+func (a *Agent) renewal() (request *pb.RenewRequest, asked int64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	asked = a.leaseNow()
+	if a.machine.Incarnation() == 0 {
+		return nil, asked
+	}
+	epoch, attempt, applied, runNS := a.machine.Progress(asked)
+	return pb.RenewRequest_builder{
+		Agent: a.config.Name, Incarnation: a.machine.Incarnation(), RunId: a.machine.Part().Run, Clock: a.clock, RunNs: runNS,
+		AcknowledgedEpoch: epoch, AcknowledgedAttempt: attempt, AppliedEpoch: applied, Leaving: a.machine.Leaving(),
+	}.Build(), asked
+}
+
+// renewOnce asks for one renewal. No answer means no renewal: the lease then lapses by itself.
+func (a *Agent) renewOnce() {
+	request, asked := a.renewal()
+	if request == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(a.ctx, callTimeout)
+	defer cancel()
+	var reply pb.RenewResponse
+	if err := a.config.Bus.Call(ctx, bus.Renew, request, &reply); err != nil {
+		if a.ctx.Err() == nil {
+			a.log.Warn("lease not renewed", "error", err)
+		}
+		return
+	}
+	a.remember(asked, reply.GetClock())
+	a.renewed(request, &reply, asked)
+}
+
+// renewed takes what came with a renewal, over whichever way: first the changes, so that what is played goes on as it is owned by now.
+func (a *Agent) renewed(q *pb.RenewRequest, r *pb.RenewResponse, asked int64) {
+	id := run.Part{Run: q.GetRunId(), Incarnation: q.GetIncarnation()}
+	if !r.GetGranted() {
+		a.log.Warn("lease refused", "reason", r.GetRefusal())
+		a.step(run.LeaseRefused{Incarnation: q.GetIncarnation(), Why: r.GetRefusal()})
+		return
+	}
+	if mode := r.GetStop(); mode != pb.StopMode_STOP_MODE_UNSPECIFIED {
+		a.step(run.Stopped{Run: q.GetRunId(), Mode: mode, Reason: "the coordinator says so with the lease"})
+	}
+	for _, change := range r.GetCommitted() {
+		a.step(run.Committed{Part: id, Change: change})
+	}
+	a.step(run.Renewed{Incarnation: q.GetIncarnation(), Asked: asked})
+	if change := r.GetProposed(); change != nil {
+		a.propose(id, change, 0) // the next renewal carries the acknowledgement
+	}
+}
+
+// stream is how the results stream renews the lease, and hears of stops.
+type stream struct {
+	agent       *Agent
+	incarnation uint64
+}
+
+// Renewal implements uplink.Lease. A stream of an older incarnation renews nothing.
+func (s stream) Renewal() (*pb.RenewRequest, func(*pb.RenewResponse)) {
+	request, asked := s.agent.renewal()
+	if request.GetIncarnation() != s.incarnation {
+		return nil, nil
+	}
+	return request, func(r *pb.RenewResponse) { s.agent.renewed(request, r, asked) }
+}
+
+// Stopped implements uplink.Lease.
+func (s stream) Stopped(q *pb.StopRequest) { s.agent.halt(q) }
