@@ -184,7 +184,7 @@ func (s *session) renewed(q *pb.RenewRequest) error {
 func (s *session) acknowledge(ctx context.Context) {
 	var renewed *pb.RenewResponse
 	for {
-		windows, totals := s.inbox.durable()
+		windows, totals := s.inbox.Durable()
 		answer := pb.PushWindowsResponse_builder{
 			Acknowledged: windows, TotalsAcknowledged: totals, Stop: s.run.Stop(s.hello.GetAgent(), s.hello.GetIncarnation()),
 		}.Build()
