@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/net/netutil"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/health"
@@ -31,6 +32,8 @@ import (
 const (
 	// maxStreams bounds the calls that one connection has open.
 	maxStreams = 256
+	// maxConnections bounds those that are open at once; others wait.
+	maxConnections = 4096
 	// maxHeader bounds the headers of one call, in bytes.
 	maxHeader = 16 << 10
 	// handshakeWait bounds the making of a connection.
@@ -186,7 +189,8 @@ func (s *station) start(ctx context.Context, o *coordinatorOptions, listen, nats
 	grpc_health_v1.RegisterHealthServer(s.server, health.NewServer())
 	reflection.Register(s.server)
 	s.served = make(chan error, 1)
-	s.serving.Go(func() { s.served <- s.server.Serve(s.listener) })
+	limited := netutil.LimitListener(s.listener, maxConnections)
+	s.serving.Go(func() { s.served <- s.server.Serve(limited) })
 	s.log.Info("coordinator serves", "address", s.listener.Addr(), "tls", s.own != nil, "runs", runs)
 	return nil
 }
