@@ -101,7 +101,7 @@ func New(config Config) (*Agent, error) {
 		epoch: time.Now(), nonce: rand.Uint64(), renew: time.Second, lease: &guard.Lease{},
 	}
 	if own := config.Own; own != nil {
-		a.ceilings = &ceilings{own.NewWindow(), own.NewInFlight()}
+		a.ceilings = &ceilings{rate: own.NewWindow(), inFlight: own.NewInFlight()}
 	}
 	return a, nil
 }
