@@ -8052,6 +8052,7 @@ type Capture struct {
 	state                  protoimpl.MessageState `protogen:"opaque.v1"`
 	xxx_hidden_Records     uint32                 `protobuf:"varint,1,opt,name=records"`
 	xxx_hidden_Bodies      float64                `protobuf:"fixed64,2,opt,name=bodies"`
+	xxx_hidden_Wire        bool                   `protobuf:"varint,3,opt,name=wire"`
 	XXX_raceDetectHookData protoimpl.RaceDetectHookData
 	XXX_presence           [1]uint32
 	unknownFields          protoimpl.UnknownFields
@@ -8097,14 +8098,26 @@ func (x *Capture) GetBodies() float64 {
 	return 0
 }
 
+func (x *Capture) GetWire() bool {
+	if x != nil {
+		return x.xxx_hidden_Wire
+	}
+	return false
+}
+
 func (x *Capture) SetRecords(v uint32) {
 	x.xxx_hidden_Records = v
-	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 0, 2)
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 0, 3)
 }
 
 func (x *Capture) SetBodies(v float64) {
 	x.xxx_hidden_Bodies = v
-	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 1, 2)
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 1, 3)
+}
+
+func (x *Capture) SetWire(v bool) {
+	x.xxx_hidden_Wire = v
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 2, 3)
 }
 
 func (x *Capture) HasRecords() bool {
@@ -8121,6 +8134,13 @@ func (x *Capture) HasBodies() bool {
 	return protoimpl.X.Present(&(x.XXX_presence[0]), 1)
 }
 
+func (x *Capture) HasWire() bool {
+	if x == nil {
+		return false
+	}
+	return protoimpl.X.Present(&(x.XXX_presence[0]), 2)
+}
+
 func (x *Capture) ClearRecords() {
 	protoimpl.X.ClearPresent(&(x.XXX_presence[0]), 0)
 	x.xxx_hidden_Records = 0
@@ -8131,6 +8151,11 @@ func (x *Capture) ClearBodies() {
 	x.xxx_hidden_Bodies = 0
 }
 
+func (x *Capture) ClearWire() {
+	protoimpl.X.ClearPresent(&(x.XXX_presence[0]), 2)
+	x.xxx_hidden_Wire = false
+}
+
 type Capture_builder struct {
 	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
 
@@ -8138,6 +8163,8 @@ type Capture_builder struct {
 	Records *uint32
 	// Share of answers whose body is kept, 0 to 1; absent: 0, none.
 	Bodies *float64
+	// Keep the series ttft_wire and itl_wire, taken from the kernel's stamps; absent: false.
+	Wire *bool
 }
 
 func (b0 Capture_builder) Build() *Capture {
@@ -8145,12 +8172,16 @@ func (b0 Capture_builder) Build() *Capture {
 	b, x := &b0, m0
 	_, _ = b, x
 	if b.Records != nil {
-		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 0, 2)
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 0, 3)
 		x.xxx_hidden_Records = *b.Records
 	}
 	if b.Bodies != nil {
-		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 1, 2)
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 1, 3)
 		x.xxx_hidden_Bodies = *b.Bodies
+	}
+	if b.Wire != nil {
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 2, 3)
+		x.xxx_hidden_Wire = *b.Wire
 	}
 	return m0
 }
@@ -9012,10 +9043,11 @@ const file_loadline_v1_scenario_proto_rawDesc = "" +
 	"\n" +
 	"MatchEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"b\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"v\n" +
 	"\aCapture\x12 \n" +
 	"\arecords\x18\x01 \x01(\rB\x06\x8a\x80\x19\x02\x18\x01R\arecords\x125\n" +
-	"\x06bodies\x18\x02 \x01(\x01B\x1d\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00\xf0?)\x00\x00\x00\x00\x00\x00\x00\x00\x8a\x80\x19\x02\x10\x01R\x06bodies\"=\n" +
+	"\x06bodies\x18\x02 \x01(\x01B\x1d\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00\xf0?)\x00\x00\x00\x00\x00\x00\x00\x00\x8a\x80\x19\x02\x10\x01R\x06bodies\x12\x12\n" +
+	"\x04wire\x18\x03 \x01(\bR\x04wire\"=\n" +
 	"\x04Cost\x12\x19\n" +
 	"\bper_hour\x18\x01 \x01(\x01R\aperHour\x12\x1a\n" +
 	"\bcurrency\x18\x02 \x01(\tR\bcurrency\"\xc0\x02\n" +
