@@ -15,7 +15,7 @@ func (c *Client) open(ctx context.Context, ex *Exchange) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	raw := newRaw(nc, c.cfg.Local.Now, &c.bufs)
+	raw := newRaw(nc, c.cfg.Local.Now, &c.bufs, &c.stamps)
 	raw.lim = &ex.lim
 	cn := newConn(raw)
 	if c.secure {

@@ -142,6 +142,13 @@ type Exchange struct {
 	// Lookup and Handshake are how long the target's name was looked up and how long the TLS handshake of
 	// a new connection took, both between dispatched and connected; 0: there was none.
 	Lookup, Handshake time.Duration
+	// FirstByteStamp and Stamp are when the kernel received the end of what a read took: the read of
+	// FirstByte, and that of the piece which a sink is given, or has been given last. None: the system does not
+	// tell. It does over HTTP/1.1 on TCP on Linux, under TLS as well. A stamp is never after its read returned.
+	FirstByteStamp, Stamp measure.Instant
+	// StampsDropped counts the reads whose stamp was dropped, since the wall clock that the kernel takes it
+	// from was set.
+	StampsDropped uint64
 	// NewConnection says that a connection was opened for this exchange.
 	NewConnection bool
 	// Stale counts idle connections that were found closed by the peer before anything was written
@@ -168,12 +175,13 @@ func (ex *Exchange) Fill(o *measure.Outcome) {
 	o.Lookup, o.Handshake = ex.Lookup, ex.Handshake
 	o.NewConnection, o.Status = ex.NewConnection, uint32(ex.Status)
 	o.BytesIn, o.BytesOut = ex.BytesIn, ex.BytesOut
+	o.FirstByteStamp, o.StampsDropped = ex.FirstByteStamp, ex.StampsDropped
 }
 
 func (ex *Exchange) reset(now measure.Instant) {
 	*ex = Exchange{
 		Dispatched: now, Connected: measure.None, Sent: measure.None, FirstByte: measure.None,
-		End: measure.None, buf: ex.buf, Header: ex.Header,
+		End: measure.None, FirstByteStamp: measure.None, Stamp: measure.None, buf: ex.buf, Header: ex.Header,
 	}
 	ex.Header.reset()
 }
@@ -214,6 +222,7 @@ type Client struct {
 	names   names
 	slots   chan struct{} // one for each connection in use; nil: no bound
 	bufs    buffers
+	stamps  stamps
 	senders senders
 	pool    pool
 	h2      h2pool
@@ -248,6 +257,7 @@ func New(cfg Config) (*Client, error) {
 	if cfg.Local.Control != nil {
 		c.dialer.Control = guarded(cfg.Local.Control)
 	}
+	c.stamps.init(cfg.Local.Now)
 	c.pool.idleFor = cfg.Idle
 	c.h2.init(cfg.Idle, cfg.Policy == Reuse)
 	return c, nil

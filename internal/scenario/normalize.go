@@ -87,6 +87,9 @@ func normalizeLimits(s *pb.Scenario) {
 	c := s.GetCapture()
 	value(c.HasRecords(), c.SetRecords, DefaultRecords)
 	value(c.HasBodies(), c.SetBodies, 0)
+	if !c.GetWire() {
+		c.ClearWire() // as it was before there was such a field, so that digests stay what they were
+	}
 }
 
 func normalizeTarget(t *pb.Target) {

@@ -243,7 +243,7 @@ func (c *call) note(answer bool) error {
 	if n := len(o.Events); n > 0 && o.Events[n-1] == c.at {
 		o.Coalesced++ // reads have instants of their own: an equal one is the same read
 	}
-	o.Events = append(o.Events, c.at)
+	o.Events, o.Stamps = append(o.Events, c.at), append(o.Stamps, c.ex.Stamp)
 	if answer && !o.FirstAnswer.Reached() {
 		o.FirstAnswer = c.at
 	}
