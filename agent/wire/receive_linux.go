@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"runtime"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -29,6 +30,8 @@ func receive(fd uintptr, p []byte) (n int, stamp int64, err error) {
 	message.SetIovlen(1)
 	message.SetControllen(int(unsafe.Sizeof(control)))
 	got, _, errno := unix.RawSyscall(unix.SYS_RECVMSG, fd, uintptr(unsafe.Pointer(&message)), unix.MSG_DONTWAIT)
+	runtime.KeepAlive(&piece) // the kernel alone followed the pointers to it and to p
+	runtime.KeepAlive(p)
 	if errno != 0 {
 		return 0, 0, errno
 	}

@@ -83,8 +83,9 @@ func (s *socket) read(in *input, bufs *buffers) (n int, stamp int64, err error) 
 // readTo does the same into p.
 func (s *socket) readTo(p []byte) (n int, stamp int64, err error) {
 	s.in, s.p = nil, p
-	defer func() { s.p = nil }()
-	return s.wait()
+	n, stamp, err = s.wait()
+	s.p = nil
+	return n, stamp, err
 }
 
 func (s *socket) wait() (int, int64, error) {

@@ -71,7 +71,7 @@ var definitions = [NumSeries]Definition{
 	TPOT:           {"tpot", UnitMicros, "streamed request with 2 or more output tokens", "(last token − first token) / (output tokens − 1)", ""},
 	E2E:            {"e2e", UnitMicros, "succeeded request", "end − due", ""},
 	E2EService:     {"e2e_service", UnitMicros, "succeeded request", "end − dispatched", ""},
-	E2EFailed:      {"e2e_failed", UnitMicros, "failed request", "end − due", "Failures stay out of every other latency series but lateness and connect."},
+	E2EFailed:      {"e2e_failed", UnitMicros, "failed request", "end − due", "Failures stay out of every other latency series but lateness, connect and read_lag."},
 	Session:        {"session", UnitMicros, "session", "end of the last request − due of the session", "Sessions that ended well."},
 	InputTokens:    {"input_tokens", UnitTokens, "request", "tokens of the prompt", "Where their number is known."},
 	OutputTokens:   {"output_tokens", UnitTokens, "request", "tokens of the answer", "From the server's usage block, else the number of content events."},

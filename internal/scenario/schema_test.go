@@ -96,6 +96,7 @@ var fieldCases = []struct {
 	{"load[0]={duration: 1m, closed: {users: 5, think: {exponential: {mean: 2s}}}}", true},
 	{"load[0]={duration: 1m, closed: {users: 5, think: {}}}", false}, {"load[0]={duration: 1m, closed: {users: 0}}", false},
 	{"capture.bodies=5%", true}, {"capture.bodies=0.05", true}, {"capture.bodies=1.5", false}, {"capture.bodies=-1", false}, {"capture.bodies=five", false},
+	{"capture.wire=true", true}, {"capture.wire=false", true}, {"capture.wire=1", false},
 	{"capture.records=all", true}, {"capture.records=0", true}, {"capture.records=some", false}, {"capture.records=4294967296", false},
 	{"targets[0].protocol=openai_chat", false}, {"targets[0].proto_files=a.proto", false}, {"workloads[0].grpc={method: a.B/C}", false},
 	{"targets[0].connections={max: 1}", true},

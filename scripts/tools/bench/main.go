@@ -38,6 +38,7 @@ func measurements() []measurement {
 		{"start", true, "from exec of the binary to the first arrival at the target", runStart},
 		{"micro", true, "cost of the hot path's parts, by their Go benchmarks", runMicro},
 		{"truth", false, "50 streams/s of 64 tokens against the simulator's own count and times (25 s)", runTruth},
+		{"stamps", false, "our instants and the kernel's stamps of the same reads beside the simulator's times (25 s)", runStamps},
 		{"stall", false, "a target that stands still 1 s in 10, then a generator that does (45 s)", runStall},
 		{"rate", false, "how many requests a second one core sustains, beside bare loopback round trips (90 s)", runRate},
 		{"peers", false, "requests and streamed events beside wrk, oha, h2load, hey, vegeta and k6 (6 min)", runPeers},
