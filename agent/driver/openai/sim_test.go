@@ -71,6 +71,9 @@ func TestAgainstTheSimulator(t *testing.T) {
 				return
 			}
 			ttft = append(ttft, o.FirstToken()-o.Connected)
+			if len(o.Stamps) != tokens || slices.ContainsFunc(o.Stamps, func(at measure.Instant) bool { return at > o.LastToken() }) {
+				t.Errorf("%d events, stamps %v", len(o.Events), o.Stamps)
+			}
 		})
 	}
 	wg.Wait()
