@@ -10,7 +10,7 @@ import (
 
 // The kernel stamps segments with the wall clock; instants are on a clock that nobody sets. Linux keeps both
 // with one counter, so that what lies between them changes only when the wall clock is set. It is looked at
-// once a second, and whenever a stamp could be due to such a step.
+// once a second, and within a millisecond of the first stamp that could be due to such a step.
 const (
 	// lookEvery is how often the distance between the clocks is looked at, and how long after a step
 	// stamps are dropped: some may be from before it.
@@ -22,8 +22,9 @@ const (
 	// stepFrom is the change of the distance from which on the wall clock has been set: more than two looks
 	// can be wrong by.
 	stepFrom = measure.Instant(50 * time.Microsecond)
-	// doubtful is the lag of a read from which on the distance is looked at at once: the wall clock may have
-	// been set back.
+	// doubtful is the lag of a read from which on the distance is looked at before its time: the wall clock may
+	// have been set back. No two looks need be closer than that, either: in a generator that has more to do than it
+	// can, every read is late, and what it waits for most is the processor.
 	doubtful = measure.Instant(time.Millisecond)
 )
 
@@ -50,11 +51,13 @@ func (s *stamps) init(now func() measure.Instant) {
 // instant is the moment of a stamp, for a read that returned at the given one, and never after it; None: the
 // stamp is of no use.
 func (s *stamps) instant(stamp int64, at measure.Instant) measure.Instant {
-	if s.distance.Load() == 0 || at-measure.Instant(s.looked.Load()) >= lookEvery {
+	age := at - measure.Instant(s.looked.Load())
+	if s.distance.Load() == 0 || age >= lookEvery {
 		s.check(at)
+		age = 0
 	}
 	t := measure.Instant(stamp - s.distance.Load())
-	if lag := at - t; lag > doubtful || lag < -stepFrom {
+	if lag := at - t; age >= doubtful && (lag > doubtful || lag < -stepFrom) {
 		s.check(at)
 		t = measure.Instant(stamp - s.distance.Load())
 	}
