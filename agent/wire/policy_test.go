@@ -134,7 +134,7 @@ func TestWarm(t *testing.T) {
 	a := wiretest.NewAuthority(t)
 	var conns atomic.Int64
 	client = newClient(t, Config{URL: "https://" + secure(t, a, true, &conns, nothing), TLS: trusting(t, a)})
-	if err := client.Warm(wiretest.Context(t), 5); err != nil || conns.Load() != 1 {
+	if err := client.Warm(wiretest.Context(t), 5); err != nil || conns.Load() != 5 {
 		t.Errorf("over HTTP/2: %v, %d connections", err, conns.Load())
 	}
 	if err := client.Do(wiretest.Context(t), get("/"), &ex, &recorder{}); err != nil || ex.NewConnection {

@@ -35,11 +35,23 @@ func ForTarget(t *pb.Target, l Local) (Config, error) {
 			Stall:   orElse(o.GetStall(), scenario.DefaultStall),
 			Total:   orElse(o.GetTotal(), scenario.DefaultTotal),
 		},
-		Idle:   orElse(t.GetConnections().GetIdle(), DefaultIdle),
-		Policy: policy(t.GetConnections().GetPolicy()),
-		Max:    int(t.GetConnections().GetMax()),
-		Local:  l,
+		Idle:    orElse(t.GetConnections().GetIdle(), DefaultIdle),
+		Policy:  policy(t.GetConnections().GetPolicy()),
+		Max:     int(t.GetConnections().GetMax()),
+		HTTP:    version(t.GetConnections().GetHttp()),
+		Streams: int(t.GetConnections().GetStreams()),
+		Local:   l,
 	}, nil
+}
+
+func version(v pb.HttpVersion) Version {
+	switch v {
+	case pb.HttpVersion_HTTP_VERSION_HTTP1:
+		return HTTP1
+	case pb.HttpVersion_HTTP_VERSION_HTTP2:
+		return HTTP2
+	}
+	return Auto
 }
 
 func policy(p pb.ConnectionPolicy) Policy {

@@ -16,9 +16,9 @@
 // compression is offered. The way it fails is told by [Error.Class].
 //
 // HTTP/1.1 runs on the caller's goroutine over connections of our own, so that instants are taken
-// beside the system call and time limits are deadlines of the socket. HTTP/2, where the peer
-// chooses it in the TLS handshake, runs over net/http, one client connection at a time, which does
-// not retry either.
+// beside the system call and time limits are deadlines of the socket. HTTP/2, where it is asked for or
+// the peer chooses it in the TLS handshake, runs over client connections of net/http, which do not
+// retry either; the pool of them is ours.
 package wire
 
 import (
@@ -86,19 +86,38 @@ type Config struct {
 	URL string
 	// TLS is used for https; nil: the defaults of [TLS].
 	TLS *tls.Config
-	// HTTP1 keeps HTTP/2 from being offered.
-	HTTP1 bool
+	// HTTP is the version spoken.
+	HTTP Version
+	// Streams bounds the exchanges at once on one HTTP/2 connection; 0: [DefaultStreams]. The peer's own bound holds
+	// beside it.
+	Streams int
 	// Timeouts bound every exchange.
 	Timeouts Timeouts
 	// Idle is how long an unused connection is kept; 0: [DefaultIdle].
 	Idle time.Duration
 	// Policy says when a connection is used again.
 	Policy Policy
-	// Max bounds the HTTP/1.1 connections that are open at once; an exchange waits for one to be free. 0: no bound.
+	// Max bounds the connections that are open at once; an exchange waits for one to be free, over HTTP/2 for a
+	// stream. One that the peer is closing (GOAWAY) no longer counts. 0: no bound.
 	Max int
 	// Local is the machine's side.
 	Local Local
 }
+
+// Version says which version of HTTP is spoken.
+type Version uint8
+
+const (
+	// Auto: what the peer chooses of HTTP/2 and HTTP/1.1 in the TLS handshake; without TLS HTTP/1.1.
+	Auto Version = iota
+	// HTTP1: HTTP/1.1 alone.
+	HTTP1
+	// HTTP2: HTTP/2 alone; without TLS it is spoken without being agreed on (prior knowledge).
+	HTTP2
+)
+
+// DefaultStreams is how many exchanges share an HTTP/2 connection at most.
+const DefaultStreams = scenario.DefaultStreams
 
 // Header is one header line of a request.
 type Header struct{ Name, Value string }
@@ -205,6 +224,7 @@ func (l limit) earlier(m limit) limit {
 type Client struct {
 	cfg     Config
 	secure  bool
+	scheme  string
 	addr    string // host:port to dial
 	port    string
 	host    string // Host header
@@ -231,7 +251,7 @@ func New(cfg Config) (*Client, error) {
 	if cfg.Idle <= 0 {
 		cfg.Idle = DefaultIdle
 	}
-	c := &Client{cfg: cfg, secure: u.Scheme == "https", host: u.Host, base: strings.TrimRight(u.EscapedPath(), "/")}
+	c := &Client{cfg: cfg, secure: u.Scheme == "https", scheme: u.Scheme, host: u.Host, base: strings.TrimRight(u.EscapedPath(), "/")}
 	port := "80"
 	if c.secure {
 		port = "443"
@@ -249,7 +269,10 @@ func New(cfg Config) (*Client, error) {
 		c.dialer.Control = guarded(cfg.Local.Control)
 	}
 	c.pool.idleFor = cfg.Idle
-	c.h2.init(cfg.Idle, cfg.Policy == Reuse)
+	if cfg.Streams <= 0 {
+		cfg.Streams = DefaultStreams
+	}
+	c.h2.init(cfg.Idle, cfg.Streams, cfg.Max)
 	return c, nil
 }
 
@@ -298,25 +321,21 @@ func (c *Client) do(ctx context.Context, req *Request, ex *Exchange, first limit
 	if ctx.Err() != nil {
 		return canceled(ctx)
 	}
-	if c.secure && c.h2.known.Load() {
-		if err := checkRequest(req); err != nil {
-			return err
-		}
-		cn, err := c.reserve(ctx, ex)
-		if err != nil {
-			return err
-		}
-		ex.lim = first
-		return c.run(ctx, cn, req, ex, sink)
-	}
-	ex.send = c.senders.get()
-	if err := ex.send.prepare(c, req); err != nil {
-		return err
+	two := c.cfg.HTTP == HTTP2 || c.h2.known.Load()
+	if two && c.cfg.Policy == Reuse {
+		return c.do2(ctx, req, ex, first, sink)
 	}
 	if err := c.enter(ctx, ex.lim); err != nil {
 		return err
 	}
 	defer c.leave()
+	if two || c.h2.known.Load() { // it may have become known while waiting
+		return c.do2(ctx, req, ex, first, sink)
+	}
+	ex.send = c.senders.get()
+	if err := ex.send.prepare(c, req); err != nil {
+		return err
+	}
 	cn, err := c.connection(ctx, req, ex)
 	if err != nil {
 		return err

@@ -40,10 +40,13 @@ func (c *checker) eachTarget() {
 // connections checks that what is said of connections goes together.
 func (c *checker) connections(p *path, s *pb.Connections, protocol pb.Protocol) {
 	policy := s.GetPolicy()
-	special := policy > pb.ConnectionPolicy_CONNECTION_POLICY_REUSE || s.GetMax() > 0 || s.GetWarm() > 0
+	special := policy > pb.ConnectionPolicy_CONNECTION_POLICY_REUSE || s.GetMax() > 0 || s.GetWarm() > 0 || s.GetHttp() != 0 || s.GetStreams() > 0
 	if special && protocol == pb.Protocol_PROTOCOL_GRPC {
-		c.key(p, "policy, max and warm are for HTTP: a gRPC target's channels carry 100 calls each and grow as needed", "leave them out")
+		c.key(p, "policy, max, warm, http and streams are for HTTP: a gRPC target's channels carry 100 calls each and grow as needed", "leave them out")
 		return
+	}
+	if s.GetStreams() > 0 && s.GetHttp() == pb.HttpVersion_HTTP_VERSION_HTTP1 {
+		c.value(p.field("streams"), "is for HTTP/2", "use http: http2 or auto, or leave streams out")
 	}
 	if s.GetWarm() > 0 && policy != 0 && policy != pb.ConnectionPolicy_CONNECTION_POLICY_REUSE {
 		c.value(p.field("warm"), "opens connections that the policy lets nobody use again", "use policy: reuse, or leave warm out")

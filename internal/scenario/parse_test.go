@@ -74,13 +74,21 @@ func TestCheck(t *testing.T) {
 			s.GetTargets()[0].SetProtocol(pb.Protocol_PROTOCOL_GRPC)
 			s.GetTargets()[0].SetUrl("grpc://127.0.0.1:1")
 			s.GetTargets()[0].SetConnections(pb.Connections_builder{Max: proto.Uint32(1)}.Build())
-		}, "targets[0].connections: policy, max and warm are for HTTP"},
+		}, "targets[0].connections: policy, max, warm, http and streams are for HTTP"},
 		"warm in vain": {func(s *pb.Scenario) {
 			s.GetTargets()[0].SetConnections(pb.Connections_builder{Policy: pb.ConnectionPolicy_CONNECTION_POLICY_PER_REQUEST.Enum(), Warm: proto.Uint32(1)}.Build())
 		}, "targets[0].connections.warm: opens connections that the policy lets nobody use again"},
 		"warm above max": {func(s *pb.Scenario) {
 			s.GetTargets()[0].SetConnections(pb.Connections_builder{Max: proto.Uint32(1), Warm: proto.Uint32(2)}.Build())
 		}, "targets[0].connections.warm: is more than max"},
+		"http version of grpc": {func(s *pb.Scenario) {
+			s.GetTargets()[0].SetProtocol(pb.Protocol_PROTOCOL_GRPC)
+			s.GetTargets()[0].SetUrl("grpc://127.0.0.1:1")
+			s.GetTargets()[0].SetConnections(pb.Connections_builder{Http: pb.HttpVersion_HTTP_VERSION_HTTP2.Enum()}.Build())
+		}, "targets[0].connections: policy, max, warm, http and streams are for HTTP"},
+		"streams over HTTP/1.1": {func(s *pb.Scenario) {
+			s.GetTargets()[0].SetConnections(pb.Connections_builder{Http: pb.HttpVersion_HTTP_VERSION_HTTP1.Enum(), Streams: proto.Uint32(2)}.Build())
+		}, "targets[0].connections.streams: is for HTTP/2"},
 		"unknown choice": {func(s *pb.Scenario) { s.GetTargets()[0].SetProtocol(99) }, "unknown choice 99"},
 		"unknown field": {func(s *pb.Scenario) {
 			s.ProtoReflect().SetUnknown(protowire.AppendVarint(protowire.AppendTag(nil, 9999, protowire.VarintType), 1))
