@@ -59,7 +59,8 @@ func (c *Client) dial(ctx context.Context, ex *Exchange) (net.Conn, error) {
 			dctx, cancel = context.WithDeadline(ctx, by)
 		}
 		defer cancel()
-		nc, err = c.cfg.Local.Dial(dctx, "tcp", c.addr)
+		network, addr := c.where()
+		nc, err = c.cfg.Local.Dial(dctx, network, addr)
 	} else {
 		nc, err = c.dialNames(ctx, by, ex)
 	}
@@ -68,6 +69,14 @@ func (c *Client) dial(ctx context.Context, ex *Exchange) (net.Conn, error) {
 		return nil, classifyDial(ctx, err, late, lim.class)
 	}
 	return nc, nil
+}
+
+// where is what is dialled.
+func (c *Client) where() (network, addr string) {
+	if c.socket != "" {
+		return "unix", c.socket
+	}
+	return "tcp", c.addr
 }
 
 // deadline is a limit as a moment of the wall clock; never is the zero time.

@@ -23,24 +23,30 @@ const (
 
 // Session holds the connection of a session, where the policy is PerSession. One request of it is under
 // way at a time. The zero value is ready; Close ends it.
-type Session struct{ cn *conn }
+type Session struct {
+	cn     *conn
+	client *Client // whose bound on connections this one counts in; nil: in none
+}
 
 // Close closes the session's connection.
 func (s *Session) Close() {
-	if s.cn == nil {
-		return
-	}
-	if s.cn.h2 != nil {
+	switch {
+	case s.cn == nil:
+	case s.cn.h2 != nil:
 		_ = s.cn.h2.cc.Close()
-	} else {
+	default:
 		s.cn.close()
 	}
 	s.cn = nil
+	if s.client != nil {
+		s.client.free()
+		s.client = nil
+	}
 }
 
-// enter waits until one more connection may be in use.
-func (c *Client) enter(ctx context.Context, lim limit) error {
-	if c.slots == nil {
+// enter waits until one more connection may be in use. That of a session is until the session ends.
+func (c *Client) enter(ctx context.Context, s *Session, lim limit) error {
+	if c.slots == nil || s != nil && s.client != nil {
 		return nil
 	}
 	select {
@@ -60,7 +66,19 @@ func (c *Client) enter(ctx context.Context, lim limit) error {
 	}
 }
 
-func (c *Client) leave() {
+func (c *Client) leave(s *Session) {
+	switch {
+	case s != nil && s.cn != nil:
+		s.client = c
+	case s != nil:
+		s.client = nil
+		c.free()
+	default:
+		c.free()
+	}
+}
+
+func (c *Client) free() {
 	if c.slots != nil {
 		<-c.slots
 	}

@@ -22,7 +22,8 @@ const maxPEM = 4 << 20
 func ForTarget(t *pb.Target, l Local) (Config, error) {
 	_, uerr := parseURL(t.GetUrl())
 	tc, terr := TLS(t.GetTls())
-	if err := errors.Join(uerr, terr); err != nil {
+	sources, serr := parseSources(t.GetConnections().GetSourceAddresses())
+	if err := errors.Join(uerr, terr, serr); err != nil {
 		return Config{}, fmt.Errorf("target %q: %w", t.GetName(), err)
 	}
 	o := t.GetTimeouts()
@@ -40,6 +41,7 @@ func ForTarget(t *pb.Target, l Local) (Config, error) {
 		Max:     int(t.GetConnections().GetMax()),
 		HTTP:    version(t.GetConnections().GetHttp()),
 		Streams: int(t.GetConnections().GetStreams()),
+		Sources: sources,
 		Local:   l,
 	}, nil
 }

@@ -1299,8 +1299,8 @@ type Target_builder struct {
 
 	// Name by which workloads refer to it; unique; may be left out when there is one target only.
 	Name *string
-	// Address: http:// or https:// (paths of requests are appended), grpc:// or grpcs:// (TLS) with protocol grpc, or
-	// sim://PRESET (the built-in simulator, embedded runs only).
+	// Address: http:// or https:// (paths of requests are appended), unix:///SOCKET or unix:///SOCKET:/PATH (HTTP over a
+	// Unix socket), grpc:// or grpcs:// (TLS) with protocol grpc, or sim://PRESET (the built-in simulator, embedded runs only).
 	Url *string
 	// Language of the target.
 	Protocol *Protocol
