@@ -41,10 +41,8 @@ func (c *Client) open(ctx context.Context, ex *Exchange) (*conn, error) {
 func (c *Client) upgrade(ctx context.Context, cn *conn) error {
 	cn.raw.share()
 	var err error
-	if cn.h2, err = c.h2.adopt(ctx, cn, c.addr, c.cfg.Policy == Reuse); err != nil {
-		return &Error{measure.ClassReset, plain(err)} // it is gone already
-	}
-	return nil
+	cn.h2, err = c.h2.adopt(ctx, cn, c.addr, c.cfg.Policy == Reuse)
+	return err
 }
 
 // dial opens the socket within ex.lim.

@@ -156,12 +156,7 @@ func isReset(err error) bool {
 		return true
 	}
 	var stream http2.StreamError
-	//lint:ignore SA1019 what net/http hands out still is, and means, a GOAWAY
-	var away http2.GoAwayError
-	if errors.As(err, &stream) {
-		return stream.Code != http2.ErrCodeProtocol
-	}
-	return errors.As(err, &away)
+	return errors.As(err, &stream) && stream.Code != http2.ErrCodeProtocol
 }
 
 func isAlert(err error) bool {

@@ -86,16 +86,20 @@ func (p *h2pool) init(idle time.Duration, streams, most int) {
 }
 
 // adopt makes an HTTP/2 connection of one on which nothing has been sent yet but by TLS, with one exchange
-// reserved on it.
+// reserved on it. Its error is an [*Error].
 func (p *h2pool) adopt(ctx context.Context, cn *conn, addr string, keep bool) (*h2conn, error) {
 	h := &h2conn{kept: keep, link: &link{Conn: cn.rw, raw: cn.raw, now: cn.raw.now}}
 	h.link.settled = func() { p.stir(h) }
 	cc, err := p.tr.NewClientConn(context.WithValue(ctx, adoptKey{}, net.Conn(h.link)), "http", addr)
 	if err != nil {
-		return nil, err
+		return nil, &Error{measure.ClassReset, plain(err)}
 	}
-	if err := cc.Reserve(); err != nil {
-		return nil, errors.Join(err, cc.Close())
+	if err := cc.Reserve(); err != nil { // it is gone already
+		_ = cc.Close()
+		if h.link.alien.Load() {
+			return nil, errAlien()
+		}
+		return nil, &Error{measure.ClassReset, errors.New("the server closed the connection at once")}
 	}
 	p.mu.Lock()
 	defer p.unlock()

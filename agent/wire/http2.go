@@ -113,6 +113,10 @@ func (c *Client) do2(ctx context.Context, req *Request, ex *Exchange, first limi
 	return &Error{measure.ClassReset, errUnused}
 }
 
+func errAlien() error {
+	return fail(measure.ClassMalformed, "the server does not speak HTTP/2: use connections: {http: http1}")
+}
+
 // exchange2 plays an exchange over HTTP/2.
 func (c *Client) exchange2(ctx context.Context, h *h2conn, req *Request, ex *Exchange, sink Sink) error {
 	now := c.cfg.Local.Now
@@ -145,7 +149,7 @@ func (c *Client) exchange2(ctx context.Context, h *h2conn, req *Request, ex *Exc
 		return own.err
 	}
 	if h.link.alien.Load() && ctx.Err() == nil {
-		return fail(measure.ClassMalformed, "the server does not speak HTTP/2: use connections: {http: http1}")
+		return errAlien()
 	}
 	return classify2(ctx, inner, err, at, ex)
 }
@@ -194,6 +198,7 @@ const (
 	textUnusable = "http2: client conn not usable"
 	textGone     = "client conn" // how those of a connection that ended begin
 	textAway     = "received GOAWAY"
+	textLeft     = "sent GOAWAY and closed the connection"
 	textRefused  = "received Server's graceful shutdown GOAWAY"
 	textHeadSize = "response header list larger"
 )
@@ -214,6 +219,10 @@ func classify2(ctx, inner context.Context, err error, at stage, ex *Exchange) er
 		return &Error{measure.ClassReset, errors.New("the server refused the stream before processing it (GOAWAY)")}
 	case isRefusedStream(err):
 		return &Error{measure.ClassReset, errors.New("the server refused the stream before processing it (REFUSED_STREAM)")}
+	case strings.Contains(text, textLeft) && at == stageBody:
+		return fail(measure.ClassTruncated, "the body ended before it was complete: the server said GOAWAY and closed the connection")
+	case strings.Contains(text, textLeft):
+		return fail(measure.ClassReset, "the server said GOAWAY and closed the connection")
 	case strings.Contains(text, textGone), strings.Contains(text, textAway):
 		return &Error{measure.ClassReset, err}
 	}
