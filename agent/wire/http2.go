@@ -200,6 +200,7 @@ const (
 	textAway     = "received GOAWAY"
 	textLeft     = "sent GOAWAY and closed the connection"
 	textRefused  = "received Server's graceful shutdown GOAWAY"
+	textFromPeer = "received from peer"
 	textHeadSize = "response header list larger"
 )
 
@@ -217,8 +218,8 @@ func classify2(ctx, inner context.Context, err error, at stage, ex *Exchange) er
 		return &Error{measure.ClassOversized, errHeadSize}
 	case strings.Contains(text, textRefused):
 		return &Error{measure.ClassReset, errors.New("the server refused the stream before processing it (GOAWAY)")}
-	case isRefusedStream(err):
-		return &Error{measure.ClassReset, errors.New("the server refused the stream before processing it (REFUSED_STREAM)")}
+	case streamReset(err) != nil:
+		return streamReset(err)
 	case strings.Contains(text, textLeft) && at == stageBody:
 		return fail(measure.ClassTruncated, "the body ended before it was complete: the server said GOAWAY and closed the connection")
 	case strings.Contains(text, textLeft):
@@ -229,10 +230,16 @@ func classify2(ctx, inner context.Context, err error, at stage, ex *Exchange) er
 	return classify(ctx, err, at, ex.lim, ex.NewConnection)
 }
 
-// isRefusedStream reports whether the server has said that it did not look at the request.
-func isRefusedStream(err error) bool {
-	var stream http2.StreamError
-	return errors.As(err, &stream) && stream.Code == http2.ErrCodeRefusedStream
+// streamReset is the failure of a stream that the server has reset; nil: that is not what happened.
+func streamReset(err error) error {
+	stream, ok := errors.AsType[http2.StreamError](err)
+	switch {
+	case !ok || stream.Cause == nil || stream.Cause.Error() != textFromPeer:
+		return nil
+	case stream.Code == http2.ErrCodeRefusedStream:
+		return fail(measure.ClassReset, "the server refused the stream before processing it (REFUSED_STREAM)")
+	}
+	return fail(measure.ClassReset, "the server reset the stream ("+stream.Code.String()+")")
 }
 
 // request2 is the request as net/http wants it, and its size. It has no GetBody, so that it
