@@ -208,3 +208,46 @@ func TestHTTP2Sessions(t *testing.T) {
 		}
 	}
 }
+
+// TestMaxWhileTheVersionIsUnknown: exchanges that open connections at the same time, before it is known that the
+// server speaks HTTP/2, open no more than there may be.
+func TestMaxWhileTheVersionIsUnknown(t *testing.T) {
+	a := wiretest.NewAuthority(t)
+	var conns, requests atomic.Int64
+	addr := secure(t, a, true, &conns, func(http.ResponseWriter, *http.Request) { requests.Add(1) })
+	client := newClient(t, Config{URL: "https://" + addr, TLS: trusting(t, a), Max: 2})
+	var wg sync.WaitGroup
+	for range 30 {
+		wg.Go(func() {
+			for range 3 {
+				var ex Exchange
+				if err := client.Do(wiretest.Context(t), get("/"), &ex, &recorder{}); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if conns.Load() > 2 || requests.Load() != 90 || client.h2.dialing != 0 {
+		t.Errorf("%d connections, %d requests, %d still being opened", conns.Load(), requests.Load(), client.h2.dialing)
+	}
+}
+
+// TestUnusedConnection: one that is gone between being chosen and being written to is told from one that broke, so
+// that another is taken.
+func TestUnusedConnection(t *testing.T) {
+	s := speak(t, 0, nothing)
+	client := newClient(t, Config{URL: "http://" + s.addr, HTTP: HTTP2})
+	var ex Exchange
+	if err := client.Do(wiretest.Context(t), get("/"), &ex, &recorder{}); err != nil {
+		t.Fatal(err)
+	}
+	h, _ := client.h2.acquire(&ex.Stale)
+	_ = h.cc.Close()
+	if err := client.run(wiretest.Context(t), &conn{h2: h}, get("/"), &ex, &recorder{}); err != errUnused || s.requests.Load() != 1 {
+		t.Errorf("%v, %d requests", err, s.requests.Load())
+	}
+	if err := client.Do(wiretest.Context(t), get("/"), &ex, &recorder{}); err != nil || !ex.NewConnection || s.conns.Load() != 2 {
+		t.Errorf("%v, new connection %v, %d connections", err, ex.NewConnection, s.conns.Load())
+	}
+}
