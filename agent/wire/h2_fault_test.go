@@ -129,9 +129,10 @@ func tally(results []result) string {
 }
 
 // TestGoAway: streams that the server still takes finish, the others are told apart and not sent again, and
-// the next request goes to a new connection, though there may be one only.
+// the next request goes to a new connection meanwhile, though there may be one only.
 func TestGoAway(t *testing.T) {
 	var seen atomic.Int64
+	said, moved := make(chan bool, 1), make(chan bool, 1)
 	addr := peers(t, func(n int, p *peer) {
 		if n > 0 {
 			for id := p.next(); id != 0; id = p.next() {
@@ -148,13 +149,25 @@ func TestGoAway(t *testing.T) {
 		p.answer(streams[0], "o", false)
 		_ = p.WriteGoAway(streams[2], http2.ErrCodeNo, nil)
 		time.Sleep(20 * time.Millisecond) // the GOAWAY is dealt with
+		said <- true
+		<-moved
 		_ = p.WriteData(streams[0], true, []byte("ld"))
 		p.answer(streams[1], "old", true)
 		p.answer(streams[2], "old", true)
 		p.next() // until the client closes, which it does when the streams have ended
 	})
 	client := newClient(t, Config{URL: "http://" + addr, HTTP: HTTP2, Max: 1})
-	results := together(t, client, 5)
+	var results []result
+	var wg sync.WaitGroup
+	wg.Go(func() { results = together(t, client, 5) })
+	select {
+	case <-said:
+	case <-time.After(wiretest.Patience):
+		t.Error("the requests did not come")
+	}
+	after := together(t, client, 1)[0]
+	moved <- true
+	wg.Wait()
 	if got, want := tally(results), "map[:3 reset refused:2]"; got != want {
 		t.Errorf("got %s, want %s: %+v", got, want, results)
 	}
@@ -163,7 +176,6 @@ func TestGoAway(t *testing.T) {
 			t.Errorf("body %q", r.body)
 		}
 	}
-	after := together(t, client, 1)[0]
 	if after.class != "" || after.body != "new" || !after.ex.NewConnection || seen.Load() != 6 {
 		t.Errorf("afterwards: %+v; %d requests came", after, seen.Load())
 	}
@@ -239,6 +251,7 @@ func TestConnectionLost(t *testing.T) {
 func TestTheServerAllowsMoreLater(t *testing.T) {
 	addr := peers(t, func(_ int, p *peer) {
 		first := p.next()
+		time.Sleep(20 * time.Millisecond) // the others wait
 		_ = p.WriteSettings(http2.Setting{ID: http2.SettingMaxConcurrentStreams, Val: 3})
 		for _, id := range append(p.requests(2), first) {
 			p.answer(id, "ok", true)

@@ -228,9 +228,19 @@ func TestMaxWhileTheVersionIsUnknown(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if conns.Load() > 2 || requests.Load() != 90 || client.h2.dialing != 0 {
-		t.Errorf("%d connections, %d requests, %d still being opened", conns.Load(), requests.Load(), client.h2.dialing)
+	before := conns.Load()
+	if before > 2 || requests.Load() != 90 || client.h2.dialing != 0 {
+		t.Errorf("%d connections, %d requests, %d still being opened", before, requests.Load(), client.h2.dialing)
 	}
+	// One that set out before the version was known finds room on what there is now.
+	var ex Exchange
+	ex.reset(client.cfg.Local.Now())
+	ex.lim = never
+	cn, err := client.openUnknown(wiretest.Context(t), get("/"), &ex)
+	if err != nil || ex.NewConnection || conns.Load() != before || client.h2.dialing != 0 {
+		t.Fatalf("%v, new connection %v", err, ex.NewConnection)
+	}
+	cn.h2.cc.Release()
 }
 
 // TestUnusedConnection: one that is gone between being chosen and being written to is told from one that broke, so
