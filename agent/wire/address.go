@@ -1,7 +1,6 @@
 package wire
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -114,7 +113,7 @@ func parseSources(list []string) ([]netip.Addr, error) {
 
 // ours reports whether a socket can be bound to an address. Nothing is sent.
 func ours(a netip.Addr) error {
-	pc, err := (&net.ListenConfig{}).ListenPacket(context.Background(), "udp", netip.AddrPortFrom(a, 0).String())
+	pc, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(a, 0)))
 	if err != nil {
 		return fmt.Errorf("%s is not an address of this machine", a)
 	}
