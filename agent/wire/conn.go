@@ -7,7 +7,6 @@ import (
 	"io"
 	"math"
 	"net"
-	"net/http"
 	"os"
 	"sync/atomic"
 	"time"
@@ -240,7 +239,8 @@ type conn struct {
 	one  [1]byte
 	idle measure.Instant
 
-	h2 *http.ClientConn
+	http2 bool    // the peer chose HTTP/2 in the TLS handshake
+	h2    *h2conn // HTTP/2 has the connection; rw and raw may be nil
 }
 
 func newConn(raw *rawConn) *conn {

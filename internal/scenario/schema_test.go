@@ -102,6 +102,7 @@ var fieldCases = []struct {
 	{"targets[0].connections={max: 1}", true},
 	{"targets[0].connections={policy: per-request, max: 5, idle: 3s}", true}, {"targets[0].connections={policy: per_request}", false},
 	{"targets[0].connections={warm: 16385}", false}, {"targets[0].connections={max: -1}", false},
+	{"targets[0].connections={http: http2, streams: 10000}", true}, {"targets[0].connections={http: h2}", false}, {"targets[0].connections={streams: 10001}", false},
 	{"targets[0].connections={warm: 16384}", true}, {"targets[0].connections={}", true},
 	{"targets[0].headers={a: b}", true}, {"targets[0].headers={a: {value: b}}", true}, {"targets[0].headers={a: {env: B}}", true},
 	{"targets[0].headers={a: {env: B, file: c}}", false}, {"targets[0].headers={a: 5}", false}, {"targets[0].headers={a: {}}", false}, {"targets[0].headers=[a]", false},
