@@ -37,7 +37,7 @@ func measurements() []measurement {
 	return []measurement{
 		{"start", true, "from exec of the binary to the first arrival at the target", runStart},
 		{"micro", true, "cost of the hot path's parts, by their Go benchmarks", runMicro},
-		{"truth", false, "50 streams/s of 64 tokens against the simulator's own count and times (25 s)", runTruth},
+		{"truth", false, "every stream of a run against the simulator's own record of it (4 min)", runTruth},
 		{"stall", false, "a target that stands still 1 s in 10, then a generator that does (45 s)", runStall},
 		{"rate", false, "how many requests a second one core sustains, beside bare loopback round trips (90 s)", runRate},
 		{"peers", false, "requests and streamed events beside wrk, oha, h2load, hey, vegeta and k6 (6 min)", runPeers},
