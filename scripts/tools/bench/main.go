@@ -39,6 +39,9 @@ func measurements() []measurement {
 		{"micro", true, "cost of the hot path's parts, by their Go benchmarks", runMicro},
 		{"truth", false, "every stream of a run against the simulator's own record of it (4 min)", runTruth},
 		{"stall", false, "a target that stands still 1 s in 10, then a generator that does (45 s)", runStall},
+		{"streams", false, "20,000 streams open at once: memory of the agent, nothing missed (2 min)", runStreams},
+		{"lateness", false, "how late sessions start at 5,000/s, with and without precise (90 s)", runLateness},
+		{"gc", false, "the share of CPU that garbage collection takes at full load (10 s)", runGC},
 		{"rate", false, "how many requests a second one core sustains, beside bare loopback round trips (90 s)", runRate},
 		{"peers", false, "requests and streamed events beside wrk, oha, h2load, hey, vegeta and k6 (6 min)", runPeers},
 	}
@@ -130,7 +133,7 @@ func list(w io.Writer) {
 		if m.quick {
 			quick = " (quick)"
 		}
-		fmt.Fprintf(w, "  %-6s %s%s\n", m.name, m.does, quick)
+		fmt.Fprintf(w, "  %-8s %s%s\n", m.name, m.does, quick)
 	}
 }
 

@@ -157,8 +157,9 @@ func truthOnce(ctx context.Context, b *bench, p protocol, streams int, task trut
 	if err != nil {
 		return err
 	}
-	if err := r.summary.sound(); err != nil {
-		return err
+	// What the run says of its own validity decides nothing here: how good it was is what is measured.
+	if r.summary.State != "complete" {
+		return r.summary.sound()
 	}
 	kept, err := sim.requests(ctx, r.summary.RunID)
 	if err != nil {
@@ -166,6 +167,9 @@ func truthOnce(ctx context.Context, b *bench, p protocol, streams int, task trut
 	}
 	title := fmt.Sprintf("truth over %s: %d streams in flight (%.0f/s of %d tokens, first after %v, then every %v) for %v; generator %v, simulator too; CPU %.2f cores",
 		p.name, streams, rate, task.tokens, task.ttft, task.itl, task.lasting, ours, r.cpu.Seconds()/task.lasting.Seconds())
+	if err := r.summary.sound(); err != nil {
+		fmt.Fprintf(b.out, "\n%v\n", err)
+	}
 	rows := append(truthCounts(&r.summary, t, p.route, uint64(task.tokens)), truthTimes(&r.summary, t, join(records, kept), truthBound(streams))...)
 	return judge(b.out, title, "truth", rows)
 }
