@@ -37,7 +37,7 @@ func runGC(ctx context.Context, b *bench, args []string) error {
 		return fmt.Errorf("flags out of range: --users 1 to %d, --for 1s to 1m", maxUsers)
 	}
 	ours, theirs := cores()
-	server, err := b.saturate(ctx, 0, 0, *lasting+overtime, theirs)
+	server, err := b.nullTarget(ctx, *lasting+overtime, theirs)
 	if err != nil {
 		return err
 	}

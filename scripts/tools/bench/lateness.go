@@ -64,7 +64,7 @@ func runLateness(ctx context.Context, b *bench, args []string) error {
 }
 
 func latenessOnce(ctx context.Context, b *bench, rate int, lasting time.Duration, precise bool, ours, theirs place) (punctual, error) {
-	server, err := b.saturate(ctx, 0, 0, lasting+overtime, theirs)
+	server, err := b.nullTarget(ctx, lasting+overtime, theirs)
 	if err != nil {
 		return punctual{}, err
 	}
@@ -102,4 +102,9 @@ func latenessRows(name string, rounds []punctual, bound float64) []row {
 		shown(" p99, worst round", p99[len(p99)-1]),
 		{what: name + " CPU in percent of a core", ours: middle(used), bound: -1},
 	}
+}
+
+// nullTarget starts the server that answers every request with a few prepared bytes.
+func (b *bench) nullTarget(ctx context.Context, lifetime time.Duration, on place) (*saturation, error) {
+	return b.saturate(ctx, 0, 0, lifetime, on)
 }

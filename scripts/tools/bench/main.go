@@ -43,6 +43,7 @@ func measurements() []measurement {
 		{"lateness", false, "how late sessions start at 5,000/s, with and without precise (90 s)", runLateness},
 		{"gc", false, "the share of CPU that garbage collection takes at full load (10 s)", runGC},
 		{"rate", false, "how many requests a second one core sustains, beside bare loopback round trips (90 s)", runRate},
+		{"idle", false, "memory of an open stream beside wrk, oha, h2load, hey, vegeta and k6 (4 min)", runIdle},
 		{"peers", false, "requests and streamed events beside wrk, oha, h2load, hey, vegeta and k6 (6 min)", runPeers},
 	}
 }
@@ -96,6 +97,9 @@ func dispatch(ctx context.Context, b *bench, args []string) error {
 	}
 	if len(args) > 0 && args[0] == saturatorCommand {
 		return runSaturator(ctx, b.out, args[1:])
+	}
+	if len(args) > 0 && args[0] == idleCommand {
+		return runIdleServer(ctx, b.out)
 	}
 	if len(args) > 0 && args[0] == bareCommand {
 		return runBare(ctx, b.out, args[1:])
