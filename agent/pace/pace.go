@@ -72,7 +72,8 @@ type Config struct {
 	// MaxLateness is how late an arrival may be fired; at least 0.
 	MaxLateness time.Duration
 	// Precise makes the pacer watch the clock without sleeping for the last 50 µs before each
-	// arrival. The lateness of the median falls from about 50 µs to below 1 µs, and a core is busy.
+	// arrival, so that the time which a wake-up takes is not part of its lateness. A processor is busy
+	// meanwhile: where there is one alone, answers that come in those 50 µs are read after them.
 	Precise bool
 }
 

@@ -96,32 +96,32 @@ func runTruth(ctx context.Context, b *bench, args []string) error {
 	fs.DurationVar(&task.lasting, "for", 15*time.Second, "length of the load")
 	fs.DurationVar(&task.ttft, "ttft", 200*time.Millisecond, "the simulator's time to first token")
 	fs.DurationVar(&task.itl, "itl", 20*time.Millisecond, "the simulator's time between tokens")
-	tries := fs.Int("tries", 2, "runs at most, if the generator says of itself that it was not good enough")
+	turns := fs.Int("rounds", 3, "rounds, each with every protocol and number of streams once")
 	if err := parse(fs, args); err != nil {
 		return err
 	}
-	if task.tokens < 2 || task.tokens > 4096 || task.lasting < time.Second || task.lasting > 5*time.Minute || task.length() <= 0 {
-		return errors.New("flags out of range: --tokens 2 to 4096, --for 1s to 5m, --ttft and --itl above 0")
+	if task.tokens < 2 || task.tokens > 4096 || task.lasting < time.Second || task.lasting > 5*time.Minute || task.length() <= 0 || *turns < 1 || *turns > 20 {
+		return errors.New("flags out of range: --tokens 2 to 4096, --for 1s to 5m, --ttft and --itl above 0, --rounds 1 to 20")
 	}
 	picked, err := pickProtocols(*names)
 	if err != nil {
 		return err
 	}
-	var broken error
+	var each []func() (string, []row, error)
 	for _, p := range picked {
 		for _, text := range split(*streams) {
 			n, err := strconv.Atoi(text)
 			if err != nil || n < 1 || n > 15000 {
 				return fmt.Errorf("--streams: %q is not a number from 1 to 15000", text)
 			}
-			err = attempts(ctx, b, *tries, func() error { return truthOnce(ctx, b, p, n, task) })
-			if err != nil && !errors.Is(err, errBroken) {
-				return fmt.Errorf("%s, %d streams: %w", p.name, n, err)
-			}
-			broken = errors.Join(broken, err)
+			each = append(each, func() (string, []row, error) { return truthOnce(ctx, b, p, n, task) })
 		}
 	}
-	return broken
+	seen, err := measureRounds(*turns, each)
+	if err != nil {
+		return err
+	}
+	return seen.judge(b, "truth")
 }
 
 // cores are the places of the generator and of its target: a core each, where that can be had.
@@ -136,11 +136,11 @@ func cores() (generator, target place) {
 }
 
 // truthOnce plays one protocol with so many streams in flight.
-func truthOnce(ctx context.Context, b *bench, p protocol, streams int, task truthTask) error {
+func truthOnce(ctx context.Context, b *bench, p protocol, streams int, task truthTask) (string, []row, error) {
 	ours, theirs := cores()
 	sim, err := b.simulateOn(ctx, theirs, "--law", "fixed", "--ttft", task.ttft.String(), "--itl", task.itl.String(), "--requests", "1000000")
 	if err != nil {
-		return err
+		return "", nil, err
 	}
 	defer sim.stop()
 	rate := float64(streams) / task.length().Seconds()
@@ -151,27 +151,28 @@ func truthOnce(ctx context.Context, b *bench, p protocol, streams int, task trut
 		after: func(folder string) (err error) { records, err = ourRequests(folder); return err },
 	})
 	if err != nil {
-		return err
+		return "", nil, err
 	}
 	t, err := sim.truth(ctx)
 	if err != nil {
-		return err
+		return "", nil, err
 	}
 	// What the run says of its own validity decides nothing here: how good it was is what is measured.
 	if r.summary.State != "complete" {
-		return r.summary.sound()
+		return "", nil, r.summary.sound()
 	}
 	kept, err := sim.requests(ctx, r.summary.RunID)
 	if err != nil {
-		return err
+		return "", nil, err
 	}
-	title := fmt.Sprintf("truth over %s: %d streams in flight (%.0f/s of %d tokens, first after %v, then every %v) for %v; generator %v, simulator too; CPU %.2f cores",
-		p.name, streams, rate, task.tokens, task.ttft, task.itl, task.lasting, ours, r.cpu.Seconds()/task.lasting.Seconds())
+	title := fmt.Sprintf("truth over %s: %d streams in flight (%.0f/s of %d tokens, first after %v, then every %v) for %v; generator %v, simulator too",
+		p.name, streams, rate, task.tokens, task.ttft, task.itl, task.lasting, ours)
 	if err := r.summary.sound(); err != nil {
-		fmt.Fprintf(b.out, "\n%v\n", err)
+		fmt.Fprintf(b.out, "%s, %d streams: %v\n", p.name, streams, err)
 	}
 	rows := append(truthCounts(&r.summary, t, p.route, uint64(task.tokens)), truthTimes(&r.summary, t, join(records, kept), truthBound(streams))...)
-	return judge(b.out, title, "truth", rows)
+	rows = append(rows, row{what: "CPU in percent of a core", ours: 100 * r.cpu.Seconds() / task.lasting.Seconds(), bound: -1})
+	return title, rows, nil
 }
 
 // truthCounts are the comparisons of issue 3, "Done when" 2.
