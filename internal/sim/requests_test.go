@@ -40,7 +40,7 @@ func TestRequestsOneByOne(t *testing.T) {
 		r.ask(http.MethodPost, chatPath, chatBody, headerRun, "r1", headerArrival, fmt.Sprintf("p/%d/0", i))
 	}
 	r.ask(http.MethodPost, chatPath, chatBody) // without an arrival: cannot be joined
-	for r.Truth().InFlight > 0 { // the client sees the end before the ledger does
+	for r.Truth().InFlight > 0 {               // the client sees the end before the ledger does
 		time.Sleep(time.Millisecond)
 	}
 	list := r.requests("r1")
