@@ -37,7 +37,7 @@ func measurements() []measurement {
 	return []measurement{
 		{"start", true, "from exec of the binary to the first arrival at the target", runStart},
 		{"micro", true, "cost of the hot path's parts, by their Go benchmarks", runMicro},
-		{"truth", false, "every stream of a run against the simulator's own record of it (4 min)", runTruth},
+		{"truth", false, "every stream of a run against the simulator's own record of it (9 min)", runTruth},
 		{"stall", false, "a target that stands still 1 s in 10, then a generator that does (90 s)", runStall},
 		{"streams", false, "20,000 streams open at once: memory of the agent, nothing missed (2 min)", runStreams},
 		{"lateness", false, "how late sessions start at 5,000/s, with and without precise (90 s)", runLateness},
