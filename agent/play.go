@@ -29,6 +29,7 @@ type player struct {
 	pacer    *pace.Pacer
 	phases   []*phase
 	drain    time.Duration
+	wire     bool          // the series of the kernel's stamps are wanted
 	rate     *guard.Bucket // nil: no open phase
 	inFlight *guard.InFlight
 
@@ -67,7 +68,7 @@ func (a *Agent) newPlayer(p *part, lease *guard.Lease) *player {
 	s := p.assignment.GetScenario()
 	clock := func() measure.Instant { return measure.Instant(a.now() - p.start.Load()) }
 	pl := &player{
-		part: p, lease: lease, now: clock, agentNow: a.now,
+		part: p, lease: lease, now: clock, agentNow: a.now, wire: s.GetCapture().GetWire(),
 		drain: s.GetDrain().AsDuration(), inFlight: guard.NewInFlight(p.member().GetMaxInFlight()), rate: p.guard.Bucket(), jobs: make(chan job),
 	}
 	pl.limit.Store(math.MaxInt64)
@@ -218,7 +219,7 @@ func (pl *player) work(j job) {
 func (pl *player) session(w *worker, j job) {
 	o := &w.outcome
 	o.Reset()
-	o.Phase, o.Workload, o.ID, o.Due = j.phase.Index, j.workload, j.id, j.due
+	o.Phase, o.Workload, o.ID, o.Due, o.Wire = j.phase.Index, j.workload, j.id, j.due, pl.wire
 	key := workload.Key{RunID: pl.part.id, Phase: j.phase.Name, ID: j.id, Ordinal: j.ordinal}
 	if err := pl.part.set.Fill(j.workload, key, &w.request); err != nil {
 		o.Dispatched = pl.now()

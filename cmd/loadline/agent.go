@@ -74,7 +74,7 @@ ctrl-c or SIGTERM once: leave in good order. Twice: leave at once. The exit stat
 	f.uint(&o.capacity, "capacity", 0, "share `N` of the load relative to other agents; 0: the number of cores")
 	f.text(&o.results, "results", "", "address `HOST:PORT` for results where it is another than the coordinator's")
 	f.text(&o.natsCreds, "nats-creds", "", "`FILE` of credentials (.creds) or with the seed of an nkey, where NATS is not the coordinator's own")
-	f.list(&o.allow, "allow", "where load may go, `HOST:PORT`, a name, an address or a range as 10.0.0.0/8:8000, the port perhaps *; repeatable")
+	f.list(&o.allow, "allow", "where load may go, `HOST:PORT`, a name, an address or a range as 10.0.0.0/8:8000, the port perhaps *, or unix:/path; repeatable")
 	f.number(&o.rate, "max-rate", guard.DefaultMaxRate, "most requests `N` a second, in every second")
 	f.number(&o.inFlight, "max-in-flight", guard.DefaultMaxInFlight, "most requests `N` in flight")
 	f.list(&o.secrets, "secret", "secret that may be resolved and where it may go, `VARIABLE=HOST:PORT` or file:/path=HOST:PORT; repeatable")

@@ -70,6 +70,12 @@ const (
 	Series_SERIES_TLS Series = 19
 	// Receiving the answer, from its first byte on, µs.
 	Series_SERIES_RECEIVE Series = 20
+	// Our instant after a read − the kernel's stamp of the last segment that it took, µs.
+	Series_SERIES_READ_LAG Series = 21
+	// The kernel's stamp of the first token − dispatched, µs; where capture.wire asks for it.
+	Series_SERIES_TTFT_WIRE Series = 22
+	// Gap between the kernel's stamps of content events, µs; where capture.wire asks for it.
+	Series_SERIES_ITL_WIRE Series = 23
 )
 
 // Enum value maps for Series.
@@ -96,6 +102,9 @@ var (
 		18: "SERIES_DNS",
 		19: "SERIES_TLS",
 		20: "SERIES_RECEIVE",
+		21: "SERIES_READ_LAG",
+		22: "SERIES_TTFT_WIRE",
+		23: "SERIES_ITL_WIRE",
 	}
 	Series_value = map[string]int32{
 		"SERIES_UNSPECIFIED":      0,
@@ -119,6 +128,9 @@ var (
 		"SERIES_DNS":              18,
 		"SERIES_TLS":              19,
 		"SERIES_RECEIVE":          20,
+		"SERIES_READ_LAG":         21,
+		"SERIES_TTFT_WIRE":        22,
+		"SERIES_ITL_WIRE":         23,
 	}
 )
 
@@ -1308,6 +1320,7 @@ type Counters struct {
 	xxx_hidden_TokensDifference       uint64                 `protobuf:"varint,30,opt,name=tokens_difference,json=tokensDifference"`
 	xxx_hidden_RequestsCanceledLate   uint64                 `protobuf:"varint,31,opt,name=requests_canceled_late,json=requestsCanceledLate"`
 	xxx_hidden_RequestsCanceledSilent uint64                 `protobuf:"varint,32,opt,name=requests_canceled_silent,json=requestsCanceledSilent"`
+	xxx_hidden_StampsDropped          uint64                 `protobuf:"varint,33,opt,name=stamps_dropped,json=stampsDropped"`
 	unknownFields                     protoimpl.UnknownFields
 	sizeCache                         protoimpl.SizeCache
 }
@@ -1561,6 +1574,13 @@ func (x *Counters) GetRequestsCanceledSilent() uint64 {
 	return 0
 }
 
+func (x *Counters) GetStampsDropped() uint64 {
+	if x != nil {
+		return x.xxx_hidden_StampsDropped
+	}
+	return 0
+}
+
 func (x *Counters) SetDue(v uint64) {
 	x.xxx_hidden_Due = v
 }
@@ -1689,6 +1709,10 @@ func (x *Counters) SetRequestsCanceledSilent(v uint64) {
 	x.xxx_hidden_RequestsCanceledSilent = v
 }
 
+func (x *Counters) SetStampsDropped(v uint64) {
+	x.xxx_hidden_StampsDropped = v
+}
+
 type Counters_builder struct {
 	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
 
@@ -1758,6 +1782,8 @@ type Counters_builder struct {
 	// Of requests_canceled_late, those of workloads that stream from a model and without any content event when they
 	// were canceled: their first token is known to have taken as long.
 	RequestsCanceledSilent uint64
+	// Reads whose kernel stamp was dropped, because the wall clock was set or the stamp cannot be true.
+	StampsDropped uint64
 }
 
 func (b0 Counters_builder) Build() *Counters {
@@ -1796,6 +1822,7 @@ func (b0 Counters_builder) Build() *Counters {
 	x.xxx_hidden_TokensDifference = b.TokensDifference
 	x.xxx_hidden_RequestsCanceledLate = b.RequestsCanceledLate
 	x.xxx_hidden_RequestsCanceledSilent = b.RequestsCanceledSilent
+	x.xxx_hidden_StampsDropped = b.StampsDropped
 	return m0
 }
 
@@ -3645,7 +3672,7 @@ const file_loadline_v1_results_proto_rawDesc = "" +
 	"\bworkload\x18\x02 \x01(\rR\bworkload\x121\n" +
 	"\bcounters\x18\x03 \x01(\v2\x15.loadline.v1.CountersR\bcounters\x12/\n" +
 	"\x06errors\x18\x04 \x03(\v2\x17.loadline.v1.ClassCountR\x06errors\x12/\n" +
-	"\x06series\x18\x05 \x03(\v2\x17.loadline.v1.SeriesDataR\x06series\"\xbe\t\n" +
+	"\x06series\x18\x05 \x03(\v2\x17.loadline.v1.SeriesDataR\x06series\"\xe5\t\n" +
 	"\bCounters\x12\x10\n" +
 	"\x03due\x18\x01 \x01(\x04R\x03due\x12\x18\n" +
 	"\astarted\x18\x02 \x01(\x04R\astarted\x12\x16\n" +
@@ -3681,7 +3708,8 @@ const file_loadline_v1_results_proto_rawDesc = "" +
 	"\rtokens_differ\x18\x1d \x01(\x04R\ftokensDiffer\x12+\n" +
 	"\x11tokens_difference\x18\x1e \x01(\x04R\x10tokensDifference\x124\n" +
 	"\x16requests_canceled_late\x18\x1f \x01(\x04R\x14requestsCanceledLate\x128\n" +
-	"\x18requests_canceled_silent\x18  \x01(\x04R\x16requestsCanceledSilent\"u\n" +
+	"\x18requests_canceled_silent\x18  \x01(\x04R\x16requestsCanceledSilent\x12%\n" +
+	"\x0estamps_dropped\x18! \x01(\x04R\rstampsDropped\"u\n" +
 	"\n" +
 	"ClassCount\x12\x14\n" +
 	"\x05class\x18\x01 \x01(\tR\x05class\x12\x14\n" +
@@ -3773,7 +3801,7 @@ const file_loadline_v1_results_proto_rawDesc = "" +
 	"\x05state\x18\x06 \x01(\x0e2\x15.loadline.v1.RunStateR\x05state\x12)\n" +
 	"\x04mode\x18\a \x01(\x0e2\x15.loadline.v1.StopModeR\x04mode\x12+\n" +
 	"\x06change\x18\b \x01(\v2\x13.loadline.v1.ChangeR\x06change\x12 \n" +
-	"\vincarnation\x18\t \x01(\x04R\vincarnation*\xb2\x03\n" +
+	"\vincarnation\x18\t \x01(\x04R\vincarnation*\xf2\x03\n" +
 	"\x06Series\x12\x16\n" +
 	"\x12SERIES_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fSERIES_LATENESS\x10\x01\x12\x12\n" +
@@ -3800,7 +3828,10 @@ const file_loadline_v1_results_proto_rawDesc = "" +
 	"SERIES_DNS\x10\x12\x12\x0e\n" +
 	"\n" +
 	"SERIES_TLS\x10\x13\x12\x12\n" +
-	"\x0eSERIES_RECEIVE\x10\x14*\xf2\x02\n" +
+	"\x0eSERIES_RECEIVE\x10\x14\x12\x13\n" +
+	"\x0fSERIES_READ_LAG\x10\x15\x12\x14\n" +
+	"\x10SERIES_TTFT_WIRE\x10\x16\x12\x13\n" +
+	"\x0fSERIES_ITL_WIRE\x10\x17*\xf2\x02\n" +
 	"\fRunEventKind\x12\x1e\n" +
 	"\x1aRUN_EVENT_KIND_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16RUN_EVENT_KIND_STARTED\x10\x01\x12!\n" +
