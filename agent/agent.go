@@ -107,7 +107,7 @@ func New(config Config) (*Agent, error) {
 		parts: map[run.Part]*part{}, departed: make(chan struct{}),
 	}
 	if own := config.Own; own != nil {
-		a.ceilings = &ceilings{own.NewWindow(), own.NewInFlight()}
+		a.ceilings = &ceilings{rate: own.NewWindow(), inFlight: own.NewInFlight()}
 	}
 	return a, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/loadline/loadline/agent/guard"
@@ -57,6 +58,8 @@ const refusedWait = 100 * time.Millisecond
 type ceilings struct {
 	rate     *guard.Window
 	inFlight *guard.InFlight
+
+	sent, overRate, overInFlight atomic.Uint64
 }
 
 // limited is a driver behind the ceilings of the agent's owner. It stands behind everything else: a fault in plan,
@@ -78,15 +81,48 @@ func (a *Agent) limit(d Driver, run func() measure.Instant) Driver {
 // Do implements Driver. What is above a ceiling fails as refused.
 func (l *limited) Do(ctx context.Context, r *workload.Request, o *measure.Outcome) {
 	if !l.inFlight.Enter() {
+		l.overInFlight.Add(1)
 		l.refuse(ctx, o, refusedWait, "the agent's own ceiling of requests in flight (--max-in-flight) is met")
 		return
 	}
 	defer l.inFlight.Leave()
 	if now := l.agent(); !l.rate.Take(now) {
+		l.overRate.Add(1)
 		l.refuse(ctx, o, time.Duration(l.rate.Free()-now), "the agent's own ceiling of requests a second (--max-rate) is met")
 		return
 	}
+	l.sent.Add(1)
 	l.Driver.Do(ctx, r, o)
+}
+
+// Counts is what an agent with an owner has done since its start.
+type Counts struct {
+	// Sent are requests that were handed to a driver; InFlight are under way.
+	Sent     uint64
+	InFlight int
+	// OverRate and OverInFlight are requests that met a ceiling of the owner.
+	OverRate, OverInFlight uint64
+	// Leased says that the agent holds a lease, Run which run it prepares or plays; empty: none.
+	Leased bool
+	Run    string
+}
+
+// Counts tells what the agent has done.
+func (a *Agent) Counts() Counts {
+	var c Counts
+	if a.ceilings != nil {
+		c = Counts{
+			Sent: a.ceilings.sent.Load(), InFlight: a.ceilings.inFlight.Now(),
+			OverRate: a.ceilings.overRate.Load(), OverInFlight: a.ceilings.overInFlight.Load(),
+		}
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	c.Leased = a.lease.Valid(a.now())
+	if a.machine != nil {
+		c.Run = a.machine.Part().Run
+	}
+	return c
 }
 
 // refuse fails a request once the wait is over.

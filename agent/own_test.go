@@ -45,7 +45,7 @@ func TestTheOwnersCeilingsHoldBehindEverything(t *testing.T) {
 		epoch := time.Now()
 		now := func() measure.Instant { return measure.Instant(time.Since(epoch)) }
 		own := &guard.Own{MaxRate: 50, MaxInFlight: 8}
-		a := &Agent{epoch: epoch, config: Config{Own: own, Log: slog.New(slog.DiscardHandler)}, ceilings: &ceilings{own.NewWindow(), own.NewInFlight()}}
+		a := &Agent{time: guard.NewClock(nil), config: Config{Own: own, Log: slog.New(slog.DiscardHandler)}, lease: &guard.Lease{}, ceilings: &ceilings{rate: own.NewWindow(), inFlight: own.NewInFlight()}}
 		driver := &counting{lasts: 30 * time.Millisecond}
 		one, two := a.limit(driver, now), a.limit(driver, now) // two targets, one agent
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
@@ -79,6 +79,10 @@ func TestTheOwnersCeilingsHoldBehindEverything(t *testing.T) {
 		}
 		if peak := driver.peak.Load(); peak > 8 {
 			t.Errorf("%d in flight, and the ceiling is 8", peak)
+		}
+		counts := a.Counts()
+		if int(counts.Sent) != len(driver.at) || counts.OverRate == 0 || counts.OverInFlight == 0 || counts.InFlight != 0 {
+			t.Errorf("the agent counts %+v, and %d were sent", counts, len(driver.at))
 		}
 		if len(driver.at) < 300 || refused.Load() == 0 || refused.Load() > 40*10*10+400 {
 			t.Errorf("%d requests, %d refused: the ceilings let too little through, refuse nothing or make users spin", len(driver.at), refused.Load())

@@ -241,8 +241,12 @@ func (a *Agent) load(p *part) error {
 	if filesErr == nil {
 		p.set, setErr = workload.Compile(s, p.files.Open, secrets)
 	}
-	if err := errors.Join(filesErr, setErr, a.openDrivers(p, s), p.checkOpenFiles()); err != nil {
+	warning, limitErr := p.checkOpenFiles()
+	if err := errors.Join(filesErr, setErr, a.openDrivers(p, s), limitErr); err != nil {
 		return err
+	}
+	if warning != "" {
+		a.log.Warn(warning, "run", p.id)
 	}
 	if err := p.warm(s); err != nil {
 		return err

@@ -37,12 +37,13 @@ func TestAForgottenPartIsReleased(t *testing.T) {
 		t.Fatal(err)
 	}
 	file := p.files.opened[0]
-	a := &Agent{part: p, log: slog.New(slog.DiscardHandler)}
-	a.carryOut([]run.Command{run.Forget{Run: "r"}})
+	id := run.Part{Run: "r"}
+	a := &Agent{parts: map[run.Part]*part{id: p}, log: slog.New(slog.DiscardHandler)}
+	a.carryOut([]run.Command{run.Forget{Part: id}})
 	close(p.loaded) // what was still being loaded has ended
 	a.release(p)
 	a.tasks.Wait()
-	if driver.closed.Load() != 1 || file.Close() == nil || p.ctx.Err() == nil || a.part != nil {
+	if driver.closed.Load() != 1 || file.Close() == nil || p.ctx.Err() == nil || len(a.parts) > 0 {
 		t.Errorf("driver closed %d times, file closed %v", driver.closed.Load(), file.Close() != nil)
 	}
 }

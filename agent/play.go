@@ -34,6 +34,7 @@ type player struct {
 	changing sync.Mutex               // one change at a time; guards what changes change, and orphan
 	orphan   *time.Timer              // cancels what is in flight once the lease has been gone for the drain time
 	drain    time.Duration
+	wire     bool                         // the series of the kernel's stamps are wanted
 	rate     atomic.Pointer[guard.Bucket] // nil: no open phase
 	inFlight *guard.InFlight
 
@@ -80,7 +81,7 @@ func (a *Agent) newPlayer(p *part, lease *guard.Lease) *player {
 	clock := func() measure.Instant { return measure.Instant(a.now() - p.start.Load()) }
 	course := p.course
 	pl := &player{
-		part: p, lease: lease, now: clock, agentNow: a.leaseNow, member: int(p.place.Load()), playing: course,
+		part: p, lease: lease, now: clock, agentNow: a.leaseNow, member: int(p.place.Load()), playing: course, wire: s.GetCapture().GetWire(),
 		drain: s.GetDrain().AsDuration(), inFlight: guard.NewInFlight(0), jobs: make(chan job),
 	}
 	if p.guard.Rate > 0 {
@@ -226,7 +227,7 @@ func (pl *player) work(j job) {
 func (pl *player) session(w *worker, j job) {
 	o := &w.outcome
 	o.Reset()
-	o.Phase, o.Workload, o.ID, o.Due = j.phase.Index, j.workload, j.id, j.due
+	o.Phase, o.Workload, o.ID, o.Due, o.Wire = j.phase.Index, j.workload, j.id, j.due, pl.wire
 	key := workload.Key{RunID: pl.part.id, Phase: j.phase.Name, ID: j.id, Ordinal: j.ordinal}
 	if err := pl.part.set.Fill(j.workload, key, &w.request); err != nil {
 		o.Dispatched = pl.now()

@@ -3,6 +3,7 @@ package coordinator
 import (
 	"iter"
 	"slices"
+	"time"
 
 	"github.com/loadline/loadline/coordinator/journal"
 	"github.com/loadline/loadline/coordinator/run"
@@ -33,10 +34,28 @@ func (r *liveRun) checkpoint() iter.Seq[*pb.JournalRecord] {
 	return slices.Values(records)
 }
 
-// eventDurable merges an event that is in the journal.
+// eventDurable merges an event that is in the journal, and tells the machine where it waits for that.
 func (r *liveRun) eventDurable(e *pb.RunEvent) {
 	r.mergeEvent(e)
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	r.durable = append(r.durable, e)
+	var changed error
+	if change := e.GetChange(); change != nil && r.course != nil {
+		changed = r.change(change)
+	}
+	var length time.Duration
+	if r.course != nil {
+		length = load(r.course)
+	}
+	r.mu.Unlock()
+	if changed != nil {
+		r.log.Error("a change on record does not fit", "error", changed)
+	}
+	switch e.GetKind() {
+	case pb.RunEventKind_RUN_EVENT_KIND_STARTED:
+		r.mail.post(run.StartDurable{})
+	case pb.RunEventKind_RUN_EVENT_KIND_CHANGED:
+		r.log.Info("change on record", "epoch", e.GetChange().GetEpoch(), "at", time.Duration(e.GetChange().GetAtNs()), "reason", e.GetDetail())
+		r.mail.post(run.ChangeDurable{Epoch: e.GetChange().GetEpoch(), Load: length})
+	}
 }

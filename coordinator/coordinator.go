@@ -18,7 +18,6 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/loadline/loadline/coordinator/fleet"
 	"github.com/loadline/loadline/coordinator/ingest"
@@ -38,6 +37,16 @@ const (
 	graceWait = 10 * time.Second
 	// journalPatience is how long the journal may fail before its run is stopped.
 	journalPatience = 15 * time.Second
+	// barrierWait is how long agents that are ready wait for one that is not, where the scenario allows for fewer.
+	barrierWait = 10 * time.Second
+	// changeHorizon is how far ahead the instant of a change lies when it is proposed.
+	changeHorizon = 300 * time.Millisecond
+	// ackPatience is how long an agent may renew its lease without acknowledging a change.
+	ackPatience = 5 * time.Second
+	// proposalLife bounds the sending of one proposal; another attempt follows sooner.
+	proposalLife = 2 * time.Second
+	// clockWait bounds the wait for the offset of an agent's clock.
+	clockWait = 5 * time.Second
 	// agentWait bounds the wait of StartRun for agents to register.
 	agentWait = 30 * time.Second
 	// maxRuns bounds the runs that are remembered; the oldest ended one is forgotten first.
@@ -101,7 +110,7 @@ func New(ctx context.Context, config Config) (*Coordinator, error) {
 		runs: map[string]*liveRun{}, requests: map[string]string{},
 	}
 	c.ctx, c.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
-	c.ingest = ingest.New(c.results, config.Log)
+	c.ingest = ingest.New(c.results, c.renew, config.Log)
 	if err := c.serveAgents(); err != nil {
 		return nil, err
 	}
@@ -157,85 +166,6 @@ func (c *Coordinator) results(id string) (ingest.Run, bool) {
 	return run, true
 }
 
-// serveAgents answers registrations, renewals and reports.
-func (c *Coordinator) serveAgents() error {
-	return errors.Join(
-		bus.Serve(c.config.Bus, bus.Register, c.register),
-		bus.Serve(c.config.Bus, bus.Renew, c.renew),
-		bus.Serve(c.config.Bus, bus.Report, c.report),
-	)
-}
-
-func (c *Coordinator) register(q *pb.RegisterRequest) *pb.RegisterResponse {
-	received := c.now()
-	c.mu.Lock()
-	incarnation, refusal := c.fleet.Register(q.GetAgent(), q.GetNonce(), received)
-	c.mu.Unlock()
-	if refusal != "" {
-		c.log.Warn("agent refused", "agent", q.GetAgent().GetName(), "reason", refusal)
-		return pb.RegisterResponse_builder{Refusal: refusal}.Build()
-	}
-	c.log.Info("agent registered", "agent", q.GetAgent().GetName(), "incarnation", incarnation)
-	return pb.RegisterResponse_builder{
-		Incarnation: incarnation,
-		RenewEvery:  durationpb.New(RenewEvery),
-		Lease:       durationpb.New(LeaseLength),
-		Clock:       pb.ClockReply_builder{ReceivedNs: received, SentNs: c.now()}.Build(),
-	}.Build()
-}
-
-func (c *Coordinator) renew(q *pb.RenewRequest) *pb.RenewResponse {
-	received := c.now()
-	c.mu.Lock()
-	_, _, known := c.fleet.Clock(q.GetAgent(), received)
-	refusal := c.fleet.Renew(q.GetAgent(), q.GetIncarnation(), q.GetClock(), received)
-	if !known && refusal == "" {
-		close(c.joined)
-		c.joined = make(chan struct{})
-	}
-	c.mu.Unlock()
-	if refusal != "" {
-		c.log.Warn("lease refused", "agent", q.GetAgent(), "reason", refusal)
-	}
-	return pb.RenewResponse_builder{
-		Granted: refusal == "", Refusal: refusal, Epoch: 1, Revision: 1,
-		Clock: pb.ClockReply_builder{ReceivedNs: received, SentNs: c.now()}.Build(),
-	}.Build()
-}
-
-func (c *Coordinator) report(q *pb.ReportRequest) *pb.ReportResponse {
-	if run, ok := c.run(q.GetRunId()); ok {
-		run.reported(q)
-	}
-	return pb.ReportResponse_builder{Accepted: true}.Build()
-}
-
-// watchLeases tells the runs of agents whose lease has lapsed.
-func (c *Coordinator) watchLeases() {
-	tick := time.NewTicker(RenewEvery / 4)
-	defer tick.Stop()
-	for {
-		select {
-		case <-c.ctx.Done():
-			return
-		case <-tick.C:
-		}
-		c.mu.Lock()
-		lost := c.fleet.Expire(c.now())
-		runs := make([]*liveRun, 0, len(c.runs))
-		for _, run := range c.runs {
-			runs = append(runs, run)
-		}
-		c.mu.Unlock()
-		for _, agent := range lost {
-			c.log.Warn("agent lost: its lease has lapsed", "agent", agent.Info.GetName(), "incarnation", agent.Incarnation)
-			for _, run := range runs {
-				run.lost(agent.Info.GetName(), agent.Incarnation)
-			}
-		}
-	}
-}
-
 // roster waits until at least n agents are there and ready for orders (n = 0: one) and returns all of those.
 func (c *Coordinator) roster(ctx context.Context, n int) ([]*fleet.Agent, error) {
 	n = max(n, 1)
@@ -258,11 +188,4 @@ func (c *Coordinator) roster(ctx context.Context, n int) ([]*fleet.Agent, error)
 			return nil, fmt.Errorf("%d of %d agents are there: %w", len(agents), n, ctx.Err())
 		}
 	}
-}
-
-// clock is the offset of an agent's clock with its bound, in nanoseconds.
-func (c *Coordinator) clock(agent string) (offset, bound int64, ok bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.fleet.Clock(agent, c.now())
 }

@@ -79,3 +79,23 @@ func (s *control) StopAll(_ context.Context, q *pb.StopAllRequest) (*pb.StopAllR
 	s.coordinator.log.Warn("all runs are to stop", "runs", len(answer.GetRuns()), "mode", q.GetMode(), "reason", strings.ToValidUTF8(reason, "?"))
 	return answer, nil
 }
+
+// Counts is what a coordinator has to do.
+type Counts struct {
+	// Agents hold a lease.
+	Agents int
+	// Runs are those that are known, by state.
+	Runs map[pb.RunState]int
+}
+
+// Counts tells how many agents and runs there are.
+func (c *Coordinator) Counts() Counts {
+	counts := Counts{Runs: map[pb.RunState]int{}}
+	for _, run := range c.known() {
+		counts.Runs[run.currentStatus().GetState()]++
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	counts.Agents = len(c.fleet.Agents())
+	return counts
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -15,7 +16,6 @@ import (
 	"github.com/loadline/loadline/coordinator/judge"
 	"github.com/loadline/loadline/coordinator/merge"
 	"github.com/loadline/loadline/coordinator/run"
-	"github.com/loadline/loadline/internal/bus"
 	pb "github.com/loadline/loadline/proto/loadline/v1"
 )
 
@@ -29,8 +29,6 @@ type liveRun struct {
 	log         *slog.Logger
 	header      *pb.RunHeader
 	folder      string
-	assignments map[string]*pb.Assignment
-	inboxes     map[string]*ingest.Inbox
 	journal     *journal.Journal
 	mail        *mailbox
 	notes       chan run.Note
@@ -38,17 +36,20 @@ type liveRun struct {
 
 	mu       sync.Mutex
 	merged   *merge.Run
-	durable  []*pb.RunEvent   // events in the journal, in its order
-	windows  map[string]int64 // agent → end of its last merged window, µs since the run's start; absent: it is lost or done
+	durable  []*pb.RunEvent // events in the journal, in its order
 	status   *pb.RunStatus
 	summary  *pb.Summary
 	writeErr error // what kept the run folder from being whole
 	watchers watchers
+	wishes   map[string]*wish // by request
+	members
+
+	brain   sync.Mutex   // held by the loop while it steps the machine
+	machine *run.Machine // nil: the loop has not begun
+	start   atomic.Int64 // coordinator time; 0: not fixed yet
 
 	// The loop's own.
-	machine   *run.Machine
 	monitor   *judge.Monitor
-	start     int64
 	happened  []*pb.RunEvent
 	published uint64 // seconds published
 	calls     sync.WaitGroup
@@ -56,17 +57,22 @@ type liveRun struct {
 	cancel    context.CancelFunc
 }
 
+// beginning makes a run's machine and the commands that begin it.
+type beginning func() (*run.Machine, []run.Command)
+
 // loop runs until the run has ended and its folder is written.
-func (r *liveRun) loop(config run.Config, agents []string) {
+func (r *liveRun) loop(begin beginning) {
 	defer close(r.ended)
 	noted := make(chan struct{})
 	go func() {
 		defer close(noted)
 		r.appendNotes()
 	}()
-	machine, commands := run.New(config, agents, r.coordinator.now())
+	r.brain.Lock()
+	machine, commands := begin()
 	r.machine = machine
 	r.carryOut(commands)
+	r.brain.Unlock()
 	for machine.State() != run.Ended {
 		r.wait()
 		for _, event := range r.mail.take() {
@@ -98,25 +104,23 @@ func (r *liveRun) wait() {
 
 func (r *liveRun) step(event run.Event) {
 	before := r.machine.State()
+	r.brain.Lock()
 	r.carryOut(r.machine.Step(event, r.coordinator.now()))
+	r.brain.Unlock()
 	if r.machine.State() != before {
 		r.log.Info("run state changed", "state", stateOf(r.machine.State()), "detail", r.machine.Detail())
 	}
 	r.setStatus()
 }
 
+// carryOut does what the machine commands; nothing in it waits for an agent. r.brain is held.
 func (r *liveRun) carryOut(commands []run.Command) {
 	for _, command := range commands {
 		switch c := command.(type) {
-		case run.Assign:
-			r.calls.Go(func() { r.assign(c.Agent) })
-		case run.Start:
-			r.start = c.At
-			r.calls.Go(func() { r.begin(c) })
-		case run.StopAgent:
-			r.calls.Go(func() { r.stopAgent(c) })
 		case run.Note:
 			r.note(c)
+		case run.Adjusted:
+			r.adjusted(c)
 		case run.Reconcile:
 			r.mu.Lock()
 			missing := r.merged.Missing()
@@ -124,72 +128,9 @@ func (r *liveRun) carryOut(commands []run.Command) {
 			r.carryOut(r.machine.Step(run.Reconciled{Complete: len(missing) == 0, Missing: missing}, r.coordinator.now()))
 		case run.Finish:
 			// The loop ends with the machine; finish does the rest.
+		default:
+			r.order(command)
 		}
-	}
-}
-
-// assign sends one agent its assignment, repeated until it answers or the machine gives up.
-func (r *liveRun) assign(agent string) {
-	request := pb.AssignRequest_builder{Assignment: r.assignments[agent]}.Build()
-	var reply pb.AssignResponse
-	if err := r.coordinator.config.Bus.Call(r.ctx, bus.Agent(agent, bus.Assign), request, &reply); err != nil {
-		if r.ctx.Err() == nil {
-			r.mail.post(run.Assigned{Agent: agent, Refusal: err.Error()})
-		}
-		return
-	}
-	r.mail.post(run.Assigned{Agent: agent, Refusal: refusal(reply.GetAccepted(), reply.GetRefusal())})
-}
-
-func refusal(accepted bool, why string) string {
-	if !accepted && why == "" {
-		return "refused without a reason"
-	}
-	return why
-}
-
-// begin tells one agent the common instant on its own clock.
-func (r *liveRun) begin(c run.Start) {
-	offset, bound, ok := r.coordinator.clock(c.Agent)
-	if !ok {
-		r.mail.post(run.Started{Agent: c.Agent, Refusal: "the offset of its clock is not known"})
-		return
-	}
-	request := pb.StartRequest_builder{
-		RunId: r.header.GetRunId(), Epoch: 1, StartNs: c.At - offset, ClockErrorBoundNs: bound,
-		StartedTime: timestamppb.New(r.coordinator.wall(c.At)),
-	}.Build()
-	var reply pb.StartResponse
-	if err := r.coordinator.config.Bus.Call(r.ctx, bus.Agent(c.Agent, bus.Start), request, &reply); err != nil {
-		if r.ctx.Err() == nil {
-			r.mail.post(run.Started{Agent: c.Agent, Refusal: err.Error()})
-		}
-		return
-	}
-	r.mail.post(run.Started{Agent: c.Agent, Refusal: refusal(reply.GetAccepted(), reply.GetRefusal())})
-}
-
-// stopAgent tells one agent to stop, repeated until it answers or the run has ended.
-func (r *liveRun) stopAgent(c run.StopAgent) {
-	request := pb.StopRequest_builder{RunId: r.header.GetRunId(), Mode: c.Mode, Reason: c.Reason}.Build()
-	var reply pb.StopResponse
-	if err := r.coordinator.config.Bus.Call(r.ctx, bus.Agent(c.Agent, bus.Stop), request, &reply); err != nil && r.ctx.Err() == nil {
-		r.log.Warn("agent does not answer the stop", "agent", c.Agent, "error", err)
-	}
-}
-
-// reported takes an agent's change of state.
-func (r *liveRun) reported(q *pb.ReportRequest) {
-	if r.incarnation(q.GetAgent()) != q.GetIncarnation() {
-		return
-	}
-	switch q.GetState() {
-	case pb.AgentState_AGENT_STATE_READY:
-		r.mail.post(run.Ready{Agent: q.GetAgent()})
-	case pb.AgentState_AGENT_STATE_FAILED:
-		r.mail.post(run.Failed{Agent: q.GetAgent(), Why: problems(q.GetProblems())})
-	case pb.AgentState_AGENT_STATE_DONE:
-		r.mail.post(run.Done{Agent: q.GetAgent()})
 	}
 }
 
@@ -213,38 +154,25 @@ func problems(all []string) string {
 	return text
 }
 
-// incarnation is that of a member at planning; 0: no member.
-func (r *liveRun) incarnation(agent string) uint64 {
-	for _, m := range r.header.GetPlan().GetMembers() {
-		if m.GetAgent() == agent {
-			return m.GetIncarnation()
-		}
-	}
-	return 0
-}
-
+// lost tells the machine that an incarnation's lease has lapsed.
 func (r *liveRun) lost(agent string, incarnation uint64) {
-	if r.incarnation(agent) == incarnation {
-		r.forget(agent)
-		r.mail.post(run.Lost{Agent: agent, Why: "its lease has lapsed: it does not answer any more"})
-	}
-}
-
-// forget stops waiting for an agent's windows in the live view.
-func (r *liveRun) forget(agent string) {
+	id := run.ID{Agent: agent, Incarnation: incarnation}
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	delete(r.windows, agent)
+	delete(r.windows, id) // the live view does not wait for it any more
+	r.mu.Unlock()
+	r.mail.post(run.Lost{ID: id, Why: "its lease has lapsed: it does not answer any more"})
 }
 
 func (r *liveRun) stop(mode pb.StopMode, reason string) {
 	r.mail.post(run.Stop{Mode: mode, Reason: reason})
 }
 
-// Agent implements ingest.Run.
+// Agent implements ingest.Run. Also one that is lost may hand over what it has: it is true.
 func (r *liveRun) Agent(name string, incarnation uint64) (*ingest.Inbox, error) {
-	inbox, ok := r.inboxes[name]
-	if !ok || r.incarnation(name) != incarnation {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	inbox, ok := r.inboxes[run.ID{Agent: name, Incarnation: incarnation}]
+	if !ok {
 		return nil, fmt.Errorf("agent %q of incarnation %d has no part in run %s", name, incarnation, r.header.GetRunId())
 	}
 	return inbox, nil
@@ -258,8 +186,9 @@ func (r *liveRun) Window(ctx context.Context, w *pb.Window, durable func()) erro
 	return r.journal.Append(ctx, pb.JournalRecord_builder{Window: w}.Build(), func() {
 		r.mu.Lock()
 		err := r.merged.AddWindow(w)
-		if _, waiting := r.windows[w.GetAgent()]; waiting {
-			r.windows[w.GetAgent()] = max(r.windows[w.GetAgent()], w.GetEndUs())
+		id := run.ID{Agent: w.GetAgent(), Incarnation: w.GetIncarnation()}
+		if _, waiting := r.windows[id]; waiting {
+			r.windows[id] = max(r.windows[id], w.GetEndUs())
 		}
 		r.mu.Unlock()
 		if err != nil {
@@ -288,24 +217,24 @@ func (r *liveRun) Totals(ctx context.Context, t *pb.Totals, durable func()) erro
 	return r.journal.Append(ctx, pb.JournalRecord_builder{Totals: t}.Build(), func() {
 		r.mu.Lock()
 		err := r.merged.AddTotals(t)
-		delete(r.windows, t.GetAgent())
+		id := run.ID{Agent: t.GetAgent(), Incarnation: t.GetIncarnation()}
+		delete(r.windows, id)
 		r.mu.Unlock()
 		if err != nil {
 			r.log.Error("checked totals could not be merged", "agent", t.GetAgent(), "error", err)
 		}
 		durable()
-		r.mail.post(run.Totals{Agent: t.GetAgent()})
+		r.mail.post(run.Totals{ID: id})
 	})
 }
 
 // note fills in an event's times and hands it on to be appended.
 func (r *liveRun) note(n run.Note) {
 	n.Event.SetTime(timestamppb.New(r.coordinator.wall(n.At)))
-	if r.start != 0 || n.Event.GetKind() == pb.RunEventKind_RUN_EVENT_KIND_STARTED {
-		start := r.start
-		if start == 0 {
-			start = n.At
-		}
+	if n.Event.GetKind() == pb.RunEventKind_RUN_EVENT_KIND_STARTED {
+		r.start.Store(n.At)
+	}
+	if start := r.start.Load(); start != 0 {
 		n.Event.SetAtUs((n.At - start) / int64(time.Microsecond))
 	}
 	r.happened = append(r.happened, n.Event)

@@ -15,6 +15,7 @@ import (
 	"github.com/loadline/loadline/coordinator/journal"
 	"github.com/loadline/loadline/coordinator/judge"
 	"github.com/loadline/loadline/coordinator/run"
+	"github.com/loadline/loadline/internal/schedule"
 	pb "github.com/loadline/loadline/proto/loadline/v1"
 )
 
@@ -25,29 +26,23 @@ type openRun struct {
 	run *liveRun
 	// events are all that happened, in the order of the journal; the machine is built from them.
 	events []*pb.RunEvent
-	// inboxes take the results of every incarnation that has sent any up where they ended.
-	inboxes map[sender]*ingest.Inbox
+	// totals are the members whose totals are on record.
+	totals []run.ID
 	// torn is how many bytes of an interrupted commit were left out.
 	torn int64
 	// ended says that only the report was missing.
 	ended bool
 }
 
-// sender is one incarnation of an agent.
-type sender struct {
-	agent       string
-	incarnation uint64
-}
-
 // proceeds continues an open run, or says that it cannot; it then has changed nothing.
 type proceeds func(*openRun) bool
 
-// TakeUp looks for runs below a folder whose coordinator was stopped before they ended, and ends each:
-// with a report of everything that was acknowledged, which is complete only if nothing is missing. A
-// folder that holds no run, or one that has ended, is left alone. The error lists the runs that could
+// TakeUp looks for runs below a folder whose coordinator was stopped before they ended. One whose load may still be
+// played goes on: its agents are taken back as they renew their leases. Any other is ended with a report of everything
+// that was acknowledged, which is complete only if nothing is missing. A folder that holds no run, or one that has ended, is left alone. The error lists the runs that could
 // not be ended; the others are cared for.
 func (c *Coordinator) TakeUp(ctx context.Context, runs string) error {
-	return c.takeUpAll(ctx, runs, nil)
+	return c.takeUpAll(ctx, runs, c.proceed)
 }
 
 // takeUpAll is TakeUp with a way to continue runs instead; nil: there is none.
@@ -108,8 +103,8 @@ func (c *Coordinator) takeUp(ctx context.Context, folder string, proceed proceed
 func (c *Coordinator) reopen(folder string) (*openRun, error) {
 	r := &liveRun{
 		coordinator: c, log: c.log.With("folder", folder), folder: folder, mail: newMailbox(),
-		assignments: map[string]*pb.Assignment{}, inboxes: map[string]*ingest.Inbox{}, windows: map[string]int64{},
-		notes: make(chan run.Note, maxNotes), ended: make(chan struct{}),
+		wishes: map[string]*wish{},
+		notes:  make(chan run.Note, maxNotes), ended: make(chan struct{}),
 	}
 	replayed := &replayed{}
 	j, torn, err := journal.Open(journalFolder(folder), r.journalOptions(), replayed.add)
@@ -124,19 +119,40 @@ func (c *Coordinator) reopen(folder string) (*openRun, error) {
 	r.journal, r.merged, r.durable, r.header = j, replayed.merged, replayed.events, replayed.merged.Header()
 	r.log, r.monitor, r.status = c.log.With("run", r.header.GetRunId()), judge.NewMonitor(r.header), r.firstStatus()
 	r.ctx, r.cancel = context.WithCancel(c.ctx)
-	o := &openRun{run: r, events: replayed.events, inboxes: map[sender]*ingest.Inbox{}, torn: torn}
-	for _, s := range r.merged.Sent() {
-		o.inboxes[sender{s.Agent, s.Incarnation}] = ingest.Resumed(s.Last, s.Totals)
-	}
-	for _, m := range r.header.GetPlan().GetMembers() {
-		inbox := o.inboxes[sender{m.GetAgent(), m.GetIncarnation()}]
-		if inbox == nil {
-			inbox = &ingest.Inbox{}
-		}
-		r.inboxes[m.GetAgent()] = inbox
+	o := &openRun{run: r, events: replayed.events, torn: torn}
+	if err := r.restoreMembers(o); err != nil {
+		return nil, errors.Join(err, j.Close(c.ctx))
 	}
 	_, o.ended = r.merged.Event(pb.RunEventKind_RUN_EVENT_KIND_ENDED)
 	return o, nil
+}
+
+// restoreMembers finds who takes part, with all changes on record, and takes their results up where they ended. r.mu is held.
+func (r *liveRun) restoreMembers(o *openRun) error {
+	load, err := schedule.Compile(r.header.GetScenario())
+	if err != nil {
+		return fmt.Errorf("schedule: %w", err)
+	}
+	r.members = newMembers(r.header.GetPlan(), load)
+	for _, e := range o.events {
+		if change := e.GetChange(); change != nil {
+			if err := r.change(change); err != nil {
+				return err
+			}
+		}
+	}
+	for _, m := range r.roster {
+		r.newest = max(r.newest, m.GetIncarnation())
+	}
+	for _, s := range r.merged.Sent() {
+		id := run.ID{Agent: s.Agent, Incarnation: s.Incarnation}
+		r.inboxes[id] = ingest.Resumed(s.Last, s.Totals)
+		if s.Totals {
+			o.totals = append(o.totals, id)
+			delete(r.windows, id)
+		}
+	}
+	return nil
 }
 
 // finishOpen ends a run that is not continued, and writes its report.

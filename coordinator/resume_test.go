@@ -10,6 +10,7 @@ import (
 
 	"github.com/loadline/loadline/coordinator/journal"
 	"github.com/loadline/loadline/coordinator/merge/mergetest"
+	"github.com/loadline/loadline/coordinator/run"
 	pb "github.com/loadline/loadline/proto/loadline/v1"
 )
 
@@ -75,7 +76,7 @@ func TestOpenRunsAreEndedAtTheNextStart(t *testing.T) {
 			c, _ := begin(t)
 			runs := t.TempDir()
 			left(t, runs, mergetest.RunID, test.keep)
-			if err := c.TakeUp(t.Context(), runs); err != nil {
+			if err := c.takeUpAll(t.Context(), runs, nil); err != nil {
 				t.Fatal(err)
 			}
 			live, ok := c.run(mergetest.RunID)
@@ -116,7 +117,7 @@ func TestAnOpenRunIsHandedOn(t *testing.T) {
 	if got == nil || len(got.events) != 1 || got.ended || got.run.header.GetRunId() != mergetest.RunID {
 		t.Fatalf("handed on: %+v", got)
 	}
-	first, second := got.inboxes[sender{"a1", 1}], got.inboxes[sender{"a2", 1}]
+	first, second := got.run.inboxes[run.ID{Agent: "a1", Incarnation: 1}], got.run.inboxes[run.ID{Agent: "a2", Incarnation: 1}]
 	if n, totals := first.Durable(); n != 5 || !totals {
 		t.Errorf("agent a1: window %d, totals %v", n, totals)
 	}

@@ -16,7 +16,6 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/loadline/loadline/coordinator/fleet"
-	"github.com/loadline/loadline/coordinator/ingest"
 	"github.com/loadline/loadline/coordinator/journal"
 	"github.com/loadline/loadline/coordinator/judge"
 	"github.com/loadline/loadline/coordinator/merge"
@@ -56,14 +55,14 @@ func (c *Coordinator) startRun(ctx context.Context, q *pb.StartRunRequest) (*liv
 	if err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
-	r, err := c.open(q, p, load, digest[:])
+	r, err := c.open(q, p, load)
 	if errors.Is(err, os.ErrExist) {
 		return nil, status.Error(codes.AlreadyExists, err.Error())
 	}
 	if err != nil {
 		return nil, status.Error(codes.Internal, err.Error())
 	}
-	if err := c.admit(q.GetRequestId(), r, waits(s, load, c.config.StartAhead)); err != nil {
+	if err := c.admit(q.GetRequestId(), r, waits(s, c.config.StartAhead)); err != nil {
 		r.cancel()
 		return nil, errors.Join(status.Error(codes.ResourceExhausted, err.Error()), r.journal.Close(ctx))
 	}
@@ -87,33 +86,22 @@ func (c *Coordinator) plan(s *pb.Scenario, load *schedule.Schedule, digest strin
 }
 
 // open makes the run's folder, journal and everything else that must exist before its first command.
-func (c *Coordinator) open(q *pb.StartRunRequest, p *pb.Plan, load *schedule.Schedule, digest []byte) (*liveRun, error) {
+func (c *Coordinator) open(q *pb.StartRunRequest, p *pb.Plan, load *schedule.Schedule) (*liveRun, error) {
 	header := pb.RunHeader_builder{
 		Format: 1, Version: c.config.Version, RunId: p.GetRunId(), Scenario: q.GetScenario(),
 		ScenarioDigest: p.GetScenarioDigest(), Plan: p, CreatedTime: timestamppb.New(time.Now()),
-		Roofline: q.GetRoofline(),
+		Roofline: q.GetRoofline(), BaseDir: q.GetBaseDir(), Files: q.GetFiles(), Addresses: q.GetAddresses(),
 	}.Build()
 	merged, err := merge.NewScheduled(header, load)
 	if err != nil {
 		return nil, err
 	}
-	assignments, err := plan.Assignments(p, plan.Request{
-		RunID: p.GetRunId(), Digest: digest, Scenario: q.GetScenario(), BaseDir: q.GetBaseDir(), Files: q.GetFiles(),
-		Addresses: q.GetAddresses(), Expires: time.Now().Add(prepareWait),
-	})
-	if err != nil {
-		return nil, err
-	}
 	r := &liveRun{
 		coordinator: c, log: c.log.With("run", p.GetRunId()), header: header, folder: c.config.Folder(p.GetRunId()),
-		assignments: map[string]*pb.Assignment{}, inboxes: map[string]*ingest.Inbox{}, windows: map[string]int64{},
+		members: newMembers(p, load), wishes: map[string]*wish{},
 		mail: newMailbox(), notes: make(chan run.Note, maxNotes), ended: make(chan struct{}), merged: merged, monitor: judge.NewMonitor(header),
 	}
-	for i, m := range p.GetMembers() {
-		r.assignments[m.GetAgent()] = assignments[i]
-		r.inboxes[m.GetAgent()] = &ingest.Inbox{}
-		r.windows[m.GetAgent()] = 0
-	}
+	r.newest = c.newest()
 	r.status = r.firstStatus()
 	r.ctx, r.cancel = context.WithCancel(c.ctx)
 	return r, r.openFolder(q.GetSource())
@@ -152,26 +140,41 @@ func (c *Coordinator) admit(requestID string, r *liveRun, config run.Config) err
 	id := r.header.GetRunId()
 	c.runs[id], c.requests[requestID] = r, id
 	c.order = append(c.order, id)
-	var agents []string
-	for _, m := range r.header.GetPlan().GetMembers() {
-		agents = append(agents, m.GetAgent())
-	}
-	c.running.Go(func() { r.loop(config, agents) })
+	config.Load, config.Check = load(r.course), r.checkChange
+	roster := machineRoster(r.header.GetPlan())
+	c.running.Go(func() {
+		r.loop(func() (*run.Machine, []run.Command) { return run.New(config, roster, c.now()) })
+	})
 	return nil
 }
 
 // waits fixes the lengths that the state machine waits for.
-func waits(s *pb.Scenario, load *schedule.Schedule, ahead time.Duration) run.Config {
-	config := run.Config{
-		Prepare: prepareWait, StartAhead: ahead, Load: time.Duration(load.End), Drain: s.GetDrain().AsDuration(),
-		Grace: graceWait, JournalPatience: journalPatience,
+func waits(s *pb.Scenario, ahead time.Duration) run.Config {
+	return run.Config{
+		Prepare: prepareWait, StartAhead: ahead, Drain: s.GetDrain().AsDuration(),
+		Grace: graceWait, JournalPatience: journalPatience, Min: int(s.GetAgents().GetMin()), Barrier: barrierWait,
+		Horizon: changeHorizon, AckPatience: ackPatience,
 	}
-	for _, phase := range load.Phases {
-		if phase.Duration == 0 {
-			config.Load = 0 // only the agents know when its sessions are used up
-		}
+}
+
+// checkChange says why a change does not fit what is on record.
+func (r *liveRun) checkChange(change *pb.Change) error {
+	r.mu.Lock()
+	course := r.course
+	r.mu.Unlock()
+	_, err := course.Apply(change)
+	return err
+}
+
+// newest is the highest incarnation that is there.
+func (c *Coordinator) newest() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var n uint64
+	for _, a := range c.fleet.Agents() {
+		n = max(n, a.Incarnation)
 	}
-	return config
+	return n
 }
 
 // forgetOldest makes room for one more run; c.mu is held.

@@ -115,8 +115,8 @@ func (r *liveRun) setStatus() {
 	status := r.firstStatus()
 	status.SetState(stateOf(r.machine.State()))
 	status.SetDetail(r.machine.Detail())
-	if r.start != 0 {
-		status.SetStartedTime(timestamppb.New(r.coordinator.wall(r.start)))
+	if start := r.start.Load(); start != 0 {
+		status.SetStartedTime(timestamppb.New(r.coordinator.wall(start)))
 	}
 	if r.summary != nil {
 		status.SetState(endState(r.summary.GetState()))

@@ -22,6 +22,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/loadline/loadline/internal/scenario"
 	pb "github.com/loadline/loadline/proto/loadline/v1"
 )
 
@@ -46,6 +47,8 @@ type Rule struct {
 	Prefix netip.Prefix
 	// Port is the port; 0: any.
 	Port uint16
+	// Socket is the path of a Unix socket, which is allowed alone; the other fields are then empty.
+	Socket string
 }
 
 // List says which addresses may be dialled. The zero value allows none.
@@ -59,6 +62,10 @@ func NewList(rules ...Rule) (*List, error) {
 	var errs []error
 	l := &List{}
 	for i, r := range rules {
+		if r.Socket != "" {
+			l.rules = append(l.rules, Rule{Socket: r.Socket})
+			continue
+		}
 		r.Host = strings.TrimSuffix(strings.ToLower(r.Host), ".")
 		if len(r.Host) > maxHost || r.Host == "" && !r.Prefix.IsValid() {
 			errs = append(errs, fmt.Errorf("rule %d: needs a host of at most %d bytes, or a range of addresses", i, maxHost))
@@ -86,7 +93,7 @@ func (l *List) check(host string, to netip.AddrPort, why string) error {
 	host = strings.TrimSuffix(strings.ToLower(host), ".")
 	addr := plain(to.Addr())
 	for _, r := range l.rules {
-		if r.Port != 0 && r.Port != to.Port() || r.Host != "" && r.Host != host {
+		if r.Socket != "" || r.Port != 0 && r.Port != to.Port() || r.Host != "" && r.Host != host {
 			continue
 		}
 		switch {
@@ -102,10 +109,32 @@ func (l *List) check(host string, to netip.AddrPort, why string) error {
 	return fmt.Errorf("%s: %w: %s", to, ErrRefused, why)
 }
 
+// checkSocket says whether a Unix socket may be connected to: it must be named letter by letter, since any
+// other on the machine may lead to its administration.
+func (l *List) checkSocket(path string) error {
+	for _, r := range l.rules {
+		if r.Socket != "" && r.Socket == path {
+			return nil
+		}
+	}
+	return fmt.Errorf("%s: %w: the scenario names no such socket", path, ErrRefused)
+}
+
+// onlySocket is Control for a target at a Unix socket.
+func (l *List) onlySocket(network, address string, _ syscall.RawConn) error {
+	if network != "unix" {
+		return fmt.Errorf("%s %s: %w: the target is at a Unix socket", network, address, ErrRefused)
+	}
+	return l.checkSocket(address)
+}
+
 // Control is a hook for net.Dialer that checks every address right before it is connected to. The
 // host is the one whose name was resolved: that of the target's URL.
 func (l *List) Control(host string) func(network, address string, _ syscall.RawConn) error {
 	return func(network, address string, _ syscall.RawConn) error {
+		if network == "unix" {
+			return l.checkSocket(address)
+		}
 		if !strings.HasPrefix(network, "tcp") && !strings.HasPrefix(network, "udp") {
 			return fmt.Errorf("%s %s: %w: not an internet address", network, address, ErrRefused)
 		}
@@ -176,11 +205,20 @@ func (g *Guard) Control(address string) (func(network, address string, _ syscall
 	if err != nil {
 		return nil, err
 	}
+	if rule.Socket != "" {
+		return g.controlSocket, nil
+	}
 	return g.control(rule.Host), nil
 }
 
-// ruleFor allows the host and port of a URL.
+// ruleFor allows the host and port of a URL, or its Unix socket.
 func ruleFor(address string) (Rule, error) {
+	if socket, _, ok := scenario.UnixURL(address); ok {
+		if fault, _ := scenario.UnixFault(address); fault != "" {
+			return Rule{}, errors.New("the URL " + fault)
+		}
+		return Rule{Socket: socket}, nil
+	}
 	u, err := url.Parse(address)
 	if err != nil {
 		return Rule{}, errors.New("not a URL") // url's own error quotes it, password and all

@@ -285,3 +285,28 @@ func TestCeilingsFollowFromTheScenario(t *testing.T) {
 		}
 	}
 }
+
+// TestUnixSocketsMustBeNamed: only the sockets of the scenario, letter by letter.
+func TestUnixSocketsMustBeNamed(t *testing.T) {
+	g := newGuard(t, "unix:///run/model.sock:/v1", "http://127.0.0.1:8000")
+	control, err := g.Control("unix:///run/model.sock:/v1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for address, allowed := range map[string]bool{
+		"/run/model.sock": true, "/run/./model.sock": false, "/run/docker.sock": false, "@model": false, "": false, "127.0.0.1:8000": false,
+	} {
+		if err := control("unix", address, nil); (err == nil) != allowed || err != nil && !errors.Is(err, guard.ErrRefused) {
+			t.Errorf("%q: %v, want allowed %v", address, err, allowed)
+		}
+	}
+	if err := control("tcp4", "127.0.0.1:8000", nil); !errors.Is(err, guard.ErrRefused) {
+		t.Errorf("a socket's target at an internet address: %v", err)
+	}
+	if _, err := g.Control("unix://model.sock"); err == nil {
+		t.Error("a relative path is taken")
+	}
+	if err := newGuard(t, "http://127.0.0.1:8000").List.Control("127.0.0.1")("unix", "/run/model.sock", nil); !errors.Is(err, guard.ErrRefused) {
+		t.Errorf("a socket that nobody named: %v", err)
+	}
+}

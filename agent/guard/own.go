@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/loadline/loadline/agent/workload"
+	"github.com/loadline/loadline/internal/scenario"
 	pb "github.com/loadline/loadline/proto/loadline/v1"
 )
 
@@ -52,8 +53,34 @@ type Grant struct {
 	To Rule
 }
 
-// ParseAllow reads a rule as people write it: host:port, address:port or range:port, the port perhaps "*".
+// socketPrefix begins a rule for a Unix socket as people write it.
+const socketPrefix = "unix:"
+
+// String is the rule as people write it.
+func (r Rule) String() string {
+	port := "*"
+	if r.Port != 0 {
+		port = strconv.Itoa(int(r.Port))
+	}
+	switch {
+	case r.Socket != "":
+		return socketPrefix + r.Socket
+	case r.Prefix.IsValid() && r.Host == "":
+		return net.JoinHostPort(r.Prefix.String(), port)
+	default:
+		return net.JoinHostPort(r.Host, port)
+	}
+}
+
+// ParseAllow reads a rule as people write it: host:port, address:port or range:port, the port perhaps "*", or unix:/path for
+// a socket.
 func ParseAllow(text string) (Rule, error) {
+	if path, ok := strings.CutPrefix(text, socketPrefix); ok {
+		if fault, _ := scenario.UnixFault("unix://" + path); fault != "" {
+			return Rule{}, fmt.Errorf("%q %s; write unix:/run/model.sock", text, fault)
+		}
+		return Rule{Socket: path}, nil
+	}
 	host, port, err := net.SplitHostPort(text)
 	if err != nil {
 		return Rule{}, fmt.Errorf("%q: write host:port, as model.example:443, 10.0.0.0/8:8000 or [fd00::/8]:8000", text)
@@ -148,6 +175,12 @@ func (o *Own) checkTarget(ctx context.Context, g *Guard, t *pb.Target) error {
 	if err != nil {
 		return err
 	}
+	if rule.Socket != "" {
+		if err := g.checkOwnSocket(rule.Socket); err != nil {
+			return fmt.Errorf("%w; its owner allows it with: loadline agent --allow %s", err, rule)
+		}
+		return nil
+	}
 	addrs, err := o.lookup(ctx, rule.Host)
 	if err != nil {
 		return nil
@@ -163,7 +196,7 @@ func (o *Own) checkTarget(ctx context.Context, g *Guard, t *pb.Target) error {
 	if refused == nil {
 		return nil
 	}
-	return fmt.Errorf("%w; its owner allows it with: loadline agent --allow %s", refused, net.JoinHostPort(rule.Host, strconv.Itoa(int(rule.Port))))
+	return fmt.Errorf("%w; its owner allows it with: loadline agent --allow %s", refused, rule)
 }
 
 func (o *Own) lookup(ctx context.Context, host string) ([]netip.Addr, error) {
@@ -211,6 +244,23 @@ func (g *Guard) checkOwn(host string, to netip.AddrPort) error {
 	return fmt.Errorf("%s: %w: without a list of its own (--allow) the agent sends to loopback and private addresses alone", to, ErrRefused)
 }
 
+// checkOwnSocket says whether the owner allows a Unix socket. It must stand on the list: behind a socket of the machine may
+// be anything, such as what starts containers.
+func (g *Guard) checkOwnSocket(path string) error {
+	if g.own == nil || g.ownList.checkSocket(path) == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w: the agent's own list (--allow) does not have this socket", path, ErrRefused)
+}
+
+// controlSocket is a hook for net.Dialer for a target at a Unix socket.
+func (g *Guard) controlSocket(network, address string, c syscall.RawConn) error {
+	if err := g.List.onlySocket(network, address, c); err != nil {
+		return err
+	}
+	return g.checkOwnSocket(address)
+}
+
 // control is a hook for net.Dialer that holds each address against what the owner allows.
 func (g *Guard) control(host string) func(network, address string, c syscall.RawConn) error {
 	scenario := g.List.Control(host)
@@ -256,8 +306,7 @@ func (o *Own) BindSecrets(s *pb.Scenario, resolve workload.Secrets) workload.Sec
 		}
 		for _, place := range to {
 			if !o.grants(ref, place) {
-				return "", fmt.Errorf("%s: the agent may not send it to %s:%d; its owner allows it with: loadline agent --secret %s=%s",
-					source, place.Host, place.Port, name, net.JoinHostPort(place.Host, strconv.Itoa(int(place.Port))))
+				return "", fmt.Errorf("%s: the agent may not send it to %s; its owner allows it with: loadline agent --secret %s=%s", source, place, name, place)
 			}
 		}
 		return resolve(ref)
@@ -277,6 +326,9 @@ func (o *Own) grants(ref *pb.SecretRef, place Rule) bool {
 // covers reports whether every address that a place can stand for is in the rule: names are compared as names, addresses
 // as addresses. A name is never within a range, for nobody knows what it will resolve to.
 func (r Rule) covers(place Rule) bool {
+	if r.Socket != "" || place.Socket != "" {
+		return r.Socket == place.Socket
+	}
 	if r.Port != 0 && r.Port != place.Port {
 		return false
 	}

@@ -23,12 +23,13 @@ func TestRulesAsPeopleWriteThem(t *testing.T) {
 		"10.0.0.0/8:8000":   {Prefix: netip.MustParsePrefix("10.0.0.0/8"), Port: 8000},
 		"[fd00::/8]:*":      {Prefix: netip.MustParsePrefix("fd00::/8")},
 		"localhost:*":       {Host: "localhost"},
+		"unix:/run/m.sock":  {Socket: "/run/m.sock"},
 	} {
 		if got, err := ParseAllow(text); err != nil || got != want {
 			t.Errorf("%q: %+v, %v; want %+v", text, got, err, want)
 		}
 	}
-	for _, text := range []string{"", "host", ":80", "host:", "host:0", "host:65536", "host:http", "10.0.0.1/8:80", "10.0.0.0/33:80", "fd00::/8:80", "a/b:80"} {
+	for _, text := range []string{"", "host", ":80", "host:", "host:0", "host:65536", "host:http", "10.0.0.1/8:80", "10.0.0.0/33:80", "fd00::/8:80", "a/b:80", "unix:", "unix:m.sock", "unix:/run/"} {
 		if rule, err := ParseAllow(text); err == nil {
 			t.Errorf("%q is taken for %+v", text, rule)
 		}
@@ -179,6 +180,9 @@ func TestRefusalsAtAssignmentNameTheFlag(t *testing.T) {
 		"half of the users":          {Own{}, closed(512), Share{Weight: 1, Of: 2}, nil},
 		"in flight by default":       {Own{}, limited(defaultInFlight), Share{Weight: 1, Of: 1, MaxInFlight: defaultInFlight}, nil},
 		"in flight as asked":         {Own{}, limited(20_000), Share{Weight: 1, Of: 2, MaxInFlight: 10_000}, []string{"--max-in-flight"}},
+		"a socket":                   {Own{}, scenarioTo("unix:///run/m.sock", 1), Share{Weight: 1, Of: 1}, []string{"--allow unix:/run/m.sock"}},
+		"a socket on the list":       {Own{Allow: []Rule{{Socket: "/run/m.sock"}}}, scenarioTo("unix:///run/m.sock:/v1", 1), Share{Weight: 1, Of: 1}, nil},
+		"another socket":             {Own{Allow: []Rule{{Socket: "/run/n.sock"}}}, scenarioTo("unix:///run/m.sock", 1), Share{Weight: 1, Of: 1}, []string{"--allow"}},
 		"all at once":                {Own{}, scenarioTo("http://192.0.2.9:80", 5000), Share{Weight: 1, Of: 1}, []string{"--allow", "--max-rate"}},
 	} {
 		c.own.Resolve = resolve
@@ -195,6 +199,37 @@ func TestRefusalsAtAssignmentNameTheFlag(t *testing.T) {
 	}
 }
 
+// A target at a socket is dialled where the owner has it on the list, and nowhere else.
+func TestSocketsMustStandOnTheOwnersList(t *testing.T) {
+	for _, c := range []struct {
+		own           *Own
+		network, path string
+		want          bool
+	}{
+		{nil, "unix", "/run/m.sock", true},
+		{&Own{}, "unix", "/run/m.sock", false},
+		{&Own{Allow: []Rule{{Socket: "/run/m.sock"}}}, "unix", "/run/m.sock", true},
+		{&Own{Allow: []Rule{{Socket: "/run/m.sock"}}}, "unix", "/var/run/docker.sock", false},
+		{&Own{Allow: []Rule{{Socket: "/run/m.sock"}}}, "tcp4", "127.0.0.1:80", false},
+	} {
+		s := scenarioTo("unix:///run/m.sock", 1)
+		g, err := FromScenario(s, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.own != nil {
+			_ = c.own.Bind(t.Context(), g, s, Share{Weight: 1, Of: 1}) // a coordinator that goes on all the same
+		}
+		control, err := g.Control("unix:///run/m.sock")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := control(c.network, c.path, nil); (err == nil) != c.want {
+			t.Errorf("%+v %s %s: %v", c.own, c.network, c.path, err)
+		}
+	}
+}
+
 // TestWindowHoldsInEverySecond takes at any instants: no second, wherever it begins, has more than the ceiling (T7).
 func TestWindowHoldsInEverySecond(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
@@ -202,7 +237,7 @@ func TestWindowHoldsInEverySecond(t *testing.T) {
 		w, now := NewWindow(limit), measure.Instant(rapid.Int64Range(-3e9, 3e9).Draw(rt, "begin"))
 		var taken []measure.Instant
 		for range rapid.IntRange(1, 200).Draw(rt, "steps") {
-			now += measure.Instant(rapid.OneOf(rapid.Int64Range(0, 10), rapid.Int64Range(0, 3e8)).Draw(rt, "pause"))
+			now += measure.Instant(rapid.OneOf(rapid.Int64Range(0, 10), rapid.Int64Range(0, 3e8), rapid.SampledFrom([]int64{1e9 - 2, 1e9 - 1, 1e9, 1e9 + 1})).Draw(rt, "pause"))
 			free := w.Free()
 			took := w.Take(now)
 			if took != (free <= now) {
@@ -266,6 +301,9 @@ func TestSecretsGoWhereTheOwnerSaysAlone(t *testing.T) {
 		"a header of that target":      {grant("KEY=192.0.2.9:80"), header("http://192.0.2.9"), key, true},
 		"a header of a workload":       {grant("KEY=10.0.0.7:80"), workloadHeader("http://10.0.0.7"), key, true},
 		"a header of another workload": {grant("KEY=10.0.0.7:80"), workloadHeader("http://10.0.0.8"), key, false},
+		"to a socket":                  {grant("KEY=unix:/run/m.sock"), auth("unix:///run/m.sock", key), key, true},
+		"to another socket":            {grant("KEY=unix:/run/n.sock"), auth("unix:///run/m.sock", key), key, false},
+		"a range is no socket":         {grant("KEY=0.0.0.0/0:*"), auth("unix:///run/m.sock", key), key, false},
 		"nobody takes it":              {grant("KEY=10.0.0.7:80"), scenarioTo("http://10.0.0.7", 1), key, false},
 	} {
 		value, err := c.own.BindSecrets(c.s, resolve)(c.ref)

@@ -20,8 +20,8 @@ package pace
 
 import (
 	"context"
+	"io"
 	"math"
-	"runtime"
 	"sync"
 	"time"
 
@@ -49,7 +49,7 @@ type Source interface {
 	Next() (a Arrival, ok bool)
 }
 
-// Sink takes the arrivals. It is called on the pacer's own thread, one call at a time, and must
+// Sink takes the arrivals. It is called by the pacer itself, one call at a time, and must
 // return at once: whatever it waits for makes the arrivals behind it late.
 type Sink interface {
 	// Fire starts the session of an arrival. The instant is at or after a.Due, by MaxLateness at most.
@@ -58,7 +58,7 @@ type Sink interface {
 	Miss(a Arrival, now measure.Instant)
 }
 
-// Sleeper waits for a moment.
+// Sleeper waits for a moment. Run closes one that is an io.Closer.
 type Sleeper interface {
 	// Sleep returns at the instant or earlier: at once when it has passed, within 10 ms when
 	// something can be received from wake. It may also return early for no reason.
@@ -74,7 +74,8 @@ type Config struct {
 	// MaxLateness is how late an arrival may be fired; at least 0.
 	MaxLateness time.Duration
 	// Precise makes the pacer watch the clock without sleeping for the last 50 µs before each
-	// arrival. The lateness of the median falls from about 50 µs to below 1 µs, and a core is busy.
+	// arrival, so that the time which a wake-up takes is not part of its lateness. A processor is busy
+	// meanwhile: where there is one alone, answers that come in those 50 µs are read after them.
 	Precise bool
 	// May reports whether something may be started at this moment; nil: always. While it reports false nothing is handed on,
 	// and it is asked again every 10 ms; then what is too late is missed.
@@ -124,7 +125,9 @@ func New(cfg Config, source Source, sink Sink) *Pacer {
 // context ends. Arrivals that were due when the context ended and had not been handed on never
 // are; to end with every due arrival accounted for, use Limit. Run may be called once.
 func (p *Pacer) Run(ctx context.Context) Stats {
-	defer ownThread()()
+	if c, ok := p.cfg.Sleeper.(io.Closer); ok {
+		defer c.Close() // what it holds was only waited on: there is nothing to lose
+	}
 	defer context.AfterFunc(ctx, p.nudge)()
 	stats := Stats{Last: measure.None}
 	for {
@@ -194,16 +197,5 @@ func (p *Pacer) nudge() {
 	select {
 	case p.wake <- struct{}{}:
 	default: // a nudge is waiting already
-	}
-}
-
-// ownThread keeps the goroutine on a thread of its own, as exact as the system allows, until the
-// returned function is called.
-func ownThread() func() {
-	runtime.LockOSThread()
-	restore := sharpen()
-	return func() {
-		restore()
-		runtime.UnlockOSThread()
 	}
 }

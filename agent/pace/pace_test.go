@@ -300,3 +300,20 @@ func TestASlotWaitsOrIsCalledOff(t *testing.T) {
 		}
 	})
 }
+
+// held is a sleeper that holds something.
+type held struct {
+	fake
+
+	closed int
+}
+
+func (h *held) Close() error { h.closed++; return nil }
+
+func TestWhatTheSleeperHoldsIsGivenBack(t *testing.T) {
+	h := &held{}
+	pace.New(pace.Config{Now: h.Now, Sleeper: h}, constant(ms, 3), &log{}).Run(t.Context())
+	if h.closed != 1 {
+		t.Errorf("the sleeper was closed %d times", h.closed)
+	}
+}

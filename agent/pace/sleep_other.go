@@ -6,6 +6,3 @@ import "github.com/loadline/loadline/internal/measure"
 
 // System waits as exactly as the system can: here that is Portable.
 func System(now func() measure.Instant) Sleeper { return Portable(now) }
-
-// sharpen does nothing where threads have no timer slack.
-func sharpen() (restore func()) { return func() {} }

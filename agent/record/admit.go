@@ -49,7 +49,7 @@ func priority(s *pb.Scenario) []measure.Series {
 		}
 	}
 	order = append(order,
-		measure.Lateness, // decides validity
+		measure.Lateness, measure.ReadLag, // decide validity
 		measure.E2E, measure.TTFT, measure.TPOT, measure.ITL, measure.E2EFailed,
 		measure.TTFTService, measure.E2EService, measure.MaxITL, measure.OutputTokens)
 	order = append(order, measure.All()...)
@@ -76,7 +76,8 @@ func pairsOf(s *pb.Scenario, phases []*pb.Phase) []pair {
 
 const (
 	streamSeries uint32 = 1<<measure.TTFT | 1<<measure.TTFTService | 1<<measure.TTFO | 1<<measure.ITL |
-		1<<measure.MaxITL | 1<<measure.TPOT | 1<<measure.TokensPerEvent
+		1<<measure.MaxITL | 1<<measure.TPOT | 1<<measure.TokensPerEvent | wireSeries
+	wireSeries  uint32 = 1<<measure.TTFTWire | 1<<measure.ITLWire
 	tokenSeries uint32 = 1<<measure.InputTokens | 1<<measure.OutputTokens
 )
 
@@ -97,7 +98,10 @@ func likelySeries(s *pb.Scenario) []uint32 {
 		case pb.Protocol_PROTOCOL_HTTP:
 			series &^= streamSeries | tokenSeries
 		case pb.Protocol_PROTOCOL_GRPC:
-			series &^= tokenSeries | 1<<measure.TPOT | 1<<measure.TokensPerEvent
+			series &^= tokenSeries | 1<<measure.TPOT | 1<<measure.TokensPerEvent | 1<<measure.ReadLag | wireSeries
+		}
+		if !s.GetCapture().GetWire() {
+			series &^= wireSeries
 		}
 		if !w.GetStream() {
 			series &^= streamSeries

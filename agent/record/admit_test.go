@@ -23,7 +23,7 @@ func admittedIn(sets []uint32) int {
 }
 
 func TestFewSeriesAreAllAdmitted(t *testing.T) {
-	for i, got := range admit(scenario(6, 8), MaxSeries) { // 6 · 8 · 20 = 960
+	for i, got := range admit(scenario(6, 7), MaxSeries) { // 6 · 7 · 23 = 966
 		if got&everySeries != everySeries {
 			t.Errorf("pair %d has %b", i, got)
 		}
@@ -39,10 +39,10 @@ func TestManySeriesAreAdmittedByImportance(t *testing.T) {
 		t.Errorf("%d series are admitted", n)
 	}
 	for i, got := range sets {
-		// The objective's, then lateness and e2e for all 300 pairs; ttft for the first 100.
-		want := uint32(1<<measure.Wait | 1<<measure.Lateness | 1<<measure.E2E)
+		// The objective's, then lateness and read_lag for all 300 pairs; e2e for the first 100.
+		want := uint32(1<<measure.Wait | 1<<measure.Lateness | 1<<measure.ReadLag)
 		if i < 100 {
-			want |= 1 << measure.TTFT
+			want |= 1 << measure.E2E
 		}
 		if got != want {
 			t.Fatalf("pair %d has %b, want %b", i, got, want)
@@ -58,7 +58,7 @@ func TestSeriesThatCannotComeAreAdmittedLast(t *testing.T) {
 		s.GetWorkloads()[1].SetStream(false)
 		s.GetLoad()[1].SetWorkloads([]string{"workload-2"})
 	})
-	const http, plain, streamed = 10, 12, 19
+	const http, plain, streamed = 11, 13, 20
 	sets := admit(s, http+2*plain+streamed)
 	for i, want := range []int{http, plain, streamed, 0, plain, 0} {
 		if got := bits.OnesCount32(sets[i]); got != want {
@@ -68,8 +68,25 @@ func TestSeriesThatCannotComeAreAdmittedLast(t *testing.T) {
 	if sets[0]&streamSeries != 0 {
 		t.Errorf("http has series of streams: %b", sets[0])
 	}
-	if n := admittedIn(admit(s, MaxSeries)); n != 4*(streamed+1) {
+	if n := admittedIn(admit(s, MaxSeries)); n != 4*(streamed+3) {
 		t.Errorf("with room for all, %d are admitted", n)
+	}
+}
+
+// The series of the kernel's stamps are expected where they are asked for, and of streams alone.
+func TestSeriesOfStampsOnRequest(t *testing.T) {
+	for _, asked := range []bool{false, true} {
+		s := scenario(1, 2, func(s *pb.Scenario) {
+			s.SetCapture(pb.Capture_builder{Wire: &asked}.Build())
+			s.GetWorkloads()[1].SetStream(false)
+		})
+		sets := likelySeries(s)
+		if got := sets[0]&wireSeries == wireSeries; got != asked {
+			t.Errorf("asked for: %t, expected of a stream: %t", asked, got)
+		}
+		if sets[1]&wireSeries != 0 {
+			t.Errorf("expected of what does not stream: %b", sets[1])
+		}
 	}
 }
 

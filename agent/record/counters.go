@@ -41,6 +41,7 @@ const (
 	tokensDifference
 	requestsCanceledLate
 	requestsCanceledSilent
+	stampsDropped
 
 	numCounters
 )
@@ -70,6 +71,7 @@ func (c *counters) request(o *measure.Outcome, r *request) {
 	events := uint64(len(o.Events))
 	c[contentEvents] += events
 	c[coalesced] += o.Coalesced
+	c[stampsDropped] += o.StampsDropped
 	c[bytesIn] += o.BytesIn
 	c[bytesOut] += o.BytesOut
 	if o.NewConnection {
@@ -172,5 +174,6 @@ func (c *counters) proto() *pb.Counters {
 
 		RequestsCanceledLate:   c[requestsCanceledLate],
 		RequestsCanceledSilent: c[requestsCanceledSilent],
+		StampsDropped:          c[stampsDropped],
 	}.Build()
 }

@@ -72,6 +72,32 @@ func answered(n uint64, change ...func(*measure.Outcome)) *measure.Outcome {
 	return &o
 }
 
+// stamped gives the reads of an answer the kernel's stamps, and asks for the series made of them.
+func stamped(o *measure.Outcome) {
+	o.FirstByteStamp, o.Wire = o.FirstByte-3*us, true
+	o.Stamps = append(o.Stamps, o.Events[0]-5*us, o.Events[1]-9*us, o.Events[2]-7*us)
+}
+
+// The series of the kernel's stamps go into every window like all others.
+func TestStampsAreRecorded(t *testing.T) {
+	r := recorder(2, 0)
+	for n := range uint64(3) {
+		r.Record(answered(n, stamped))
+		w := add(r.Swap(measure.Instant(n+1) * 10 * ms))
+		for series, want := range map[pb.Series][]uint64{
+			pb.Series_SERIES_READ_LAG: {3, 5, 7, 9}, pb.Series_SERIES_TTFT_WIRE: {485}, pb.Series_SERIES_ITL_WIRE: {96, 302},
+		} {
+			h := new(hist.Histogram)
+			if err := h.MergeBinary(w.groups[pair{}].series[series]); err != nil {
+				t.Fatal(err)
+			}
+			if h.Count() != uint64(len(want)) || h.Min() != want[0] || h.Max() != want[len(want)-1] {
+				t.Errorf("window %d: %s has %d values from %d to %d, want %d", n, series, h.Count(), h.Min(), h.Max(), want)
+			}
+		}
+	}
+}
+
 func failed(o *measure.Outcome) {
 	o.Class, o.Err = measure.ClassReset, fmt.Sprint("broken at ", o.ID.Number)
 }
@@ -113,6 +139,7 @@ func TestCountersOfARequest(t *testing.T) {
 		{"tokens counted by events", func(o *measure.Outcome) { o.Tokens, o.OutputTokens = measure.TokensEvents, 3 },
 			with(whole, "output_tokens", 3, "span_output_tokens", 3, "tokens_from_server", 0, "tokens_from_events", 1, "tokens_differ", 0, "tokens_difference", 0)},
 		{"coalesced", func(o *measure.Outcome) { o.Coalesced = 2 }, with(whole, "coalesced", 2)},
+		{"stamps dropped", func(o *measure.Outcome) { o.StampsDropped = 3 }, with(whole, "stamps_dropped", 3)},
 		{"ended at the start of the span", func(o *measure.Outcome) { o.End = 0 }, whole},
 		{"ended at the end of the span", func(o *measure.Outcome) { o.End = 1_000_000_000 },
 			with(whole, "span_succeeded", 0, "span_good", 0, "span_input_tokens", 0, "span_output_tokens", 0)},
@@ -317,7 +344,7 @@ func TestInFlight(t *testing.T) {
 
 func TestRecordAllocatesNothing(t *testing.T) {
 	r := recorder(4, 200)
-	good, bad := answered(1), answered(2, failed)
+	good, bad := answered(1, stamped), answered(2, failed)
 	hung := answered(3, func(o *measure.Outcome) { o.Class, o.Events, o.End = measure.ClassCanceled, nil, o.Due+31_000*ms })
 	cycle := func() {
 		for n := range uint64(500) {

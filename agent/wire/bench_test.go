@@ -1,8 +1,13 @@
 package wire
 
 import (
+	"fmt"
+	"net"
 	"strings"
+	"syscall"
 	"testing"
+
+	"github.com/loadline/loadline/agent/wire/wiretest"
 )
 
 func BenchmarkExchange(b *testing.B) {
@@ -21,6 +26,48 @@ func BenchmarkExchange(b *testing.B) {
 				if err := client.Do(b.Context(), req, &ex, sink); err != nil {
 					b.Fatal(err)
 				}
+			}
+		})
+	}
+}
+
+// bare hides what kind of connection it is, so that no stamps are asked for.
+type bare struct{ net.Conn }
+
+func (b bare) SyscallConn() (syscall.RawConn, error) { return b.Conn.(syscall.Conn).SyscallConn() }
+
+// BenchmarkRead is what the kernel's stamp of a read costs: one small write and one read of a loopback
+// connection in turn, with stamps and without.
+func BenchmarkRead(b *testing.B) {
+	for _, stamped := range []bool{true, false} {
+		b.Run(fmt.Sprintf("stamps=%t", stamped), func(b *testing.B) {
+			peer := make(chan *wiretest.Conn, 1)
+			nc, err := net.Dial("tcp", wiretest.Serve(b, func(_ int, c *wiretest.Conn) { peer <- c; <-b.Context().Done() }))
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer nc.Close()
+			if !stamped {
+				nc = bare{nc}
+			}
+			now := wiretest.Clock()
+			var bufs buffers
+			var stamps stamps
+			stamps.init(now)
+			raw := newRaw(nc, now, &bufs, &stamps)
+			to, event := <-peer, make([]byte, 169)
+			var in input
+			var ex Exchange
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := to.Write(event); err != nil {
+					b.Fatal(err)
+				}
+				if err := raw.read(&in); err != nil {
+					b.Fatal(err)
+				}
+				ex.stamped(raw)
+				in.release(&bufs)
 			}
 		})
 	}

@@ -7,7 +7,6 @@ import (
 	"io"
 	"math"
 	"net"
-	"net/http"
 	"os"
 	"sync/atomic"
 	"time"
@@ -26,8 +25,14 @@ type rawConn struct {
 	now  func() measure.Instant
 	lim  *limit          // limit in force, of the exchange that has the connection
 	last measure.Instant // when the latest read returned
-	in   uint64
-	out  uint64
+	// When the kernel received the end of what that read took: on the wall clock until somebody asks, then on
+	// ours. 0 and None: not known.
+	wall   int64
+	stamp  measure.Instant
+	stamps *stamps
+
+	in  uint64
+	out uint64
 
 	reads, writes measure.Instant // deadlines set on the socket; math.MaxInt64: none
 	stopped       atomic.Bool     // the exchange was canceled
@@ -38,8 +43,11 @@ type rawConn struct {
 	bufs          *buffers
 }
 
-func newRaw(nc net.Conn, now func() measure.Instant, bufs *buffers) *rawConn {
-	r := &rawConn{Conn: nc, now: now, lim: &never, reads: math.MaxInt64, writes: math.MaxInt64, bufs: bufs}
+func newRaw(nc net.Conn, now func() measure.Instant, bufs *buffers, stamps *stamps) *rawConn {
+	r := &rawConn{
+		Conn: nc, now: now, lim: &never, reads: math.MaxInt64, writes: math.MaxInt64, bufs: bufs,
+		stamps: stamps, stamp: measure.None,
+	}
 	r.sock.init(nc)
 	return r
 }
@@ -67,6 +75,9 @@ func (r *rawConn) limited(p []byte, in *input) (int, error) {
 	if r.dry {
 		return 0, dryError{}
 	}
+	if r.shared && in == nil {
+		return r.Conn.Read(p)
+	}
 	if r.shared {
 		return r.once(p, in)
 	}
@@ -88,12 +99,17 @@ func (r *rawConn) limited(p []byte, in *input) (int, error) {
 	}
 }
 
-func (r *rawConn) once(p []byte, in *input) (int, error) {
+func (r *rawConn) once(p []byte, in *input) (n int, err error) {
+	r.stamp = measure.None
 	switch {
+	case in == nil && r.sock.stamping():
+		n, r.wall, err = r.sock.readTo(p)
+		return n, err
 	case in == nil:
 		return r.Conn.Read(p)
 	case r.sock.usable():
-		return r.sock.read(in, r.bufs)
+		n, r.wall, err = r.sock.read(in, r.bufs)
+		return n, err
 	}
 	return r.Conn.Read(in.hold(r.bufs)[:])
 }
@@ -223,7 +239,8 @@ type conn struct {
 	one  [1]byte
 	idle measure.Instant
 
-	h2 *http.ClientConn
+	http2 bool    // the peer chose HTTP/2 in the TLS handshake
+	h2    *h2conn // HTTP/2 has the connection; rw and raw may be nil
 }
 
 func newConn(raw *rawConn) *conn {

@@ -125,8 +125,11 @@ func classifyDial(ctx context.Context, err error, late bool, class string) error
 		return fail(measure.ClassDNS, "lookup "+dns.Name+": "+dns.Err)
 	case errors.Is(err, syscall.EMFILE):
 		return fail(measure.ClassConnect, "too many open files: raise the limit of this process (ulimit -n)")
+	case notOurs(err):
+		return fail(measure.ClassConnect, "a socket could not be bound to its source address, which is not one of this machine: see connections.source_addresses")
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		return fail(measure.ClassConnect, "out of local ports for this target: keep connections (connections: {policy: reuse}), or widen net.ipv4.ip_local_port_range")
+		return fail(measure.ClassConnect, "out of local ports for this target: keep connections (connections: {policy: reuse}), "+
+			"name more addresses in connections.source_addresses, or widen net.ipv4.ip_local_port_range")
 	}
 	return &Error{measure.ClassConnect, plain(err)}
 }
@@ -153,12 +156,7 @@ func isReset(err error) bool {
 		return true
 	}
 	var stream http2.StreamError
-	//lint:ignore SA1019 what net/http hands out still is, and means, a GOAWAY
-	var away http2.GoAwayError
-	if errors.As(err, &stream) {
-		return stream.Code != http2.ErrCodeProtocol
-	}
-	return errors.As(err, &away)
+	return errors.As(err, &stream) && stream.Code != http2.ErrCodeProtocol
 }
 
 func isAlert(err error) bool {

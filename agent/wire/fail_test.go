@@ -49,6 +49,24 @@ func TestFailures(t *testing.T) {
 			c.Break()
 		}, class: measure.ClassReset, status: 200, body: "hello"},
 		{name: "reset while sending", script: func(c *wiretest.Conn) { time.Sleep(20 * time.Millisecond); c.Break() }, req: post(strings.Repeat("x", 16<<20)), class: measure.ClassSend},
+		{name: "a header of 1 MiB", script: func(c *wiretest.Conn) {
+			c.Request()
+			c.Send(okHead + "X: " + strings.Repeat("x", 1<<20) + "\r\n\r\n")
+			c.Hang()
+		}, class: measure.ClassOversized},
+		{name: "1 MiB of headers", script: func(c *wiretest.Conn) {
+			c.Request()
+			c.Send(okHead + strings.Repeat("X-Long-Name: a value of some length\r\n", 30_000) + "\r\n")
+			c.Hang()
+		}, class: measure.ClassOversized},
+		{name: "wrong chunk size", script: func(c *wiretest.Conn) {
+			c.Request()
+			c.Send(okHead + "Transfer-Encoding: chunked\r\n\r\n2\r\nhello\r\n0\r\n\r\n")
+		}, class: measure.ClassMalformed, status: 200, body: "he"},
+		{name: "two lengths", script: func(c *wiretest.Conn) {
+			c.Request()
+			c.Send(okHead + "Content-Length: 2\r\nContent-Length: 3\r\n\r\nok!")
+		}, class: measure.ClassMalformed},
 		{name: "hangs before the headers", script: func(c *wiretest.Conn) { c.Hang() }, o: wait(func(o *Timeouts) { o.First = limit }), class: measure.ClassFirstTokenTimeout},
 		{name: "hangs while sending", script: func(c *wiretest.Conn) { time.Sleep(500 * time.Millisecond) }, req: post(strings.Repeat("x", 16<<20)), o: wait(func(o *Timeouts) { o.First = limit }), class: measure.ClassFirstTokenTimeout},
 		{name: "hangs within the headers", script: func(c *wiretest.Conn) { c.Request(); c.Send(okHead); c.Hang() }, o: wait(func(o *Timeouts) { o.First = limit }), class: measure.ClassFirstTokenTimeout},
@@ -207,6 +225,39 @@ func TestNothingIsReplayed(t *testing.T) {
 	}
 }
 
+// TestContinue: a server that says to go on before it has the request, and one that answers after that, are heard.
+func TestContinue(t *testing.T) {
+	addr := wiretest.Serve(t, func(_ int, c *wiretest.Conn) {
+		c.Send("HTTP/1.1 100 Continue\r\n\r\n")
+		if c.Request() != nil {
+			c.Send(okHead+"Content-Length: 2\r\n\r\n", "ok")
+		}
+		c.Hang()
+	})
+	var ex Exchange
+	r := new(recorder)
+	err := newClient(t, Config{URL: "http://" + addr}).Do(wiretest.Context(t), post(strings.Repeat("x", 1<<20)), &ex, r)
+	if err != nil || ex.Status != 200 || r.body.String() != "ok" || !ex.Sent.Reached() {
+		t.Errorf("%v, status %d, body %q", err, ex.Status, r.body.String())
+	}
+	checkOrder(t, &ex, r.at...)
+}
+
+// TestServerClosesAfterEachAnswer: announced, every request opens a connection of its own and none is found dead.
+func TestServerClosesAfterEachAnswer(t *testing.T) {
+	addr := wiretest.Serve(t, func(_ int, c *wiretest.Conn) {
+		c.Request()
+		c.Send(okHead + "Connection: close\r\nContent-Length: 2\r\n\r\nok")
+	})
+	client := newClient(t, Config{URL: "http://" + addr})
+	for range 3 {
+		var ex Exchange
+		if err := client.Do(wiretest.Context(t), post("x"), &ex, &recorder{}); err != nil || !ex.NewConnection || ex.Stale != 0 {
+			t.Errorf("%v, new connection %v, %d stale", err, ex.NewConnection, ex.Stale)
+		}
+	}
+}
+
 // TestClosedIdleConnection: a connection that the server has closed is found out before anything is
 // written to it; another is opened, and it is counted.
 func TestClosedIdleConnection(t *testing.T) {
@@ -255,30 +306,32 @@ func TestAnswerBeforeTheRequestIsRead(t *testing.T) {
 	}
 }
 
-// TestEndlessBody: the body is bounded, and so is the memory it takes.
+// TestEndlessBody: the body is bounded, and so is the memory it takes, whether its 10 GiB were announced or not.
 func TestEndlessBody(t *testing.T) {
 	mega := bytes.Repeat([]byte("x"), 1<<20)
-	addr := wiretest.Serve(t, func(_ int, c *wiretest.Conn) {
-		c.Request()
-		c.Send(okHead + "\r\n")
-		for {
-			if _, err := c.Write(mega); err != nil {
-				return
+	for _, head := range []string{"", "Content-Length: 10737418240\r\n"} {
+		addr := wiretest.Serve(t, func(_ int, c *wiretest.Conn) {
+			c.Request()
+			c.Send(okHead + head + "\r\n")
+			for {
+				if _, err := c.Write(mega); err != nil {
+					return
+				}
 			}
+		})
+		client := newClient(t, Config{URL: "http://" + addr, Timeouts: Timeouts{Total: wiretest.Patience}})
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		var ex Exchange
+		sink := new(counter)
+		err := client.Do(wiretest.Context(t), get("/"), &ex, sink)
+		runtime.ReadMemStats(&after)
+		if class(err) != measure.ClassOversized || sink.bytes > MaxBody {
+			t.Errorf("%q: %v (%s) after %d bytes", head, err, class(err), sink.bytes)
 		}
-	})
-	client := newClient(t, Config{URL: "http://" + addr, Timeouts: Timeouts{Total: wiretest.Patience}})
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	var ex Exchange
-	sink := new(counter)
-	err := client.Do(wiretest.Context(t), get("/"), &ex, sink)
-	runtime.ReadMemStats(&after)
-	if class(err) != measure.ClassOversized || sink.bytes > MaxBody {
-		t.Errorf("%v (%s) after %d bytes", err, class(err), sink.bytes)
-	}
-	if took := after.TotalAlloc - before.TotalAlloc; took > 4<<20 {
-		t.Errorf("%d bytes were allocated", took)
+		if took := after.TotalAlloc - before.TotalAlloc; took > 4<<20 {
+			t.Errorf("%q: %d bytes were allocated", head, took)
+		}
 	}
 }
 

@@ -103,6 +103,8 @@ func (cn *conn) readHead(method string, ex *Exchange) (head, error) {
 			return head{}, err
 		}
 		ex.FirstByte = cn.raw.last
+		ex.stamped(cn.raw)
+		ex.FirstByteStamp = ex.Stamp
 		h, err := cn.in.readHead(method, &ex.Header, &budget)
 		if err != nil || h.status >= 200 || h.status == http.StatusSwitchingProtocols {
 			return h, err
@@ -131,6 +133,7 @@ func (c *Client) readBody(cn *conn, h head, ex *Exchange, sink Sink) error {
 		if err != nil {
 			return err
 		}
+		ex.stamped(cn.raw)
 		if err := c.deliver(ex, sink, p, cn.raw.last); err != nil {
 			return err
 		}

@@ -17,7 +17,7 @@ func (l Local) Connect(ctx context.Context, address string) (net.Conn, error) {
 	if l.Dial != nil {
 		dial = l.Dial
 	} else if l.Control != nil {
-		dialer.Control = guarded(l.Control)
+		dialer.Control = control(l.Control, false)
 		dial = dialer.DialContext
 	}
 	nc, err := dial(ctx, "tcp", address)

@@ -23,11 +23,12 @@ const (
 
 // names keeps the addresses of a client's host and hands them out in turn.
 type names struct {
-	host   string
-	fixed  bool // host is an address
-	lookup func(ctx context.Context, host string) ([]netip.Addr, error)
+	host  string
+	fixed bool // host is an address
+	ask   func(ctx context.Context, host string) ([]netip.Addr, error)
 
 	mu    sync.Mutex
+	under *lookup // the lookup under way; nil: none
 	addrs []netip.Addr
 	bad   map[netip.Addr]bool // no connection came about since the latest lookup
 	until measure.Instant
@@ -43,34 +44,76 @@ func (n *names) init(host string, r *net.Resolver) {
 	if a, err := netip.ParseAddr(host); err == nil {
 		n.addrs, n.fixed = []netip.Addr{a}, true
 	}
-	n.lookup = func(ctx context.Context, host string) ([]netip.Addr, error) {
+	n.ask = func(ctx context.Context, host string) ([]netip.Addr, error) {
 		return r.LookupNetIP(ctx, "ip", host)
 	}
 }
 
-// resolve gives the addresses to be tried, in order, and whether the name was looked up for it. While one
-// exchange looks the name up, others may do so too: each is bounded by its own context.
+// lookup is a question to the name server, and what came of it once done is closed.
+type lookup struct {
+	done  chan struct{}
+	err   error
+	ended bool // it ended only because the exchange that did it did
+}
+
+// resolve gives the addresses to be tried, in order, and whether the name was looked up for it. Exchanges that
+// need the same lookup share it; a failure is told to all of them and not kept. Where the lookup ended
+// only because the exchange that did it did, another does it again.
 func (n *names) resolve(ctx context.Context, now func() measure.Instant) ([]netip.Addr, bool, error) {
 	if n.fixed {
 		return n.addrs, false, nil
 	}
-	if addrs := n.cached(now()); addrs != nil {
-		return addrs, false, nil
+	for looked := false; ; looked = true {
+		if addrs := n.cached(now()); addrs != nil {
+			return addrs, looked, nil
+		}
+		l, mine := n.join()
+		if mine {
+			return n.look(ctx, l, now)
+		}
+		select {
+		case <-l.done:
+		case <-ctx.Done():
+			return nil, true, ctx.Err()
+		}
+		if l.err != nil && !l.ended {
+			return nil, true, l.err
+		}
 	}
-	found, err := n.lookup(ctx, n.host)
+}
+
+// join gives the lookup under way; with mine it is the caller's to do.
+func (n *names) join() (l *lookup, mine bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.under != nil {
+		return n.under, false
+	}
+	n.under = &lookup{done: make(chan struct{})}
+	return n.under, true
+}
+
+// look asks for the addresses and keeps them.
+func (n *names) look(ctx context.Context, l *lookup, now func() measure.Instant) ([]netip.Addr, bool, error) {
+	found, err := n.ask(ctx, n.host)
 	if err == nil && len(found) == 0 {
 		err = &net.DNSError{Err: "the name has no address", Name: n.host, IsNotFound: true}
 	}
-	if err != nil {
-		return nil, true, err
-	}
+	l.err, l.ended = err, ctx.Err() != nil
 	for i := range found {
 		found[i] = found[i].Unmap()
 	}
 	n.mu.Lock()
-	n.addrs, n.until, n.known = found[:min(len(found), maxAddrs)], now()+measure.Instant(nameTTL), true
-	clear(n.bad)
+	if err == nil {
+		n.addrs, n.until, n.known = found[:min(len(found), maxAddrs)], now()+measure.Instant(nameTTL), true
+		clear(n.bad)
+	}
+	n.under = nil
 	n.mu.Unlock()
+	close(l.done)
+	if err != nil {
+		return nil, true, err
+	}
 	return n.cached(now()), true, nil
 }
 
@@ -112,6 +155,9 @@ func (c *Client) dialNames(ctx context.Context, by time.Time, ex *Exchange) (net
 		ctx, cancel = context.WithDeadline(ctx, by)
 		defer cancel()
 	}
+	if c.socket != "" {
+		return c.dialer.DialContext(ctx, "unix", c.socket)
+	}
 	begin := c.cfg.Local.Now()
 	addrs, looked, err := c.names.resolve(ctx, c.cfg.Local.Now)
 	if looked {
@@ -123,6 +169,12 @@ func (c *Client) dialNames(ctx context.Context, by time.Time, ex *Exchange) (net
 	var first error
 	for i, a := range addrs {
 		d := c.dialer
+		if d.LocalAddr, err = c.source(a); err != nil {
+			if first == nil {
+				first = err
+			}
+			continue
+		}
 		if rest := len(addrs) - i; !by.IsZero() && rest > 1 {
 			d.Deadline = time.Now().Add(max(time.Until(by)/time.Duration(rest), leastTry))
 		}

@@ -134,7 +134,7 @@ func TestWarm(t *testing.T) {
 	a := wiretest.NewAuthority(t)
 	var conns atomic.Int64
 	client = newClient(t, Config{URL: "https://" + secure(t, a, true, &conns, nothing), TLS: trusting(t, a)})
-	if err := client.Warm(wiretest.Context(t), 5); err != nil || conns.Load() != 1 {
+	if err := client.Warm(wiretest.Context(t), 5); err != nil || conns.Load() != 5 {
 		t.Errorf("over HTTP/2: %v, %d connections", err, conns.Load())
 	}
 	if err := client.Do(wiretest.Context(t), get("/"), &ex, &recorder{}); err != nil || ex.NewConnection {
@@ -161,7 +161,7 @@ func TestNames(t *testing.T) {
 		Now: func() measure.Instant { now++; return now }, Control: control,
 	}})
 	lookups, found := 0, []string{"127.0.0.1", "127.0.0.2", "127.0.0.3"}
-	client.names.lookup = func(_ context.Context, host string) (addrs []netip.Addr, _ error) {
+	client.names.ask = func(_ context.Context, host string) (addrs []netip.Addr, _ error) {
 		lookups++
 		if len(found) == 0 {
 			return nil, errors.New("no such name")
@@ -202,7 +202,7 @@ func TestNames(t *testing.T) {
 func TestAddressesTakeTurns(t *testing.T) {
 	var n names
 	n.init("target.test", nil)
-	n.lookup = func(context.Context, string) ([]netip.Addr, error) {
+	n.ask = func(context.Context, string) ([]netip.Addr, error) {
 		return []netip.Addr{netip.MustParseAddr("::1"), netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("::ffff:10.0.0.2")}, nil
 	}
 	var first []string

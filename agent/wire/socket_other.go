@@ -14,4 +14,8 @@ func (*socket) closed() bool { return false }
 
 func (*socket) usable() bool { return false }
 
-func (*socket) read(*input, *buffers) (int, error) { return 0, net.ErrClosed }
+func (*socket) stamping() bool { return false }
+
+func (*socket) read(*input, *buffers) (int, int64, error) { return 0, 0, net.ErrClosed }
+
+func (*socket) readTo([]byte) (int, int64, error) { return 0, 0, net.ErrClosed }

@@ -20,11 +20,15 @@ type socket struct {
 	ask  [1]unix.PollFd
 	dead bool
 
-	fill func(fd uintptr) bool
-	in   *input
-	bufs *buffers
-	n    int
-	err  error
+	fill  func(fd uintptr) bool
+	in    *input // nil: into p
+	bufs  *buffers
+	p     []byte
+	n     int
+	stamp int64
+	err   error
+
+	stamps bool // reads come with the kernel's stamp
 }
 
 func (s *socket) init(nc net.Conn) {
@@ -37,6 +41,10 @@ func (s *socket) init(nc net.Conn) {
 		return
 	}
 	s.rc, s.look, s.fill = rc, s.peek, s.try
+	if _, ok := nc.(*net.TCPConn); ok {
+		// An error means that the connection is gone, which the next read or write tells.
+		_ = rc.Control(func(fd uintptr) { s.stamps = stampReads(fd) })
+	}
 }
 
 // peek asks whether the socket has anything to tell. On an idle connection there is nothing to read:
@@ -61,32 +69,58 @@ func (s *socket) closed() bool {
 
 func (s *socket) usable() bool { return s.rc != nil }
 
-// read waits until the socket is readable, takes a buffer and reads once. At the end of the stream
-// it returns io.EOF. The deadline of the connection holds.
-func (s *socket) read(in *input, bufs *buffers) (int, error) {
-	s.in, s.bufs, s.n, s.err = in, bufs, 0, nil
+// stamping reports whether the kernel says of each read when it received the end of it.
+func (s *socket) stamping() bool { return s.stamps }
+
+// read waits until the socket is readable, takes a buffer and reads once, with the kernel's stamp in
+// nanoseconds of the wall clock; 0: there is none. At the end of the stream it returns io.EOF. The
+// deadline of the connection holds.
+func (s *socket) read(in *input, bufs *buffers) (n int, stamp int64, err error) {
+	s.in, s.bufs = in, bufs
+	return s.wait()
+}
+
+// readTo does the same into p.
+func (s *socket) readTo(p []byte) (n int, stamp int64, err error) {
+	s.in, s.p = nil, p
+	n, stamp, err = s.wait()
+	s.p = nil
+	return n, stamp, err
+}
+
+func (s *socket) wait() (int, int64, error) {
+	s.n, s.stamp, s.err = 0, 0, nil
 	if err := s.rc.Read(s.fill); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	switch {
 	case s.err != nil:
-		return 0, &net.OpError{Op: "read", Net: "tcp", Err: os.NewSyscallError("read", s.err)}
+		return 0, 0, &net.OpError{Op: "read", Net: "tcp", Err: os.NewSyscallError("read", s.err)}
 	case s.n <= 0:
-		return 0, io.EOF
+		return 0, 0, io.EOF
 	}
-	return s.n, nil
+	return s.n, s.stamp, nil
 }
 
 // try reads; false: nothing is there yet, and the buffer is given back meanwhile.
 func (s *socket) try(fd uintptr) bool {
-	buf := s.in.hold(s.bufs)
+	p := s.p
+	if s.in != nil {
+		p = s.in.hold(s.bufs)[:]
+	}
 	for {
-		s.n, s.err = unix.Read(int(fd), buf[:])
+		if s.stamps {
+			s.n, s.stamp, s.err = receive(fd, p)
+		} else {
+			s.n, s.err = unix.Read(int(fd), p)
+		}
 		switch s.err {
 		case unix.EINTR:
 			continue
 		case unix.EAGAIN:
-			s.in.release(s.bufs)
+			if s.in != nil {
+				s.in.release(s.bufs)
+			}
 			return false
 		}
 		return true

@@ -22,7 +22,8 @@ const maxPEM = 4 << 20
 func ForTarget(t *pb.Target, l Local) (Config, error) {
 	_, uerr := parseURL(t.GetUrl())
 	tc, terr := TLS(t.GetTls())
-	if err := errors.Join(uerr, terr); err != nil {
+	sources, serr := parseSources(t.GetConnections().GetSourceAddresses())
+	if err := errors.Join(uerr, terr, serr); err != nil {
 		return Config{}, fmt.Errorf("target %q: %w", t.GetName(), err)
 	}
 	o := t.GetTimeouts()
@@ -35,11 +36,24 @@ func ForTarget(t *pb.Target, l Local) (Config, error) {
 			Stall:   orElse(o.GetStall(), scenario.DefaultStall),
 			Total:   orElse(o.GetTotal(), scenario.DefaultTotal),
 		},
-		Idle:   orElse(t.GetConnections().GetIdle(), DefaultIdle),
-		Policy: policy(t.GetConnections().GetPolicy()),
-		Max:    int(t.GetConnections().GetMax()),
-		Local:  l,
+		Idle:    orElse(t.GetConnections().GetIdle(), DefaultIdle),
+		Policy:  policy(t.GetConnections().GetPolicy()),
+		Max:     int(t.GetConnections().GetMax()),
+		HTTP:    version(t.GetConnections().GetHttp()),
+		Streams: int(t.GetConnections().GetStreams()),
+		Sources: sources,
+		Local:   l,
 	}, nil
+}
+
+func version(v pb.HttpVersion) Version {
+	switch v {
+	case pb.HttpVersion_HTTP_VERSION_HTTP1:
+		return HTTP1
+	case pb.HttpVersion_HTTP_VERSION_HTTP2:
+		return HTTP2
+	}
+	return Auto
 }
 
 func policy(p pb.ConnectionPolicy) Policy {

@@ -108,6 +108,35 @@ func TestTLS(t *testing.T) {
 	}
 }
 
+// TestCertificatesThatAreNotTrusted: each says what is wrong, whatever version of HTTP is asked for.
+func TestCertificatesThatAreNotTrusted(t *testing.T) {
+	a, other := wiretest.NewAuthority(t), wiretest.NewAuthority(t)
+	expired := &wiretest.Authority{Server: a.Expired(t)}
+	wrong := "elsewhere.test"
+	for _, c := range []struct {
+		server *wiretest.Authority
+		tls    pb.Tls_builder
+		text   string
+	}{
+		{expired, pb.Tls_builder{CaFile: &a.CAFile}, "certificate has expired"},
+		{a, pb.Tls_builder{CaFile: &a.CAFile, ServerName: &wrong}, "not elsewhere.test"},
+		{a, pb.Tls_builder{CaFile: &other.CAFile}, "unknown authority"},
+	} {
+		for _, version := range []Version{Auto, HTTP1, HTTP2} {
+			cfg, err := TLS(c.tls.Build())
+			if err != nil {
+				t.Fatal(err)
+			}
+			var ex Exchange
+			client := newClient(t, Config{URL: "https://" + secure(t, c.server, true, nil, nothing), TLS: cfg, HTTP: version})
+			err = client.Do(wiretest.Context(t), get("/"), &ex, &recorder{})
+			if class(err) != measure.ClassTLS || !strings.Contains(err.Error(), c.text) || ex.Connected.Reached() {
+				t.Errorf("version %d: %v (%s), want something about %q", version, err, class(err), c.text)
+			}
+		}
+	}
+}
+
 func TestNotTLS(t *testing.T) {
 	addr := wiretest.Serve(t, func(_ int, c *wiretest.Conn) { c.Send("HTTP/1.1 400 Bad Request\r\n\r\n"); c.Hang() })
 	var ex Exchange

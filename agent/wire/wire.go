@@ -16,20 +16,19 @@
 // compression is offered. The way it fails is told by [Error.Class].
 //
 // HTTP/1.1 runs on the caller's goroutine over connections of our own, so that instants are taken
-// beside the system call and time limits are deadlines of the socket. HTTP/2, where the peer
-// chooses it in the TLS handshake, runs over net/http, one client connection at a time, which does
-// not retry either.
+// beside the system call and time limits are deadlines of the socket. HTTP/2, where it is asked for or
+// the peer chooses it in the TLS handshake, runs over client connections of net/http, which do not
+// retry either; the pool of them is ours.
 package wire
 
 import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"math"
 	"net"
-	"net/url"
-	"strings"
+	"net/netip"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -81,24 +80,45 @@ type Timeouts struct {
 
 // Config says what a client talks to.
 type Config struct {
-	// URL is the target's address, http or https, without credentials and fragment. Paths of
+	// URL is the target's address, http, https or unix, without credentials and fragment. Paths of
 	// requests are appended to its path.
 	URL string
 	// TLS is used for https; nil: the defaults of [TLS].
 	TLS *tls.Config
-	// HTTP1 keeps HTTP/2 from being offered.
-	HTTP1 bool
+	// HTTP is the version spoken.
+	HTTP Version
+	// Streams bounds the exchanges at once on one HTTP/2 connection; 0: [DefaultStreams]. The peer's own bound holds
+	// beside it.
+	Streams int
 	// Timeouts bound every exchange.
 	Timeouts Timeouts
 	// Idle is how long an unused connection is kept; 0: [DefaultIdle].
 	Idle time.Duration
 	// Policy says when a connection is used again.
 	Policy Policy
-	// Max bounds the HTTP/1.1 connections that are open at once; an exchange waits for one to be free. 0: no bound.
+	// Max bounds the connections that are open at once; an exchange waits for one to be free, over HTTP/2 for a
+	// stream. One that the peer is closing (GOAWAY) no longer counts. 0: no bound.
 	Max int
+	// Sources are the addresses from which connections are opened, in turn; empty: the system chooses.
+	Sources []netip.Addr
 	// Local is the machine's side.
 	Local Local
 }
+
+// Version says which version of HTTP is spoken.
+type Version uint8
+
+const (
+	// Auto: what the peer chooses of HTTP/2 and HTTP/1.1 in the TLS handshake; without TLS HTTP/1.1.
+	Auto Version = iota
+	// HTTP1: HTTP/1.1 alone.
+	HTTP1
+	// HTTP2: HTTP/2 alone; without TLS it is spoken without being agreed on (prior knowledge).
+	HTTP2
+)
+
+// DefaultStreams is how many exchanges share an HTTP/2 connection at most.
+const DefaultStreams = scenario.DefaultStreams
 
 // Header is one header line of a request.
 type Header struct{ Name, Value string }
@@ -142,6 +162,13 @@ type Exchange struct {
 	// Lookup and Handshake are how long the target's name was looked up and how long the TLS handshake of
 	// a new connection took, both between dispatched and connected; 0: there was none.
 	Lookup, Handshake time.Duration
+	// FirstByteStamp and Stamp are when the kernel received the end of what a read took: the read of
+	// FirstByte, and that of the piece which a sink is given, or has been given last. None: the system does not
+	// tell. It does over HTTP/1.1 on TCP on Linux, under TLS as well. A stamp is never after its read returned.
+	FirstByteStamp, Stamp measure.Instant
+	// StampsDropped counts the reads whose stamp was dropped, since the wall clock that the kernel takes it
+	// from was set.
+	StampsDropped uint64
 	// NewConnection says that a connection was opened for this exchange.
 	NewConnection bool
 	// Stale counts idle connections that were found closed by the peer before anything was written
@@ -168,12 +195,13 @@ func (ex *Exchange) Fill(o *measure.Outcome) {
 	o.Lookup, o.Handshake = ex.Lookup, ex.Handshake
 	o.NewConnection, o.Status = ex.NewConnection, uint32(ex.Status)
 	o.BytesIn, o.BytesOut = ex.BytesIn, ex.BytesOut
+	o.FirstByteStamp, o.StampsDropped = ex.FirstByteStamp, ex.StampsDropped
 }
 
 func (ex *Exchange) reset(now measure.Instant) {
 	*ex = Exchange{
 		Dispatched: now, Connected: measure.None, Sent: measure.None, FirstByte: measure.None,
-		End: measure.None, buf: ex.buf, Header: ex.Header,
+		End: measure.None, FirstByteStamp: measure.None, Stamp: measure.None, buf: ex.buf, Header: ex.Header,
 	}
 	ex.Header.reset()
 }
@@ -205,15 +233,19 @@ func (l limit) earlier(m limit) limit {
 type Client struct {
 	cfg     Config
 	secure  bool
+	scheme  string
+	socket  string // path of the Unix socket to dial; empty: there is none
 	addr    string // host:port to dial
 	port    string
 	host    string // Host header
 	base    string // path of the URL, without a slash at the end
 	tls     *tls.Config
 	dialer  net.Dialer
+	sources atomic.Uint64 // whose turn it is
 	names   names
 	slots   chan struct{} // one for each connection in use; nil: no bound
 	bufs    buffers
+	stamps  stamps
 	senders senders
 	pool    pool
 	h2      h2pool
@@ -224,51 +256,32 @@ func New(cfg Config) (*Client, error) {
 	if cfg.Local.Now == nil {
 		return nil, errors.New("wire: Config.Local.Now is needed")
 	}
-	u, err := parseURL(cfg.URL)
+	at, err := parseURL(cfg.URL)
 	if err != nil {
 		return nil, err
 	}
 	if cfg.Idle <= 0 {
 		cfg.Idle = DefaultIdle
 	}
-	c := &Client{cfg: cfg, secure: u.Scheme == "https", host: u.Host, base: strings.TrimRight(u.EscapedPath(), "/")}
-	port := "80"
+	c := &Client{
+		cfg: cfg, secure: at.scheme == "https", scheme: at.scheme, socket: at.socket, host: at.authority, base: at.base,
+		addr: net.JoinHostPort(at.host, at.port), port: at.port,
+	}
 	if c.secure {
-		port = "443"
-		c.tls = tlsFor(cfg, u.Hostname())
+		c.tls = tlsFor(cfg, at.host)
 	}
-	if u.Port() != "" {
-		port = u.Port()
-	}
-	c.addr, c.port = net.JoinHostPort(u.Hostname(), port), port
-	c.names.init(u.Hostname(), cfg.Local.Resolver)
+	c.names.init(at.host, cfg.Local.Resolver)
 	if cfg.Max > 0 {
 		c.slots = make(chan struct{}, cfg.Max)
 	}
-	if cfg.Local.Control != nil {
-		c.dialer.Control = guarded(cfg.Local.Control)
-	}
+	c.dialer.Control = control(cfg.Local.Control, len(cfg.Sources) > 0)
+	c.stamps.init(cfg.Local.Now)
 	c.pool.idleFor = cfg.Idle
-	c.h2.init(cfg.Idle, cfg.Policy == Reuse)
-	return c, nil
-}
-
-// parseURL reads a target's address. Its errors never quote it: it may hold a password.
-func parseURL(s string) (*url.URL, error) {
-	u, err := url.Parse(s)
-	switch {
-	case err != nil:
-		return nil, errors.New("url is not valid; write it as http://host:port/path")
-	case u.User != nil:
-		return nil, errors.New("url holds credentials; name them under auth instead")
-	case u.Scheme != "http" && u.Scheme != "https":
-		return nil, fmt.Errorf("url has the scheme %q; http and https are possible", u.Scheme)
-	case u.Hostname() == "":
-		return nil, errors.New("url names no host; write it as http://host:port/path")
-	case u.RawQuery != "" || u.Fragment != "":
-		return nil, errors.New("url has a query or a fragment; a query belongs to the path of the request")
+	if cfg.Streams <= 0 {
+		cfg.Streams = DefaultStreams
 	}
-	return u, nil
+	c.h2.init(cfg.Idle, cfg.Streams, cfg.Max)
+	return c, nil
 }
 
 // Close closes the idle connections; those in use are closed when their exchange ends.
@@ -298,25 +311,21 @@ func (c *Client) do(ctx context.Context, req *Request, ex *Exchange, first limit
 	if ctx.Err() != nil {
 		return canceled(ctx)
 	}
-	if c.secure && c.h2.known.Load() {
-		if err := checkRequest(req); err != nil {
-			return err
-		}
-		cn, err := c.reserve(ctx, ex)
-		if err != nil {
-			return err
-		}
-		ex.lim = first
-		return c.run(ctx, cn, req, ex, sink)
+	two := c.cfg.HTTP == HTTP2 || c.h2.known.Load()
+	if two && c.cfg.Policy == Reuse {
+		return c.do2(ctx, req, ex, first, sink)
+	}
+	if err := c.enter(ctx, req.Session, ex.lim); err != nil {
+		return err
+	}
+	defer c.leave(req.Session)
+	if two || c.h2.known.Load() { // it may have become known while waiting
+		return c.do2(ctx, req, ex, first, sink)
 	}
 	ex.send = c.senders.get()
 	if err := ex.send.prepare(c, req); err != nil {
 		return err
 	}
-	if err := c.enter(ctx, ex.lim); err != nil {
-		return err
-	}
-	defer c.leave()
 	cn, err := c.connection(ctx, req, ex)
 	if err != nil {
 		return err
@@ -356,14 +365,4 @@ func (ex *Exchange) buffer() []byte {
 		ex.buf = make([]byte, readBuffer)
 	}
 	return ex.buf
-}
-
-// guarded marks the errors of the guard, so that they can be told from others.
-func guarded(control func(string, string, syscall.RawConn) error) func(string, string, syscall.RawConn) error {
-	return func(network, address string, rc syscall.RawConn) error {
-		if err := control(network, address, rc); err != nil {
-			return &refusal{err}
-		}
-		return nil
-	}
 }

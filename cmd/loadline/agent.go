@@ -43,6 +43,7 @@ type agentOptions struct {
 	secrets   []string
 	rate      int
 	inFlight  int
+	metrics   string
 	log       logOptions
 }
 
@@ -73,10 +74,11 @@ ctrl-c or SIGTERM once: leave in good order. Twice: leave at once. The exit stat
 	f.uint(&o.capacity, "capacity", 0, "share `N` of the load relative to other agents; 0: the number of cores")
 	f.text(&o.results, "results", "", "address `HOST:PORT` for results where it is another than the coordinator's")
 	f.text(&o.natsCreds, "nats-creds", "", "`FILE` of credentials (.creds) or with the seed of an nkey, where NATS is not the coordinator's own")
-	f.list(&o.allow, "allow", "where load may go, `HOST:PORT`, a name, an address or a range as 10.0.0.0/8:8000, the port perhaps *; repeatable")
+	f.list(&o.allow, "allow", "where load may go, `HOST:PORT`, a name, an address or a range as 10.0.0.0/8:8000, the port perhaps *, or unix:/path; repeatable")
 	f.number(&o.rate, "max-rate", guard.DefaultMaxRate, "most requests `N` a second, in every second")
 	f.number(&o.inFlight, "max-in-flight", guard.DefaultMaxInFlight, "most requests `N` in flight")
 	f.list(&o.secrets, "secret", "secret that may be resolved and where it may go, `VARIABLE=HOST:PORT` or file:/path=HOST:PORT; repeatable")
+	f.text(&o.metrics, "metrics-listen", "", metricsUsage)
 	o.log.add(f)
 	return cmd
 }
@@ -111,7 +113,7 @@ func (o *agentOptions) config(a *app, own *trust.Credentials) (agent.Config, err
 		Name: o.name, Version: buildVersion().Version, Cores: a.cores, Capacity: uint32(min(o.capacity, maxCapacity)),
 		Labels: map[string]string{}, Env: a.env, Own: limits,
 	}
-	problems := []error{limitsErr}
+	problems := []error{limitsErr, checkMetricsListener(o.metrics)}
 	if o.capacity > maxCapacity {
 		problems = append(problems, fmt.Errorf("--capacity %d: at most %d", o.capacity, maxCapacity))
 	}
@@ -191,6 +193,12 @@ func (a *app) live(ctx context.Context, o *agentOptions, config agent.Config, co
 	if err != nil {
 		return err
 	}
+	metrics, err := serveMetrics(o.metrics, func() []sample { return agentSamples(joined.Counts()) })
+	if err != nil {
+		return err
+	}
+	defer metrics.close()
+	metrics.announce(a.stdout)
 	fmt.Fprintf(a.stdout, "agent %s of the coordinator at %s\n", config.Name, o.remote.coordinator)
 	err = joined.Run(ctx)
 	if results != conn {

@@ -229,7 +229,7 @@ func (c *calibrator) fault(s *pb.Summary) string {
 	case arrivals.GetStarted() != arrivals.GetDue():
 		return judge.Count(arrivals.GetDue()-arrivals.GetStarted()) + " arrivals not started"
 	case !s.GetValidity().GetValid():
-		return "sessions started late"
+		return "sessions started late, or what came was read late"
 	case s.GetState() != pb.SummaryState_SUMMARY_STATE_COMPLETE:
 		return "the run did not go to its end"
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/net/netutil"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/health"
@@ -31,6 +32,8 @@ import (
 const (
 	// maxStreams bounds the calls that one connection has open.
 	maxStreams = 256
+	// maxConnections bounds those that are open at once; others wait.
+	maxConnections = 4096
 	// maxHeader bounds the headers of one call, in bytes.
 	maxHeader = 16 << 10
 	// handshakeWait bounds the making of a connection.
@@ -53,6 +56,7 @@ type coordinatorOptions struct {
 	natsCreds  string
 	data       string
 	tlsDir     string
+	metrics    string
 	log        logOptions
 }
 
@@ -81,6 +85,7 @@ The exit status is 0 after a signal, 104 for flags or credentials that cannot be
 	f.text(&o.natsCreds, "nats-creds", "", "`FILE` of credentials (.creds) or with the seed of an nkey for --nats-url")
 	f.text(&o.data, "data", "loadline-data", "folder `DIR` of everything that is kept")
 	f.text(&o.tlsDir, "tls-dir", "", "folder `DIR` of credentials that loadline certs init has made; without it loopback alone")
+	f.text(&o.metrics, "metrics-listen", "", metricsUsage)
 	o.log.add(f)
 	return cmd
 }
@@ -106,7 +111,7 @@ func (o *coordinatorOptions) check() (listen, natsListen hostPort, own *trust.Cr
 			natsErr = natsListen.checkListener("nats-listen", o.tlsDir != "")
 		}
 	}
-	return listen, natsListen, own, errors.Join(credsErr, listenErr, natsErr)
+	return listen, natsListen, own, errors.Join(credsErr, listenErr, natsErr, checkMetricsListener(o.metrics))
 }
 
 // checkBusURL refuses a server that is reached in the clear from elsewhere, and passwords that agents would be told.
@@ -136,6 +141,12 @@ func (a *app) serveCoordinator(ctx context.Context, o *coordinatorOptions) error
 	if err := s.start(ctx, o, listen, natsListen); err != nil {
 		return errors.Join(err, s.stop())
 	}
+	metrics, err := serveMetrics(o.metrics, func() []sample { return coordinatorSamples(s.coordinator.Counts()) })
+	if err != nil {
+		return errors.Join(err, s.stop())
+	}
+	defer metrics.close()
+	metrics.announce(a.stdout)
 	fmt.Fprintf(a.stdout, "coordinator at %s\n", s.listener.Addr())
 	if s.nats != nil {
 		fmt.Fprintf(a.stdout, "bus at %s\n", s.nats.Addr())
@@ -186,7 +197,8 @@ func (s *station) start(ctx context.Context, o *coordinatorOptions, listen, nats
 	grpc_health_v1.RegisterHealthServer(s.server, health.NewServer())
 	reflection.Register(s.server)
 	s.served = make(chan error, 1)
-	s.serving.Go(func() { s.served <- s.server.Serve(s.listener) })
+	limited := netutil.LimitListener(s.listener, maxConnections)
+	s.serving.Go(func() { s.served <- s.server.Serve(limited) })
 	s.log.Info("coordinator serves", "address", s.listener.Addr(), "tls", s.own != nil, "runs", runs)
 	return nil
 }

@@ -41,12 +41,12 @@ func mixedFiles(g *target) files {
 	return files{"s.yaml": strings.ReplaceAll(mixed, "TARGET", g.root), "rows.jsonl": rows.String()}
 }
 
-// seriesCounts is the number of values of each series. That of connect is left out: how many connections a run opens
-// depends on how its requests overlap.
+// seriesCounts is the number of values of each series. Those of connect and read_lag are left out: how many connections a
+// run opens depends on how its requests overlap, and how many reads an answer takes on how it came.
 func seriesCounts(s *pb.Summary) map[string]uint64 {
 	counts := map[string]uint64{}
 	for _, v := range s.GetSeries() {
-		if v.GetName() != "connect" {
+		if v.GetName() != "connect" && v.GetName() != "read_lag" {
 			counts[v.GetName()+" "+v.GetPhase()+" "+v.GetWorkload()+" "+v.GetTarget()] = v.GetCount()
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/loadline/loadline/internal/bus"
 	pb "github.com/loadline/loadline/proto/loadline/v1"
 )
 
@@ -336,6 +337,34 @@ func TestOwnersAndStrangers(t *testing.T) {
 	}
 }
 
+// TestANATSServerThatIsThereAlready plays a run over a NATS server of somebody else's.
+func TestANATSServerThatIsThereAlready(t *testing.T) {
+	t.Parallel()
+	target := serveSim(t, nil)
+	server, err := bus.StartListening(bus.Listening{Host: "127.0.0.1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Stop)
+	c := &clusterOf{dir: clusterScenario(target, 20, 1, "").write(t)}
+	c.coordinator = start(t, c.dir, nil, "coordinator", "--listen", "127.0.0.1:0", "--nats-url", "nats://"+server.Addr().String(), "--log", "json")
+	said := regexp.MustCompile(`coordinator at (\S+)\n`)
+	c.coordinator.until(t, "it serves", func() bool { return said.MatchString(c.coordinator.out.String()) })
+	c.address = said.FindStringSubmatch(c.coordinator.out.String())[1]
+	c.join(t, "a1")
+	c.wantAgents(t, 1)
+	p := &played{dir: c.dir, folder: filepath.Join(c.dir, "r")}
+	p.process = execLoadline(t, c.dir, []string{"LOADLINE_COORDINATOR=" + c.address}, "run", "s.yaml", "--out", "r")
+	p.read(t)
+	p.wantState(t, pb.SummaryState_SUMMARY_STATE_COMPLETE)
+	c.wantGoodEnd(t)
+	for line := range strings.Lines(c.coordinator.err.String()) {
+		if !json.Valid([]byte(line)) {
+			t.Errorf("a line of the log is no JSON: %s", line)
+		}
+	}
+}
+
 // proxy forwards connections to an address, until they are cut.
 type proxy struct {
 	address string
@@ -387,7 +416,9 @@ func TestAClientSurvivesItsDisconnection(t *testing.T) {
 	way := serveProxy(t, c.address)
 	p := &played{dir: c.dir, folder: filepath.Join(c.dir, "r")}
 	p.process = start(t, c.dir, nil, append([]string{"run", "s.yaml", "--json", "--out", "r", "--coordinator", way.address}, c.tls("clients/alice")...)...)
-	shown := func(second int) int { return strings.Count(p.err.String(), fmt.Sprintf(`"elapsed_seconds":%d,`, second)) }
+	shown := func(second int) int {
+		return strings.Count(p.err.String(), fmt.Sprintf(`"elapsed_seconds":%d,`, second))
+	}
 	for second := 1; second < 4; second++ {
 		p.until(t, "a second was shown", func() bool { return shown(second) > 0 })
 		way.cut()

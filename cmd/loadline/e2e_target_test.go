@@ -48,6 +48,8 @@ func failingTargets(t *testing.T, redirected *atomic.Uint64) []failing {
 	for name, s := range simulated {
 		url := serveSim(t, fault(t, s.fault)).root + "/v1"
 		all = append(all, failing{name, url, s.more, s.class, s.example})
+		twice := strings.TrimPrefix(s.more+", connections: {http: http2}", ", ")
+		all = append(all, failing{name + "-http2", url, twice, s.class, s.example})
 	}
 	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { redirected.Add(1) }))
 	t.Cleanup(elsewhere.Close)

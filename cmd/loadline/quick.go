@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -175,6 +176,9 @@ func (q *quickOptions) headerLines() ([]string, error) {
 
 // splitURL parts the address of a plain HTTP target from the path of its requests.
 func splitURL(raw string) (address, path string, err error) {
+	if _, base, ok := scenario.UnixURL(raw); ok {
+		return strings.TrimSuffix(raw, ":"+base), cmp.Or(base, "/"), nil
+	}
 	u, err := url.Parse(raw)
 	if err != nil {
 		return "", "", fmt.Errorf("--url: %w", err)

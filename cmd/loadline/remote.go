@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -122,6 +123,8 @@ func fromRemote(err error, address string) error {
 	case credentialsRefused(err):
 		return badInput("the coordinator at %s and this side do not trust each other: %w\n"+
 			"both need --tls-dir with credentials of one authority, and the coordinator's must name the address: loadline certs init --host NAME", address, plainError(err))
+	case status.Code(err) == codes.Unavailable && strings.Contains(err.Error(), "server preface"):
+		return &failure{status: statusUnforeseen, err: fmt.Errorf("the coordinator at %s takes no connection in the clear; give --tls-dir with the folder of your credentials: %w", address, plainError(err))}
 	case status.Code(err) == codes.Unavailable:
 		return &failure{status: statusUnforeseen, err: errors.Join(errors.New("the coordinator at "+address+" cannot be reached"), plainError(err))}
 	default:

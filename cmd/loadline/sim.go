@@ -33,6 +33,7 @@ type simOptions struct {
 	meanOutput     int
 	finishWithLast bool
 	noUsage        bool
+	requests       int
 }
 
 func (a *app) simCommand() *cobra.Command {
@@ -73,6 +74,7 @@ so that the endpoint has a real knee, which is printed at start. GET /truth tell
 	f.yes(&o.finishWithLast, "finish-with-last", "put the finish reason into the last content event")
 	f.yes(&o.noUsage, "no-usage", "leave out the usage trailer though it was asked for")
 	f.list(&o.faults, "fault", "what goes wrong, `FAULT` as reset:p=0.01,after=5 or freeze:for=1s,every=10s; repeatable; kinds: "+kinds())
+	f.number(&o.requests, "requests", 0, "number `N` of requests whose instants GET /truth/requests lists one by one; 0: none")
 	f.number(&o.meanInput, "mean-input", int(d.MeanInput), "number `N` of input tokens of a request that the printed capacity reckons with")
 	f.number(&o.meanOutput, "mean-output", int(d.MeanOutput), "number `N` of output tokens likewise")
 	return cmd
@@ -127,6 +129,7 @@ func (o *simOptions) config(env func(string) (string, bool)) (sim.Config, error)
 	}
 	c.Model, c.Seed, c.OutputTokens, c.Role = o.model, o.seed, o.output, sim.RoleMode(o.role)
 	c.TokensPerEvent, c.EventsPerWrite, c.FinishWithLast, c.NoUsage = o.tokensPerEvent, o.eventsPerWrite, o.finishWithLast, o.noUsage
+	c.Requests = o.requests
 	c.MeanInput, c.MeanOutput = float64(o.meanInput), float64(o.meanOutput)
 	if o.context != 0 {
 		c.Context = o.context

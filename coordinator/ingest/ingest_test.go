@@ -20,6 +20,7 @@ import (
 
 // journal is a Run that remembers what was appended and calls it durable when told.
 type journal struct {
+	stop    *pb.StopRequest
 	mu      sync.Mutex
 	inbox   Inbox
 	windows []uint64
@@ -64,6 +65,18 @@ func (j *journal) sync() {
 	}
 }
 
+// Stop orders a stop once the run is stopped.
+func (j *journal) Stop(string, uint64) *pb.StopRequest {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.stop
+}
+
+// renewed grants whatever is asked for, and says for which incarnation.
+func renewed(q *pb.RenewRequest) *pb.RenewResponse {
+	return pb.RenewResponse_builder{Granted: true, Epoch: uint32(q.GetIncarnation())}.Build()
+}
+
 // conversation is the server's side of a stream, in memory.
 type conversation struct {
 	grpc.ServerStream
@@ -102,7 +115,7 @@ func (c *conversation) last() (uint64, bool) {
 
 func talk(t *testing.T, j *journal) (*conversation, <-chan error) {
 	c := &conversation{ctx: t.Context(), up: make(chan *pb.PushWindowsRequest)}
-	s := New(func(id string) (Run, bool) { return j, id == "r" }, slog.New(slog.DiscardHandler))
+	s := New(func(id string) (Run, bool) { return j, id == "r" }, renewed, slog.New(slog.DiscardHandler))
 	ended := make(chan error, 1)
 	go func() { ended <- s.PushWindows(c) }()
 	return c, ended

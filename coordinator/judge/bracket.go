@@ -102,7 +102,7 @@ func weighQuantile(o *pb.Objective, s scope) bracket {
 	case measure.Session:
 		a = ofSessions(s.ledger, h.Count())
 	case measure.Lateness, measure.Connect, measure.DNS, measure.TLS, measure.ITL, measure.E2EFailed,
-		measure.InputTokens, measure.OutputTokens, measure.TokensPerEvent:
+		measure.InputTokens, measure.OutputTokens, measure.TokensPerEvent, measure.ReadLag, measure.ITLWire:
 		// Several values a request, or none to do with its answer: only what was measured counts.
 		return measuredOnly(h, observed)
 	default:

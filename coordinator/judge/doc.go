@@ -26,6 +26,10 @@ const (
 	lateFloorUS = 1_000
 	// lateShare is the lateness that is allowed as a share of the median latency.
 	lateShare = 0.05
+	// lagVoidUS is the lag of reads that is always allowed, in microseconds. It is more than what is allowed of
+	// lateness: a late read adds to one value, once, while a late start shifts the load itself. Above it,
+	// lateShare of the median latency is allowed.
+	lagVoidUS = 5_000
 	// maxMissedOneIn: one arrival in so many may be missed, which is 1 %.
 	maxMissedOneIn = 100
 	// busyWindows is the number of windows, one after the other, with a busy machine that void a run.
@@ -45,6 +49,8 @@ const (
 	rooflineWarn = 0.7
 	// rooflineSeconds is the least length of the averages that are held against the roofline.
 	rooflineSeconds = 5
+	// lagNoteUS is the lag of reads above which a note warns, in microseconds, or lateShare of the median gap.
+	lagNoteUS = 1_000
 	// coalescedShare of content events that shared a read, above which itl must be read with care.
 	coalescedShare = 0.2
 	// liveSeconds is how far back the quantiles of the live view reach.

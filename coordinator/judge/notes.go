@@ -26,7 +26,7 @@ func notes(r *merge.Run) []string {
 	if e, ok := r.Event(pb.RunEventKind_RUN_EVENT_KIND_DEGRADED); ok {
 		out = append(out, sentence("the journal could not be written for a time", e.Detail))
 	}
-	return append(out, countNotes(r)...)
+	return append(append(out, countNotes(r)...), lagNotes(r)...)
 }
 
 // countNotes tells of what was left out or must be read with care.

@@ -69,7 +69,7 @@ func outlasted(series measure.Series, bound, drain float64, g *merge.Group) uint
 		if bound <= drain {
 			return silent
 		}
-	case measure.TTFTService:
+	case measure.TTFTService, measure.TTFTWire:
 		// The wait was counted from due, and this series counts from when the request was
 		// dispatched: that was less by the lateness, at most 1 µs above the largest recorded.
 		lateness := g.Histogram(measure.Lateness)
@@ -145,7 +145,7 @@ func seriesOf(o *pb.Objective) (measure.Series, bool) {
 // HTTP request must not count as a request without a first token.
 func applies(s *pb.Scenario, series measure.Series, k merge.Key) bool {
 	switch series {
-	case measure.TTFT, measure.TTFTService, measure.TTFO, measure.ITL, measure.MaxITL:
+	case measure.TTFT, measure.TTFTService, measure.TTFO, measure.ITL, measure.MaxITL, measure.TTFTWire, measure.ITLWire:
 		w := s.GetWorkloads()[k.Workload]
 		return w.GetStream() && (speaksModel(s, k.Workload) || w.HasGrpc())
 	case measure.TPOT, measure.TokensPerEvent:

@@ -11,7 +11,7 @@ import (
 // at the generator alone, and at phases that are not discarded.
 func (e evidence) invalid() []string {
 	var out []string
-	for _, check := range []func() string{e.late, e.missed, e.busy, e.clock, e.saturated} {
+	for _, check := range []func() string{e.late, e.lagging, e.missed, e.busy, e.clock, e.saturated} {
 		if reason := check(); reason != "" {
 			out = append(out, reason)
 		}
@@ -61,6 +61,21 @@ func (e evidence) latest(p float64) string {
 		}
 	}
 	return fmt.Sprintf("; agent %s is the latest with %s", worst, Quantity(float64(value), UnitMicros))
+}
+
+// lagging holds the delay with which the generator took what had come against what was measured.
+func (e evidence) lagging() string {
+	l, ok := lagOf(e.run.Whole())
+	if !ok {
+		return ""
+	}
+	bound, yardstick := l.bound(e.run.Whole(), lagVoidUS, measure.TTFT, measure.E2E)
+	if l.value <= bound {
+		return ""
+	}
+	return fmt.Sprintf("the generator read late what had come: the %s of read_lag is %s over %s, more than %s%s; "+
+		"lower the rate, add agents, or give the generator a machine of its own",
+		l.name, Quantity(l.value, UnitMicros), number(l.reads, "read"), Quantity(bound, UnitMicros), yardstick)
 }
 
 func (e evidence) missed() string {

@@ -137,6 +137,15 @@ func TestValidity(t *testing.T) {
 			return x
 		}
 	}
+	lag := func(d time.Duration, n uint64) func(arrival) answer {
+		return func(a arrival) answer {
+			x := fast(a)
+			if x.ReadLag = 10 * time.Microsecond; a.Number%n == 0 {
+				x.ReadLag = d
+			}
+			return x
+		}
+	}
 	busy := func(agent string, share float64, from, n uint64) func(*game) {
 		return func(g *game) {
 			g.windows(func(w *pb.Window) {
@@ -151,20 +160,27 @@ func TestValidity(t *testing.T) {
 		spoil  func(*game)
 		want   string // empty: valid
 	}{
-		"good":                      {fast, nil, ""},
-		"late within 5% of ttft":    {late(9 * time.Millisecond), nil, ""},
-		"late beyond 5% of ttft":    {late(11 * time.Millisecond), nil, "the generator started sessions late: the 99th percentile of lateness is 11 ms over 1,000 sessions, more than 10 ms (5% of the median ttft of 200 ms, and at least 1 ms); agent a1 is the latest with 11 ms; lower the rate, add agents, or give the generator a machine of its own"},
-		"late, all fails":           {func(a arrival) answer { return answer{Class: "reset", Lateness: 2 * time.Millisecond} }, nil, "the generator started sessions late: the 99th percentile of lateness is 2 ms over 1,000 sessions, more than 1 ms; "},
-		"missed 1%":                 {every(100, func(x *answer) { x.Missed = true }), nil, ""},
-		"missed more than 1%":       {every(99, func(x *answer) { x.Missed = true }), nil, "the generator missed 11 of 1,000 arrivals (1.1%), more than 1%"},
-		"shed half":                 {every(2, shed), nil, ""},
-		"busy two windows":          {fast, busy("a1", 0.95, 3, 2), ""},
-		"busy three windows":        {fast, busy("a2", 0.95, 3, 3), "the machine of agent a2 was more than 90% busy for 3 windows running (95% at most)"},
-		"busy at 90%":               {fast, busy("a1", 0.9, 1, 9), ""},
-		"busy when nothing is due":  {fast, busy("a1", 1, 30, 9), ""},
-		"clock off by 5 ms":         {fast, func(g *game) { g.windows(func(w *pb.Window) { w.GetHealth().SetClockErrorBoundUs(5_000) }) }, ""},
-		"clock off by more":         {fast, func(g *game) { g.sent.Windows[1][4].GetHealth().SetClockErrorBoundUs(5_001) }, "the clock of agent a2 may be off by 5 ms, more than 5 ms"},
-		"lateness of the discarded": {fast, nil, ""},
+		"good":                         {fast, nil, ""},
+		"late within 5% of ttft":       {late(9 * time.Millisecond), nil, ""},
+		"late beyond 5% of ttft":       {late(11 * time.Millisecond), nil, "the generator started sessions late: the 99th percentile of lateness is 11 ms over 1,000 sessions, more than 10 ms (5% of the median ttft of 200 ms, and at least 1 ms); agent a1 is the latest with 11 ms; lower the rate, add agents, or give the generator a machine of its own"},
+		"late, all fails":              {func(a arrival) answer { return answer{Class: "reset", Lateness: 2 * time.Millisecond} }, nil, "the generator started sessions late: the 99th percentile of lateness is 2 ms over 1,000 sessions, more than 1 ms; "},
+		"missed 1%":                    {every(100, func(x *answer) { x.Missed = true }), nil, ""},
+		"missed more than 1%":          {every(99, func(x *answer) { x.Missed = true }), nil, "the generator missed 11 of 1,000 arrivals (1.1%), more than 1%"},
+		"shed half":                    {every(2, shed), nil, ""},
+		"busy two windows":             {fast, busy("a1", 0.95, 3, 2), ""},
+		"busy three windows":           {fast, busy("a2", 0.95, 3, 3), "the machine of agent a2 was more than 90% busy for 3 windows running (95% at most)"},
+		"busy at 90%":                  {fast, busy("a1", 0.9, 1, 9), ""},
+		"busy when nothing is due":     {fast, busy("a1", 1, 30, 9), ""},
+		"clock off by 5 ms":            {fast, func(g *game) { g.windows(func(w *pb.Window) { w.GetHealth().SetClockErrorBoundUs(5_000) }) }, ""},
+		"clock off by more":            {fast, func(g *game) { g.sent.Windows[1][4].GetHealth().SetClockErrorBoundUs(5_001) }, "the clock of agent a2 may be off by 5 ms, more than 5 ms"},
+		"lateness of the discarded":    {fast, nil, ""},
+		"reads late within 5% of ttft": {lag(10*time.Millisecond, 50), nil, ""},
+		"reads late beyond 5% of ttft": {lag(11*time.Millisecond, 50), nil, "the generator read late what had come: the 99th percentile of read_lag is 11 ms over 1,000 reads, more than 10 ms (5% of the median ttft of 200 ms, and at least 5 ms); lower the rate, add agents, or give the generator a machine of its own"},
+		"few reads late":               {lag(time.Second, 150), nil, ""},
+		"reads late, all fails":        {func(arrival) answer { return answer{Class: "reset", ReadLag: 6 * time.Millisecond} }, nil, "the generator read late what had come: the 99th percentile of read_lag is 6 ms over 1,000 reads, more than 5 ms; lower"},
+		"reads late, fast target": {func(a arrival) answer {
+			return answer{TTFT: time.Millisecond, E2E: 2 * time.Millisecond, OutputTokens: 1, ReadLag: 5 * time.Millisecond}
+		}, nil, ""},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

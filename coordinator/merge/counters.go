@@ -47,6 +47,7 @@ const (
 	TokensDifference
 	RequestsCanceledLate
 	RequestsCanceledSilent
+	StampsDropped
 	NumCounters
 )
 
@@ -95,6 +96,7 @@ func countersOf(m *pb.Counters, most uint64) (Counters, error) {
 		TokensFromServer: m.GetTokensFromServer(), TokensFromEvents: m.GetTokensFromEvents(),
 		TokensDiffer: m.GetTokensDiffer(), TokensDifference: m.GetTokensDifference(),
 		RequestsCanceledLate: m.GetRequestsCanceledLate(), RequestsCanceledSilent: m.GetRequestsCanceledSilent(),
+		StampsDropped: m.GetStampsDropped(),
 	}
 	for i, v := range c {
 		if v > most {
@@ -126,6 +128,7 @@ func (c Counter) String() string {
 		"span_output_tokens", "coalesced", "content_events", "over_range", "connections_new",
 		"connections_reused", "bytes_in", "bytes_out", "tokens_from_server", "tokens_from_events",
 		"tokens_differ", "tokens_difference", "requests_canceled_late", "requests_canceled_silent",
+		"stamps_dropped",
 	}
 	if c < 0 || c >= NumCounters {
 		return "?"

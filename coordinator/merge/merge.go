@@ -260,6 +260,7 @@ func SeriesName(s measure.Series) string {
 		measure.E2EFailed: "e2e_failed", measure.Session: "session", measure.InputTokens: "input_tokens",
 		measure.OutputTokens: "output_tokens", measure.TokensPerEvent: "tokens_per_event",
 		measure.DNS: "dns", measure.TLS: "tls", measure.Receive: "receive",
+		measure.ReadLag: "read_lag", measure.TTFTWire: "ttft_wire", measure.ITLWire: "itl_wire",
 	}
 	if s >= measure.NumSeries {
 		return ""

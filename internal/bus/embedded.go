@@ -58,6 +58,7 @@ func StartListening(l Listening) (*Embedded, error) {
 	if l.Port == 0 {
 		options.Port = server.RANDOM_PORT
 	}
+	options.Cluster.NoAdvertise = true // agents come by the address that they were given
 	token := ""
 	if l.Gate != nil {
 		token = rand.Text()

@@ -76,6 +76,14 @@ type Outcome struct {
 	FirstAnswer Instant
 	// Events holds the instant of every content event, in order, of a streamed answer.
 	Events []Instant
+	// Stamps holds, for every event, when the kernel received the end of the read that brought it, None where
+	// that is not known; empty: nowhere. FirstByteStamp is that of FirstByte. A stamp is never after its read.
+	Stamps         []Instant
+	FirstByteStamp Instant
+	// StampsDropped counts the reads whose stamp was of no use.
+	StampsDropped uint64
+	// Wire says that TTFTWire and ITLWire are wanted.
+	Wire bool
 	// Coalesced counts the events that shared a read with the one before.
 	Coalesced uint64
 
@@ -113,8 +121,8 @@ const (
 // Reset makes the outcome ready for another request and keeps its buffers.
 func (o *Outcome) Reset() {
 	*o = Outcome{
-		Dispatched: None, Connected: None, Sent: None, FirstByte: None, End: None, FirstAnswer: None,
-		Events: o.Events[:0], Body: o.Body[:0],
+		Dispatched: None, Connected: None, Sent: None, FirstByte: None, End: None, FirstAnswer: None, FirstByteStamp: None,
+		Events: o.Events[:0], Stamps: o.Stamps[:0], Body: o.Body[:0],
 	}
 }
 

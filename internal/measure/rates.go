@@ -21,6 +21,7 @@ func Counts() []Definition {
 		{"coalesced", UnitCount, "", "content events that shared a read with the one before", "Their gap in itl is 0."},
 		{"content_events", UnitCount, "", "events with non-empty content", "A role-only chunk, an empty delta, a comment, a usage trailer and [DONE] are not content."},
 		{"over_range", UnitCount, "", "values above one hour", "Recorded at the top, never dropped."},
+		{"stamps_dropped", UnitCount, "", "reads whose kernel stamp was not used", "The wall clock, which stamps are on, was set during the run; such a second has no read_lag, ttft_wire and itl_wire."},
 		{"connections_new", UnitCount, "", "requests that opened a connection", ""},
 		{"connections_reused", UnitCount, "", "requests on a connection that was there already", ""},
 		{"bytes_in, bytes_out", UnitCount, "", "bytes of answers and of requests, headers included", ""},

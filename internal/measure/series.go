@@ -25,6 +25,9 @@ const (
 	DNS
 	TLS
 	Receive
+	ReadLag
+	TTFTWire
+	ITLWire
 
 	// NumSeries is one more than the highest series: the length of an array indexed by series.
 	NumSeries
@@ -68,7 +71,7 @@ var definitions = [NumSeries]Definition{
 	TPOT:           {"tpot", UnitMicros, "streamed request with 2 or more output tokens", "(last token − first token) / (output tokens − 1)", ""},
 	E2E:            {"e2e", UnitMicros, "succeeded request", "end − due", ""},
 	E2EService:     {"e2e_service", UnitMicros, "succeeded request", "end − dispatched", ""},
-	E2EFailed:      {"e2e_failed", UnitMicros, "failed request", "end − due", "Failures stay out of every other latency series but lateness and connect."},
+	E2EFailed:      {"e2e_failed", UnitMicros, "failed request", "end − due", "Failures stay out of every other latency series but lateness, connect and read_lag."},
 	Session:        {"session", UnitMicros, "session", "end of the last request − due of the session", "Sessions that ended well."},
 	InputTokens:    {"input_tokens", UnitTokens, "request", "tokens of the prompt", "Where their number is known."},
 	OutputTokens:   {"output_tokens", UnitTokens, "request", "tokens of the answer", "From the server's usage block, else the number of content events."},
@@ -76,6 +79,9 @@ var definitions = [NumSeries]Definition{
 	DNS:            {"dns", UnitMicros, "lookup of the target's name", "addresses known − lookup begun", "Part of connect. Addresses are kept for 5 s, so most new connections need no lookup."},
 	TLS:            {"tls", UnitMicros, "new connection with TLS", "handshake done − handshake begun", "Part of connect."},
 	Receive:        {"receive", UnitMicros, "succeeded request", "end − first byte", ""},
+	ReadLag:        {"read_lag", UnitMicros, "read of a first byte or of content", "our instant after the read − the kernel's stamp of the last segment it took", "The generator's own delay in taking what had come; large values make a run invalid. HTTP/1.1 on Linux; absent where the system gives no stamps."},
+	TTFTWire:       {"ttft_wire", UnitMicros, "streamed request", "the kernel's stamp of the first token − dispatched", "ttft_service without read_lag. Only with capture.wire."},
+	ITLWire:        {"itl_wire", UnitMicros, "gap", "the kernel's stamp of content event i − that of content event i−1", "itl without read_lag. Only with capture.wire."},
 }
 
 // All returns the series in the order of their numbers.

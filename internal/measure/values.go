@@ -20,8 +20,8 @@ func (o *Outcome) Failed() bool { return o.Class != "" && o.Class != ClassCancel
 
 // Values yields every value that the request adds to a series, by the formulas of metrics.md.
 // The gaps of ITL come in order, one call each. Session is not among them: it is a matter of
-// the whole session. A failed request yields Lateness, Connect with its parts, and E2EFailed alone, a
-// canceled one Lateness and Connect with its parts. Values allocates nothing.
+// the whole session. A failed request yields Lateness, Connect with its parts, ReadLag and E2EFailed alone, a
+// canceled one Lateness, Connect with its parts, and ReadLag. Values allocates nothing.
 func (o *Outcome) Values(yield func(Series, uint64)) {
 	if o.Turn == 0 {
 		between(yield, Lateness, o.Due, o.Dispatched)
@@ -29,6 +29,7 @@ func (o *Outcome) Values(yield func(Series, uint64)) {
 	if o.NewConnection {
 		o.connection(yield)
 	}
+	o.lags(yield)
 	switch {
 	case o.Failed():
 		between(yield, E2EFailed, o.Due, o.End)
@@ -44,6 +45,22 @@ func (o *Outcome) connection(yield func(Series, uint64)) {
 	}
 	if o.Handshake > 0 {
 		yield(TLS, Micros(int64(o.Handshake)))
+	}
+}
+
+// lags yields how long after the kernel we had what came, once for every read whose instant is used. Reads
+// have instants of their own: an equal one is the same read.
+func (o *Outcome) lags(yield func(Series, uint64)) {
+	between(yield, ReadLag, o.FirstByteStamp, o.FirstByte)
+	if len(o.Stamps) != len(o.Events) {
+		return
+	}
+	before := o.FirstByte
+	for i, at := range o.Events {
+		if at != before {
+			between(yield, ReadLag, o.Stamps[i], at)
+			before = at
+		}
 	}
 }
 
@@ -77,6 +94,17 @@ func (o *Outcome) stream(yield func(Series, uint64)) {
 	}
 	if o.OutputTokens > 0 {
 		yield(TokensPerEvent, o.OutputTokens*1000/uint64(len(o.Events)))
+	}
+	if o.Wire && len(o.Stamps) == len(o.Events) {
+		o.wire(yield)
+	}
+}
+
+// wire yields what the kernel saw of a stream.
+func (o *Outcome) wire(yield func(Series, uint64)) {
+	between(yield, TTFTWire, o.Dispatched, o.Stamps[0])
+	for i := 1; i < len(o.Stamps); i++ {
+		between(yield, ITLWire, o.Stamps[i-1], o.Stamps[i])
 	}
 }
 

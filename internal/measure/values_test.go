@@ -25,6 +25,12 @@ func exchange(change func(*Outcome)) *Outcome {
 	return &o
 }
 
+// stamped gives every read of an exchange the kernel's stamp.
+func stamped(o *Outcome) {
+	o.FirstByteStamp = 1410 * us
+	o.Stamps = append(o.Stamps, 1490*us, 1560*us, 1845*us)
+}
+
 type values map[Series][]uint64
 
 func TestValues(t *testing.T) {
@@ -75,6 +81,26 @@ func TestValues(t *testing.T) {
 			values{E2EFailed: {1000}}},
 		{"canceled in the middle of the stream", func(o *Outcome) { o.Class = ClassCanceled },
 			values{Lateness: {10}, Connect: {100}}},
+		{"stamped by the kernel", stamped, with(whole, values{ReadLag: {20, 10, 40, 5}})},
+		{"stamped, and that is asked for", func(o *Outcome) { stamped(o); o.Wire = true },
+			with(whole, values{ReadLag: {20, 10, 40, 5}, TTFTWire: {480}, ITLWire: {70, 285}})},
+		{"content in the first read and twice in the second", func(o *Outcome) {
+			stamped(o)
+			o.Events[0], o.Stamps[0] = o.FirstByte, o.FirstByteStamp
+			o.Events[2], o.Stamps[2], o.FirstAnswer = o.Events[1], o.Stamps[1], o.FirstByte
+			o.Wire = true
+		}, with(whole, values{
+			ReadLag: {20, 40}, TTFT: {430}, TTFTService: {420}, TTFO: {430}, ITL: {170, 0}, MaxITL: {170}, TPOT: {34},
+			TTFTWire: {400}, ITLWire: {150, 0},
+		})},
+		{"a stamp is missing", func(o *Outcome) { stamped(o); o.Stamps[1], o.FirstByteStamp, o.Wire = None, None, true },
+			with(whole, values{ReadLag: {10, 5}, TTFTWire: {480}})},
+		{"no stamps, and they are asked for", func(o *Outcome) { o.Wire = true }, whole},
+		{"stamps of the first byte alone", func(o *Outcome) { o.FirstByteStamp, o.Wire = 1429*us, true }, with(whole, values{ReadLag: {1}})},
+		{"stamped and failed", func(o *Outcome) { stamped(o); o.Class, o.Wire = ClassReset, true },
+			values{Lateness: {10}, Connect: {100}, E2EFailed: {1000}, ReadLag: {20, 10, 40, 5}}},
+		{"stamped and canceled", func(o *Outcome) { stamped(o); o.Class, o.Wire = ClassCanceled, true },
+			values{Lateness: {10}, Connect: {100}, ReadLag: {20, 10, 40, 5}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got := values{}
@@ -103,7 +129,7 @@ func with(v, changes values) values {
 }
 
 func TestValuesAllocatesNothing(t *testing.T) {
-	o := exchange(func(*Outcome) {})
+	o := exchange(func(o *Outcome) { stamped(o); o.Wire = true })
 	var sum uint64
 	if n := testing.AllocsPerRun(100, func() { o.Values(func(_ Series, v uint64) { sum += v }) }); n != 0 {
 		t.Errorf("%v allocations", n)
@@ -121,12 +147,13 @@ func TestMicros(t *testing.T) {
 func TestResetKeepsBuffers(t *testing.T) {
 	o := exchange(func(*Outcome) {})
 	o.Body = append(o.Body, "x"...)
-	events, body := cap(o.Events), cap(o.Body)
+	stamped(o)
+	events, stamps, body := cap(o.Events), cap(o.Stamps), cap(o.Body)
 	o.Reset()
-	if cap(o.Events) != events || cap(o.Body) != body || len(o.Events) != 0 || len(o.Body) != 0 {
+	if cap(o.Events) != events || cap(o.Stamps) != stamps || cap(o.Body) != body || len(o.Events)+len(o.Stamps)+len(o.Body) != 0 {
 		t.Error("the buffers are gone")
 	}
-	if slices.Contains([]bool{o.Dispatched.Reached(), o.Connected.Reached(), o.Sent.Reached(), o.FirstByte.Reached(), o.End.Reached(), o.FirstAnswer.Reached(), o.FirstToken().Reached(), o.LastToken().Reached()}, true) {
+	if slices.Contains([]bool{o.Dispatched.Reached(), o.Connected.Reached(), o.Sent.Reached(), o.FirstByte.Reached(), o.End.Reached(), o.FirstAnswer.Reached(), o.FirstByteStamp.Reached(), o.FirstToken().Reached(), o.LastToken().Reached()}, true) {
 		t.Error("an instant is still reached")
 	}
 }

@@ -92,6 +92,8 @@ func (c *checker) references(p *path, o *pb.Objective) {
 	reach := c.reach(o)
 	s, isSeries := seriesByName(o.GetMetric())
 	switch {
+	case fromStamps(o.GetMetric()) && !c.s.GetCapture().GetWire():
+		c.value(p, o.GetMetric()+" can never have data: it is kept only on request", "write capture: {wire: true}")
 	case len(reach) == 0:
 		c.value(p, "can never have data: no phase in the filter plays such a workload", "")
 	case isSeries && s.streamed && !slices.ContainsFunc(reach, c.streams):

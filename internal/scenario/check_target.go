@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
@@ -16,7 +17,7 @@ func (c *checker) eachTarget() {
 	for i, t := range targets {
 		at := (*path)(nil).field("targets").index(i)
 		c.unique(c.targets, at, i, t.GetName(), "target", len(targets) > 1)
-		c.url(at.field("url"), t.GetUrl(), t.GetProtocol())
+		c.url(at.field("url"), t)
 		c.described(at, t)
 		if isModel(t.GetProtocol()) && t.GetModel() == "" {
 			c.unless(at.field("model"), "is missing: "+protocolName(t.GetProtocol())+" names a model in every request",
@@ -33,17 +34,22 @@ func (c *checker) eachTarget() {
 		if tls := t.GetTls(); (tls.GetCertFile() == "") != (tls.GetKeyFile() == "") {
 			c.key(at.field("tls"), "cert_file and key_file go together", "give both or neither")
 		}
-		c.connections(at.field("connections"), t.GetConnections(), t.GetProtocol())
+		c.connections(at.field("connections"), t)
 	}
 }
 
 // connections checks that what is said of connections goes together.
-func (c *checker) connections(p *path, s *pb.Connections, protocol pb.Protocol) {
+func (c *checker) connections(p *path, t *pb.Target) {
+	s := t.GetConnections()
 	policy := s.GetPolicy()
-	special := policy > pb.ConnectionPolicy_CONNECTION_POLICY_REUSE || s.GetMax() > 0 || s.GetWarm() > 0
-	if special && protocol == pb.Protocol_PROTOCOL_GRPC {
-		c.key(p, "policy, max and warm are for HTTP: a gRPC target's channels carry 100 calls each and grow as needed", "leave them out")
+	special := policy > pb.ConnectionPolicy_CONNECTION_POLICY_REUSE || s.GetMax() > 0 || s.GetWarm() > 0 || s.GetHttp() != 0 || s.GetStreams() > 0 || len(s.GetSourceAddresses()) > 0
+	if special && t.GetProtocol() == pb.Protocol_PROTOCOL_GRPC {
+		c.key(p, "policy, max, warm, http, streams and source_addresses are for HTTP: a gRPC target's channels carry 100 calls each and grow as needed", "leave them out")
 		return
+	}
+	c.sources(p.field("source_addresses"), t)
+	if s.GetStreams() > 0 && s.GetHttp() == pb.HttpVersion_HTTP_VERSION_HTTP1 {
+		c.value(p.field("streams"), "is for HTTP/2", "use http: http2 or auto, or leave streams out")
 	}
 	if s.GetWarm() > 0 && policy != 0 && policy != pb.ConnectionPolicy_CONNECTION_POLICY_REUSE {
 		c.value(p.field("warm"), "opens connections that the policy lets nobody use again", "use policy: reuse, or leave warm out")
@@ -53,9 +59,35 @@ func (c *checker) connections(p *path, s *pb.Connections, protocol pb.Protocol) 
 	}
 }
 
+// sources checks the addresses from which connections are opened.
+func (c *checker) sources(p *path, t *pb.Target) {
+	seen := map[netip.Addr]bool{}
+	for i, text := range t.GetConnections().GetSourceAddresses() {
+		a, err := netip.ParseAddr(text)
+		a = a.Unmap()
+		switch at := p.index(i); {
+		case err != nil:
+			c.value(at, "is not an IP address", "write one of the agent's machine, as 127.0.0.2")
+		case a.IsUnspecified(), a.IsMulticast(), a.Zone() != "":
+			c.value(at, "is not the address of one machine", "write one of the agent's machine, as 127.0.0.2")
+		case seen[a]:
+			c.value(at, "is there already", "name each address once")
+		}
+		seen[a] = true
+	}
+	if _, _, unix := UnixURL(t.GetUrl()); unix && len(seen) > 0 {
+		c.key(p, "source_addresses are for internet addresses: a Unix socket has none", "leave them out")
+	}
+}
+
 // url checks the address of a target. Messages do not repeat it where it may hold a password.
-func (c *checker) url(p *path, s string, protocol pb.Protocol) {
+func (c *checker) url(p *path, t *pb.Target) {
+	s, protocol := t.GetUrl(), t.GetProtocol()
 	if s == "" {
+		return
+	}
+	if _, _, unix := UnixURL(s); unix {
+		c.unixURL(p, t)
 		return
 	}
 	u, err := url.Parse(s)
@@ -73,15 +105,27 @@ func (c *checker) url(p *path, s string, protocol pb.Protocol) {
 	case protocol == pb.Protocol_PROTOCOL_GRPC:
 		c.grpcURL(p, u)
 	case u.Scheme == "grpc" || u.Scheme == "grpcs":
-		c.unless(p, u.Scheme+":// is for protocol grpc", "use http://, https:// or sim://, or protocol: grpc", p, p.up.field("protocol"))
+		c.unless(p, u.Scheme+":// is for protocol grpc", "use http://, https://, unix:// or sim://, or protocol: grpc", p, p.up.field("protocol"))
 	case u.Scheme != "http" && u.Scheme != "https":
-		c.value(p, "must begin with http://, https:// or sim://", schemeHint(s, u))
+		c.value(p, "must begin with http://, https://, unix:// or sim://", schemeHint(s, u))
 	case u.Hostname() == "":
 		c.value(p, "has no host", "write it as http://127.0.0.1:8000/v1")
 	case !validPort(u):
 		c.value(p, "has a port outside 1…65535", "")
 	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
 		c.value(p, "must end with its path: the paths of requests are appended", "put a query into http.path")
+	}
+}
+
+// unixURL checks the address of a Unix socket.
+func (c *checker) unixURL(p *path, t *pb.Target) {
+	switch fault, hint := UnixFault(t.GetUrl()); {
+	case t.GetProtocol() == pb.Protocol_PROTOCOL_GRPC:
+		c.unless(p, "unix:// is for HTTP: gRPC over a Unix socket is not in this version", "use grpc:// or grpcs://", p, p.up.field("protocol"))
+	case fault != "":
+		c.value(p, fault, hint)
+	case t.HasTls():
+		c.key(p.up.field("tls"), "a Unix socket is spoken to without TLS", "leave tls out")
 	}
 }
 

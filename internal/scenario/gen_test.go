@@ -39,6 +39,7 @@ func randomScenario(t *rapid.T) *pb.Scenario {
 		s.SetCapture(pb.Capture_builder{
 			Records: proto.Uint32(rapid.Uint32().Draw(t, "records")),
 			Bodies:  proto.Float64(rapid.Float64Range(0, 1).Draw(t, "bodies")),
+			Wire:    proto.Bool(rapid.Bool().Draw(t, "wire")),
 		}.Build())
 	}
 	s.SetSlo(g.expressions("slo", []string{

@@ -71,7 +71,7 @@ func TestDigestIgnoresSpelling(t *testing.T) {
 	want := digest(t, spelled)
 	same := map[string]string{
 		"comments and order": "# c\nload:\n  - duration: 1m30s # c\n    open:\n      rate: 1k\nslo:\n  - \"error_rate  <  0.001\"\nworkloads:\n  - http:\n      body: \"\\U0001F600\"\n      path: /p\ntargets:\n  - protocol: http\n    url: 'http://127.0.0.1'\n    headers: {x-a: one, x-b: two}\nname: a\n",
-		"defaults written":   spelled + "seed: 1\ndrain: 30s\ntag_requests: true\nprecise: false\ncapture: {records: 200}\n",
+		"defaults written":   spelled + "seed: 1\ndrain: 30s\ntag_requests: true\nprecise: false\ncapture: {records: 200, wire: false}\n",
 		"JSON":               `{"name":"a","targets":[{"url":"http:\/\/127.0.0.1","protocol":"http","headers":{"x-a":"one","x-b":"two"}}],"workloads":[{"http":{"path":"/p","body":"\ud83d\ude00"}}],"load":[{"open":{"rate":1e3},"duration":"90s"}],"slo":["error_rate<0.1%"]}`,
 		"anchors":            strings.Replace(spelled, "one}}]", "&x one}}]", 1) + "drain: 30s\n",
 	}

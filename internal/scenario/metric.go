@@ -54,8 +54,14 @@ func seriesTable() []series {
 		{"dns", d, false, false, false},
 		{"tls", d, false, false, false},
 		{"receive", d, true, false, false},
+		{"read_lag", d, false, false, false},
+		{"ttft_wire", d, false, true, false},
+		{"itl_wire", d, false, true, false},
 	}
 }
+
+// fromStamps reports whether a series is there only where capture.wire asks for it.
+func fromStamps(name string) bool { return name == "ttft_wire" || name == "itl_wire" }
 
 func seriesByName(name string) (series, bool) {
 	for _, s := range seriesTable() {

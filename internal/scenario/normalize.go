@@ -16,6 +16,7 @@ const (
 	DefaultTargetName      = "target"
 	DefaultWorkloadName    = "workload"
 	DefaultConnect         = 5 * time.Second
+	DefaultStreams         = 100
 	DefaultFirstToken      = 60 * time.Second
 	DefaultStall           = 30 * time.Second
 	DefaultTotal           = 10 * time.Minute
@@ -87,6 +88,9 @@ func normalizeLimits(s *pb.Scenario) {
 	c := s.GetCapture()
 	value(c.HasRecords(), c.SetRecords, DefaultRecords)
 	value(c.HasBodies(), c.SetBodies, 0)
+	if !c.GetWire() {
+		c.ClearWire() // as it was before there was such a field, so that digests stay what they were
+	}
 }
 
 func normalizeTarget(t *pb.Target) {
@@ -117,6 +121,7 @@ func normalizeConnections(t *pb.Target) {
 	value(c.HasMax(), c.SetMax, 0)
 	duration(c.HasIdle(), c.SetIdle, DefaultIdle)
 	value(c.HasWarm(), c.SetWarm, 0)
+	// http and streams stay absent, so that scenarios from before them keep their digest.
 }
 
 func normalizeWorkload(w *pb.Workload) {

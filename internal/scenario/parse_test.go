@@ -59,6 +59,19 @@ func TestCheck(t *testing.T) {
 		s.SetSlo([]*pb.Objective{pb.Objective_builder{Expression: proto.String("error_rate < 1%")}.Build()})
 		return s
 	}
+	sources := func(url string, addresses ...string) func(*pb.Scenario) {
+		return func(s *pb.Scenario) {
+			s.GetTargets()[0].SetUrl(url)
+			s.GetTargets()[0].SetConnections(pb.Connections_builder{SourceAddresses: addresses}.Build())
+		}
+	}
+	for _, good := range []string{"unix:///run/s", "unix:///run/s:/v1", "http://[::1]:8000/v1", "http://[::1]"} {
+		s := valid()
+		s.GetTargets()[0].SetUrl(good)
+		if ps := scenario.Check(s); len(ps) > 0 {
+			t.Errorf("%s: %v", good, ps)
+		}
+	}
 	s := valid()
 	before := proto.Clone(s)
 	if ps := scenario.Check(s); len(ps) > 0 || !proto.Equal(s, before) {
@@ -74,14 +87,37 @@ func TestCheck(t *testing.T) {
 			s.GetTargets()[0].SetProtocol(pb.Protocol_PROTOCOL_GRPC)
 			s.GetTargets()[0].SetUrl("grpc://127.0.0.1:1")
 			s.GetTargets()[0].SetConnections(pb.Connections_builder{Max: proto.Uint32(1)}.Build())
-		}, "targets[0].connections: policy, max and warm are for HTTP"},
+		}, "targets[0].connections: policy, max, warm, http, streams and source_addresses are for HTTP"},
 		"warm in vain": {func(s *pb.Scenario) {
 			s.GetTargets()[0].SetConnections(pb.Connections_builder{Policy: pb.ConnectionPolicy_CONNECTION_POLICY_PER_REQUEST.Enum(), Warm: proto.Uint32(1)}.Build())
 		}, "targets[0].connections.warm: opens connections that the policy lets nobody use again"},
 		"warm above max": {func(s *pb.Scenario) {
 			s.GetTargets()[0].SetConnections(pb.Connections_builder{Max: proto.Uint32(1), Warm: proto.Uint32(2)}.Build())
 		}, "targets[0].connections.warm: is more than max"},
-		"unknown choice": {func(s *pb.Scenario) { s.GetTargets()[0].SetProtocol(99) }, "unknown choice 99"},
+		"http version of grpc": {func(s *pb.Scenario) {
+			s.GetTargets()[0].SetProtocol(pb.Protocol_PROTOCOL_GRPC)
+			s.GetTargets()[0].SetUrl("grpc://127.0.0.1:1")
+			s.GetTargets()[0].SetConnections(pb.Connections_builder{Http: pb.HttpVersion_HTTP_VERSION_HTTP2.Enum()}.Build())
+		}, "targets[0].connections: policy, max, warm, http, streams and source_addresses are for HTTP"},
+		"streams over HTTP/1.1": {func(s *pb.Scenario) {
+			s.GetTargets()[0].SetConnections(pb.Connections_builder{Http: pb.HttpVersion_HTTP_VERSION_HTTP1.Enum(), Streams: proto.Uint32(2)}.Build())
+		}, "targets[0].connections.streams: is for HTTP/2"},
+		"socket without a path":   {func(s *pb.Scenario) { s.GetTargets()[0].SetUrl("unix://s") }, "targets[0].url: names no absolute path of a socket"},
+		"socket with a query":     {func(s *pb.Scenario) { s.GetTargets()[0].SetUrl("unix:///s:/v1?a") }, "targets[0].url: must end with its path"},
+		"socket with a long path": {func(s *pb.Scenario) { s.GetTargets()[0].SetUrl("unix:///" + strings.Repeat("s", 107)) }, "longer than the 107 bytes"},
+		"socket with TLS": {func(s *pb.Scenario) {
+			s.GetTargets()[0].SetUrl("unix:///s")
+			s.GetTargets()[0].SetTls(&pb.Tls{})
+		}, "targets[0].tls: a Unix socket is spoken to without TLS"},
+		"socket of grpc": {func(s *pb.Scenario) {
+			s.GetTargets()[0].SetProtocol(pb.Protocol_PROTOCOL_GRPC)
+			s.GetTargets()[0].SetUrl("unix:///s")
+		}, "targets[0].url: unix:// is for HTTP"},
+		"source addresses":           {sources("http://h", "127.0.0.2", "x"), "source_addresses[1]: is not an IP address"},
+		"source address of everyone": {sources("http://h", "0.0.0.0"), "source_addresses[0]: is not the address of one machine"},
+		"source address twice":       {sources("http://h", "127.0.0.2", "::ffff:127.0.0.2"), "source_addresses[1]: is there already"},
+		"source address of a socket": {sources("unix:///s", "127.0.0.2"), "a Unix socket has none"},
+		"unknown choice":             {func(s *pb.Scenario) { s.GetTargets()[0].SetProtocol(99) }, "unknown choice 99"},
 		"unknown field": {func(s *pb.Scenario) {
 			s.ProtoReflect().SetUnknown(protowire.AppendVarint(protowire.AppendTag(nil, 9999, protowire.VarintType), 1))
 		}, "does not know"},
@@ -276,6 +312,24 @@ func BenchmarkParse(b *testing.B) {
 	for b.Loop() {
 		if _, err := scenario.Parse(scenario.Source{Data: data}); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+func TestUnixURL(t *testing.T) {
+	for url, want := range map[string][3]string{
+		"unix:///run/s":        {"/run/s", "", "yes"},
+		"unix:///run/s:/v1":    {"/run/s", "/v1", "yes"},
+		"unix:///run/s:/":      {"/run/s", "/", "yes"},
+		"unix:///a:b:/v1:/w":   {"/a:b", "/v1:/w", "yes"},
+		"unix://":              {"", "", "yes"},
+		"http://unix:/run/s":   {"", "", "no"},
+		"unix:/run/s":          {"", "", "no"},
+		"http+unix://%2Frun/s": {"", "", "no"},
+	} {
+		socket, base, ok := scenario.UnixURL(url)
+		if socket != want[0] || base != want[1] || ok != (want[2] == "yes") {
+			t.Errorf("%s: %q, %q, %v", url, socket, base, ok)
 		}
 	}
 }

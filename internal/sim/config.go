@@ -77,6 +77,10 @@ type Config struct {
 	// MaxFaults, and at most one freeze.
 	Faults []Fault
 
+	// Requests is how many requests GET /truth/requests lists one by one, 0…MaxRequests; later ones are counted
+	// as dropped. 0: none.
+	Requests int
+
 	// MeanInput and MeanOutput are the tokens a request that Server.Capacity reckons with.
 	MeanInput, MeanOutput float64
 
@@ -233,6 +237,9 @@ func (c *Config) validate() error {
 	}
 	if c.TokensPerEvent < 1 || c.TokensPerEvent > 1000 || c.EventsPerWrite < 1 || c.EventsPerWrite > 1000 {
 		bad("tokens per event and events per write: %d and %d are not between 1 and 1000", c.TokensPerEvent, c.EventsPerWrite)
+	}
+	if c.Requests < 0 || c.Requests > MaxRequests {
+		bad("requests: %d is not between 0 and %d", c.Requests, MaxRequests)
 	}
 	p = append(p, c.faultProblems()...)
 	if err := errors.Join(p...); err != nil {

@@ -57,7 +57,7 @@ func TestPageIsComplete(t *testing.T) {
 			}
 		}
 	}
-	for _, v := range []any{Truth{}, RouteTruth{}, RunTruth{}, Quantiles{}, Timeline{}, BatchingTruth{}, Arrival{}} {
+	for _, v := range []any{Truth{}, RouteTruth{}, RunTruth{}, Quantiles{}, Timeline{}, BatchingTruth{}, Arrival{}, RequestTruth{}} {
 		for f := range reflect.TypeOf(v).Fields() {
 			name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 			if !strings.Contains(text, "`"+name+"`") {
@@ -84,7 +84,7 @@ func TestPageIsComplete(t *testing.T) {
 // TestConfigurationRefused: all problems at once, each with its place.
 func TestConfigurationRefused(t *testing.T) {
 	cfg := Default()
-	cfg.Law, cfg.Role, cfg.OutputTokens, cfg.TokensPerEvent, cfg.Context = "random", "last", 0, 0, -1
+	cfg.Law, cfg.Role, cfg.OutputTokens, cfg.TokensPerEvent, cfg.Context, cfg.Requests = "random", "last", 0, 0, -1, -1
 	cfg.Echo = Distribution{Shape: ShapeUniform, A: 2, B: 1}
 	cfg.APIKey = strings.Repeat("k", MaxName+1)
 	cfg.Faults = []Fault{
@@ -96,7 +96,7 @@ func TestConfigurationRefused(t *testing.T) {
 		t.Fatal("taken")
 	}
 	for _, want := range []string{
-		`law: "random"`, `role: "last"`, "output tokens: 0", "tokens per event", "context: -1", "echo: upper end", "at most 256 bytes",
+		`law: "random"`, `role: "last"`, "output tokens: 0", "tokens per event", "context: -1", "requests: -1", "echo: upper end", "at most 256 bytes",
 		`fault 1 (crash)`, "more than one freeze", "fault 4 (status): p: -1", "fault 4 (status): code: 200",
 	} {
 		if !strings.Contains(err.Error(), want) {

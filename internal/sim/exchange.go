@@ -58,10 +58,11 @@ func (s *Server) open(r route, w http.ResponseWriter, req *http.Request) *exchan
 	x.sleep = sleeper{clock: s.clock, ctx: req.Context(), gone: req.Context().Done(), stop: s.stop}
 	number, epoch, ok := s.ledger.begin(r, x.begun)
 	x.number, x.key = number, mix(number)
-	if arrival := req.Header.Get(headerArrival); arrival != "" {
+	arrival := req.Header.Get(headerArrival)
+	if arrival != "" {
 		x.key = mix(hashText(arrival))
 	}
-	x.end = ending{epoch: epoch, route: r}
+	x.end = ending{epoch: epoch, route: r, begun: x.begun, run: req.Header.Get(headerRun), arrival: arrival}
 	if !ok {
 		x.end.outcome = outcomeRefused
 		return x

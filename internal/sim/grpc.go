@@ -124,10 +124,11 @@ func (s *Server) call(ctx context.Context, conns *connSet, r route, answer func(
 	x.sleep = sleeper{clock: s.clock, ctx: ctx, gone: ctx.Done(), stop: s.stop}
 	number, epoch, ok := s.ledger.begin(r, x.begun)
 	x.key = mix(number)
-	if arrival := x.tag(headerArrival); arrival != "" {
+	arrival := x.tag(headerArrival)
+	if arrival != "" {
 		x.key = mix(hashText(arrival))
 	}
-	x.end = ending{epoch: epoch, route: r}
+	x.end = ending{epoch: epoch, route: r, begun: x.begun, run: x.tag(headerRun), arrival: arrival}
 	defer x.close()
 	if !ok {
 		return x.conclude(tooMany())
@@ -180,7 +181,8 @@ func (x *rpc) send(write func() error) error {
 		x.gaps = append(x.gaps, uint32(min(micros(now-x.last), 1<<32-1)))
 	}
 	x.sent++
-	x.last, x.end.latency = now, now-x.begun
+	x.last, x.end.last, x.end.latency = now, now, now-x.begun
+	x.end.events++
 	if len(x.gaps) >= maxGaps {
 		x.server.ledger.spill(x.end.epoch, x.gaps)
 		x.gaps = x.gaps[:0]

@@ -99,7 +99,7 @@ func TestArrivalDigests(t *testing.T) {
 
 // TestTimeline: the ring keeps the last ten minutes and forgets what it overtakes.
 func TestTimeline(t *testing.T) {
-	l := newLedger()
+	l := newLedger(0)
 	at := func(d time.Duration) { l.tick(int64(d)) }
 	at(0)
 	at(99 * time.Millisecond)
@@ -127,7 +127,7 @@ func TestTimeline(t *testing.T) {
 
 // TestResetForgetsRequestsInProgress: one begun before a reset is not counted as ended after it.
 func TestResetForgetsRequestsInProgress(t *testing.T) {
-	l := newLedger()
+	l := newLedger(0)
 	_, before, _ := l.begin(routeEcho, 0)
 	l.clear(time.Now(), 0, 0)
 	number, after, _ := l.begin(routeEcho, 0)

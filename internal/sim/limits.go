@@ -24,6 +24,8 @@ const (
 	MaxBatch = 100_000
 	// MaxArrivals bounds the arrivals remembered over all runs; later ones are counted as dropped.
 	MaxArrivals = 4 << 20
+	// MaxRequests bounds the requests whose instants are kept one by one.
+	MaxRequests = 1 << 20
 	// MaxRuns bounds the runs told apart; arrivals of later ones are counted as dropped.
 	MaxRuns = 1_000
 	// MaxName bounds model, key, run and phase names, in bytes.

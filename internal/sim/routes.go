@@ -16,6 +16,7 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("GET /health", s.health)
 	mux.HandleFunc("GET /truth", s.getTruth)
 	mux.HandleFunc("GET /truth/arrivals", s.getArrivals)
+	mux.HandleFunc("GET /truth/requests", s.getRequests)
 	mux.HandleFunc("POST /truth/reset", s.postReset)
 	mux.HandleFunc("/", notFound)
 	return mux
@@ -81,10 +82,23 @@ func (s *Server) getTruth(w http.ResponseWriter, _ *http.Request) {
 
 // getArrivals writes one JSON object a line.
 func (s *Server) getArrivals(w http.ResponseWriter, r *http.Request) {
+	writeLines(w, s.Arrivals(r.URL.Query().Get("run")))
+}
+
+// getRequests writes one JSON object a line.
+func (s *Server) getRequests(w http.ResponseWriter, r *http.Request) {
+	if s.cfg.Requests == 0 {
+		reply(w, http.StatusNotFound, errorText("invalid_request_error", "No requests are kept one by one; start with loadline sim --requests N.", http.StatusNotFound))
+		return
+	}
+	writeLines(w, s.Requests(r.URL.Query().Get("run")))
+}
+
+func writeLines[T any](w http.ResponseWriter, list []T) {
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	enc := json.NewEncoder(w)
-	for _, a := range s.Arrivals(r.URL.Query().Get("run")) {
-		if enc.Encode(a) != nil {
+	for i := range list {
+		if enc.Encode(&list[i]) != nil {
 			return // the client went away
 		}
 	}

@@ -37,7 +37,7 @@ func New(cfg Config) (*Server, error) {
 	s := &Server{
 		cfg:    cfg,
 		clock:  &clock{base: time.Now(), calendar: newCalendar(cfg.Faults)},
-		ledger: newLedger(),
+		ledger: newLedger(cfg.Requests),
 		words:  newVocabulary(),
 		stop:   make(chan struct{}),
 	}
@@ -137,6 +137,14 @@ func (s *Server) Arrivals(run string) []Arrival {
 	s.ledger.mu.Lock()
 	defer s.ledger.mu.Unlock()
 	return s.ledger.arrivals.list(run)
+}
+
+// Requests lists the requests that have ended and carried an X-Loadline-Arrival with the given X-Loadline-Run
+// (empty: with any), in the order in which they ended; at most Config.Requests.
+func (s *Server) Requests(run string) []RequestTruth {
+	s.ledger.mu.Lock()
+	defer s.ledger.mu.Unlock()
+	return s.ledger.requests.list(s.ledger.arrivals, run)
 }
 
 // ResetTruth begins the count anew, numbering of requests included. Requests in progress are no

@@ -138,7 +138,8 @@ func (s *stream) note(now int64, events int) {
 	for range events - 1 {
 		s.gaps = append(s.gaps, 0)
 	}
-	s.last = now
+	s.last, s.x.end.last = now, now
+	s.x.end.events += events
 	if len(s.gaps) >= maxGaps {
 		s.x.server.ledger.spill(s.x.end.epoch, s.gaps)
 		s.gaps = s.gaps[:0]

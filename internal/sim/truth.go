@@ -39,6 +39,10 @@ type Truth struct {
 	ArrivalsFull    bool       `json:"arrivals_full"`
 	ArrivalsDropped uint64     `json:"arrivals_dropped"`
 	ArrivalsUnread  uint64     `json:"arrivals_unread"`
+	// RequestsKept counts the requests that GET /truth/requests lists, RequestsDropped those that there was no
+	// room for; both 0 where Config.Requests is.
+	RequestsKept    uint64 `json:"requests_kept"`
+	RequestsDropped uint64 `json:"requests_dropped"`
 	// Batching tells of the engine; nil under the fixed law.
 	Batching *BatchingTruth `json:"batching,omitempty"`
 }
@@ -118,6 +122,8 @@ const (
 	outcomes
 )
 
+func (o outcome) String() string { return [...]string{"completed", "refused", "broken", "canceled"}[o] }
+
 type routeCount struct {
 	begun   uint64
 	ended   [outcomes]uint64
@@ -143,11 +149,13 @@ type ledger struct {
 	slots                [arrivalSlots]uint32
 	firstSlot, lastSlot  int64
 	arrivals             *arrivalSet
+	requests             requestLog
 	freezesBeforeTheBase uint64
 }
 
-func newLedger() *ledger {
-	l := &ledger{}
+// newLedger makes a ledger that keeps up to so many requests one by one.
+func newLedger(requests int) *ledger {
+	l := &ledger{requests: requestLog{limit: requests}}
 	l.clear(time.Now(), 0, 0)
 	return l
 }
@@ -162,6 +170,7 @@ func (l *ledger) clear(start time.Time, origin int64, freezes uint64) {
 	l.firstSlot, l.lastSlot = 0, -1
 	l.ttft, l.itl = hist.Histogram{}, hist.Histogram{}
 	l.arrivals = newArrivalSet(MaxArrivals)
+	l.requests.clear()
 }
 
 // begin numbers a request; false: there are too many in progress.
@@ -219,6 +228,11 @@ type ending struct {
 	streamed           bool
 	ttft               int64
 	gaps               []uint32
+	// begun and last are the instants of the arrival and of the last content event, run and arrival the
+	// headers, events the number of content events.
+	begun, last  int64
+	run, arrival string
+	events       int
 }
 
 func (l *ledger) end(e *ending) {
@@ -240,6 +254,7 @@ func (l *ledger) end(e *ending) {
 		l.ttft.Record(micros(e.ttft))
 	}
 	l.addGaps(e.gaps)
+	l.requests.note(l.arrivals, e)
 }
 
 func (l *ledger) addGaps(gaps []uint32) {
@@ -271,6 +286,7 @@ func (l *ledger) truth(now int64, freezes uint64) Truth {
 		Routes: make(map[string]RouteTruth), Statuses: make(map[string]uint64), Faults: make(map[string]uint64),
 		Runs: l.arrivals.truths(), ArrivalsFull: l.arrivals.dropped > 0,
 		ArrivalsDropped: l.arrivals.dropped, ArrivalsUnread: l.arrivals.unread,
+		RequestsKept: uint64(len(l.requests.kept)), RequestsDropped: l.requests.dropped,
 	}
 	for i := range l.routes {
 		r := &l.routes[i]

@@ -59,6 +59,7 @@ func (d *Driver) Do(ctx context.Context, r *workload.Request, o *measure.Outcome
 	defer d.calls.Put(c)
 	c.begin(r, o)
 	err := d.client.Do(ctx, &c.req, &c.ex, c)
+	c.session.Close() // in this version a session is one request
 	c.ex.Fill(o)
 	c.finish(err)
 	clear(c.req.Header)
@@ -73,10 +74,11 @@ func (d *Driver) Close() error { return d.client.Close() }
 
 // call is one request under way. It is the sink of the exchange.
 type call struct {
-	o     *measure.Outcome
-	rules *workload.Rules
-	req   wire.Request
-	ex    wire.Exchange
+	o       *measure.Outcome
+	rules   *workload.Rules
+	req     wire.Request
+	session wire.Session
+	ex      wire.Exchange
 
 	keep    bool // the answer is to be kept
 	checked bool // checks look at the answer
@@ -104,7 +106,7 @@ func (c *call) begin(r *workload.Request, o *measure.Outcome) {
 	}
 	*c = call{
 		o: o, rules: rules, ex: c.ex, text: text, keep: r.KeepBody,
-		req:     wire.Request{Method: r.Method, Path: r.Path, Header: header, Body: r.Body},
+		req:     wire.Request{Method: r.Method, Path: r.Path, Header: header, Body: r.Body, Session: &c.session},
 		checked: check.NeedText(rules.Checks), most: check.MaxBody(rules.Checks),
 	}
 	switch {

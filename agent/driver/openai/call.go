@@ -28,15 +28,16 @@ const (
 
 // call is one request under way. It is the sink of the exchange.
 type call struct {
-	shape shape
-	rules *workload.Rules
-	asked bool // for a stream
-	keep  bool // the text is to be kept
-	want  bool // text is needed, for checks or to be kept
-	room  int  // most text that is held
-	o     *measure.Outcome
-	req   wire.Request
-	ex    wire.Exchange
+	shape   shape
+	rules   *workload.Rules
+	asked   bool // for a stream
+	keep    bool // the text is to be kept
+	want    bool // text is needed, for checks or to be kept
+	room    int  // most text that is held
+	o       *measure.Outcome
+	req     wire.Request
+	session wire.Session
+	ex      wire.Exchange
 
 	kind   kind
 	parser sse.Parser
@@ -77,7 +78,7 @@ func (c *call) begin(d *Driver, r *workload.Request, o *measure.Outcome) {
 	*c = call{
 		shape: d.shape, rules: rules, asked: r.Stream, keep: r.KeepBody, o: o, ex: c.ex,
 		want: r.KeepBody || room == check.MaxText, room: room, most: check.MaxBody(rules.Checks),
-		req:    wire.Request{Method: r.Method, Path: r.Path, Header: header, Body: r.Body},
+		req:    wire.Request{Method: r.Method, Path: r.Path, Header: header, Body: r.Body, Session: &c.session},
 		parser: c.parser, emit: c.emit, text: small(c.text), raw: small(c.raw),
 	}
 }
@@ -243,7 +244,7 @@ func (c *call) note(answer bool) error {
 	if n := len(o.Events); n > 0 && o.Events[n-1] == c.at {
 		o.Coalesced++ // reads have instants of their own: an equal one is the same read
 	}
-	o.Events = append(o.Events, c.at)
+	o.Events, o.Stamps = append(o.Events, c.at), append(o.Stamps, c.ex.Stamp)
 	if answer && !o.FirstAnswer.Reached() {
 		o.FirstAnswer = c.at
 	}

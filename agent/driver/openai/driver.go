@@ -72,6 +72,7 @@ func (d *Driver) Do(ctx context.Context, r *workload.Request, o *measure.Outcome
 	defer d.calls.Put(c)
 	c.begin(d, r, o)
 	err := d.client.Do(ctx, &c.req, &c.ex, c)
+	c.session.Close() // in this version a session is one request
 	c.ex.Fill(o)
 	c.finish(err)
 	c.clear()

@@ -28,6 +28,20 @@ func newDriver(t testing.TB, addr string, p pb.Protocol, o *pb.Timeouts) *Driver
 	return d
 }
 
+// newDriverBy is newDriver with a version of HTTP.
+func newDriverBy(t testing.TB, addr string, version pb.HttpVersion) *Driver {
+	t.Helper()
+	d, err := New(pb.Target_builder{
+		Name: proto("chat"), Url: proto("http://" + addr + "/v1"), Protocol: pb.Protocol_PROTOCOL_OPENAI_CHAT.Enum(),
+		Connections: pb.Connections_builder{Http: &version}.Build(),
+	}.Build(), Config{Now: wiretest.Clock()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = d.Close() })
+	return d
+}
+
 func proto[T any](v T) *T { return &v }
 
 func request(checks ...*pb.Check) *workload.Request {

@@ -3,6 +3,7 @@ package openai
 import (
 	"fmt"
 	"net"
+	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
@@ -40,6 +41,9 @@ func simulate(t *testing.T, faults ...string) (*sim.Server, string) {
 	h := httptest.NewUnstartedServer(s.Handler())
 	_ = h.Listener.Close()
 	h.Listener = l
+	h.Config.Protocols = new(http.Protocols)
+	h.Config.Protocols.SetHTTP1(true)
+	h.Config.Protocols.SetUnencryptedHTTP2(true)
 	h.Start()
 	t.Cleanup(func() { h.CloseClientConnections(); s.Close(); h.Close() })
 	return s, l.Addr().String()
@@ -51,10 +55,20 @@ func ask(tokens int) *workload.Request {
 	return r
 }
 
-// TestAgainstTheSimulator: what the driver counts is what the simulator did.
+// TestAgainstTheSimulator: what the driver counts is what the simulator did, by both versions of HTTP.
 func TestAgainstTheSimulator(t *testing.T) {
+	for name, version := range versions() {
+		t.Run(name, func(t *testing.T) { againstTheSimulator(t, version) })
+	}
+}
+
+func versions() map[string]pb.HttpVersion {
+	return map[string]pb.HttpVersion{"http1": pb.HttpVersion_HTTP_VERSION_HTTP1, "http2": pb.HttpVersion_HTTP_VERSION_HTTP2}
+}
+
+func againstTheSimulator(t *testing.T, version pb.HttpVersion) {
 	s, addr := simulate(t)
-	d := newDriver(t, addr, pb.Protocol_PROTOCOL_OPENAI_CHAT, nil)
+	d := newDriverBy(t, addr, version)
 	const streams, tokens = 40, 16
 	var mu sync.Mutex
 	var ttft []measure.Instant
@@ -71,6 +85,9 @@ func TestAgainstTheSimulator(t *testing.T) {
 				return
 			}
 			ttft = append(ttft, o.FirstToken()-o.Connected)
+			if len(o.Stamps) != tokens || slices.ContainsFunc(o.Stamps, func(at measure.Instant) bool { return at > o.LastToken() }) {
+				t.Errorf("%d events, stamps %v", len(o.Events), o.Stamps)
+			}
 		})
 	}
 	wg.Wait()
@@ -84,7 +101,7 @@ func TestAgainstTheSimulator(t *testing.T) {
 	}
 }
 
-// TestSimulatedFaults: every fault that the simulator has is a failure of its class.
+// TestSimulatedFaults: every fault that the simulator has is a failure of its class, by both versions of HTTP.
 func TestSimulatedFaults(t *testing.T) {
 	for fault, classes := range map[string]string{
 		"status:code=429": "http_429",
@@ -97,12 +114,14 @@ func TestSimulatedFaults(t *testing.T) {
 		"endless":         "oversized",
 		"wrong-key":       "http_401",
 	} {
-		t.Run(fault, func(t *testing.T) {
-			_, addr := simulate(t, fault)
-			o := run(t, newDriver(t, addr, pb.Protocol_PROTOCOL_OPENAI_CHAT, nil), ask(16))
-			if !slices.Contains(strings.Fields(classes), o.Class) {
-				t.Errorf("class %q (%s), want %s", o.Class, o.Err, classes)
-			}
-		})
+		for name, version := range versions() {
+			t.Run(fault+"/"+name, func(t *testing.T) {
+				_, addr := simulate(t, fault)
+				o := run(t, newDriverBy(t, addr, version), ask(16))
+				if !slices.Contains(strings.Fields(classes), o.Class) {
+					t.Errorf("class %q (%s), want %s", o.Class, o.Err, classes)
+				}
+			})
+		}
 	}
 }

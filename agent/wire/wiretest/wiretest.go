@@ -156,6 +156,17 @@ type Authority struct {
 	Server *tls.Config
 	// Pool holds the authority.
 	Pool *x509.CertPool
+
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+}
+
+// Expired is the configuration of a server whose certificate by the authority has expired.
+func (a *Authority) Expired(t testing.TB) *tls.Config {
+	t.Helper()
+	key, c := newKey(t), leaf(4)
+	c.NotBefore, c.NotAfter = time.Now().Add(-2*time.Hour), time.Now().Add(-time.Hour)
+	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{sign(t, c, a.cert, key, a.key)}, PrivateKey: key}}}
 }
 
 // NewAuthority makes an authority.
@@ -178,6 +189,7 @@ func NewAuthority(t testing.TB) *Authority {
 		t.Fatal(err)
 	}
 	a.Pool.AddCert(caCert)
+	a.cert, a.key = caCert, caKey
 	writePEM(t, a.CAFile, "CERTIFICATE", caDER)
 	server, client := newKey(t), newKey(t)
 	serverDER := sign(t, leaf(2), caCert, server, caKey)

@@ -1,7 +1,11 @@
 package trust
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"log/slog"
 	"net"
@@ -301,5 +305,32 @@ func TestTheBusHasNoOtherDoor(t *testing.T) {
 	}
 	if !strings.Contains(string(greeting[:n]), `"tls_required":true`) {
 		t.Errorf("the greeting does not demand TLS: %s", greeting[:n])
+	}
+}
+
+// TestAnAgentThatCouldServeIsNoCoordinator gives an agent a certificate as an authority of today never makes it: the role
+// alone keeps it from standing in for the coordinator.
+func TestAnAgentThatCouldServeIsNoCoordinator(t *testing.T) {
+	a, folders := cluster(t)
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := a.template(Order{Identity: Identity{Agent, "a3"}, Valid: time.Hour}, time.Now())
+	template.ExtKeyUsage = append(template.ExtKeyUsage, x509.ExtKeyUsageServerAuth)
+	template.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)}
+	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := load(t, folders["coordinator"], Coordinator)
+	server.pair = tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+	address, _ := busOf(t, server)
+	c, err := connectRaw(address, load(t, folders["a1"], Agent).Dial())
+	if err == nil {
+		c.Close()
+	}
+	if err == nil || !strings.Contains(err.Error(), "not a coordinator") {
+		t.Errorf("an agent took an agent for the coordinator: %v", err)
 	}
 }

@@ -108,6 +108,10 @@ type Arrival struct {
 type Answer struct {
 	// E2E of a canceled request is how long it had waited.
 	Lateness, TTFT, ITL, E2E time.Duration
+	// ReadLag of its first byte; 0: the kernel gave no stamp.
+	ReadLag time.Duration
+	// StampsDropped counts its reads whose stamp was of no use.
+	StampsDropped uint64
 	// Class of failure, "canceled", or empty for success.
 	Class string
 	// Missed, Shed: no session was started. Unfinished: it was, and its end is not reported.
@@ -244,6 +248,10 @@ func (p *player) play(a Arrival, x Answer, phaseEnd int64) {
 
 func (t *tally) end(a Arrival, x Answer, within bool) {
 	c := &t.counters
+	c.StampsDropped += x.StampsDropped
+	if x.ReadLag > 0 {
+		t.record(measure.ReadLag, x.ReadLag)
+	}
 	switch x.Class {
 	case "":
 		t.succeed(x, within)
@@ -400,4 +408,5 @@ func add(to, c *pb.Counters_builder) {
 	to.TokensFromServer += c.TokensFromServer
 	to.RequestsCanceledLate += c.RequestsCanceledLate
 	to.RequestsCanceledSilent += c.RequestsCanceledSilent
+	to.StampsDropped += c.StampsDropped
 }

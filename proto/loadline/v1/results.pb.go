@@ -70,6 +70,12 @@ const (
 	Series_SERIES_TLS Series = 19
 	// Receiving the answer, from its first byte on, µs.
 	Series_SERIES_RECEIVE Series = 20
+	// Our instant after a read − the kernel's stamp of the last segment that it took, µs.
+	Series_SERIES_READ_LAG Series = 21
+	// The kernel's stamp of the first token − dispatched, µs; where capture.wire asks for it.
+	Series_SERIES_TTFT_WIRE Series = 22
+	// Gap between the kernel's stamps of content events, µs; where capture.wire asks for it.
+	Series_SERIES_ITL_WIRE Series = 23
 )
 
 // Enum value maps for Series.
@@ -96,6 +102,9 @@ var (
 		18: "SERIES_DNS",
 		19: "SERIES_TLS",
 		20: "SERIES_RECEIVE",
+		21: "SERIES_READ_LAG",
+		22: "SERIES_TTFT_WIRE",
+		23: "SERIES_ITL_WIRE",
 	}
 	Series_value = map[string]int32{
 		"SERIES_UNSPECIFIED":      0,
@@ -119,6 +128,9 @@ var (
 		"SERIES_DNS":              18,
 		"SERIES_TLS":              19,
 		"SERIES_RECEIVE":          20,
+		"SERIES_READ_LAG":         21,
+		"SERIES_TTFT_WIRE":        22,
+		"SERIES_ITL_WIRE":         23,
 	}
 )
 
@@ -1308,6 +1320,7 @@ type Counters struct {
 	xxx_hidden_TokensDifference       uint64                 `protobuf:"varint,30,opt,name=tokens_difference,json=tokensDifference"`
 	xxx_hidden_RequestsCanceledLate   uint64                 `protobuf:"varint,31,opt,name=requests_canceled_late,json=requestsCanceledLate"`
 	xxx_hidden_RequestsCanceledSilent uint64                 `protobuf:"varint,32,opt,name=requests_canceled_silent,json=requestsCanceledSilent"`
+	xxx_hidden_StampsDropped          uint64                 `protobuf:"varint,33,opt,name=stamps_dropped,json=stampsDropped"`
 	unknownFields                     protoimpl.UnknownFields
 	sizeCache                         protoimpl.SizeCache
 }
@@ -1561,6 +1574,13 @@ func (x *Counters) GetRequestsCanceledSilent() uint64 {
 	return 0
 }
 
+func (x *Counters) GetStampsDropped() uint64 {
+	if x != nil {
+		return x.xxx_hidden_StampsDropped
+	}
+	return 0
+}
+
 func (x *Counters) SetDue(v uint64) {
 	x.xxx_hidden_Due = v
 }
@@ -1689,6 +1709,10 @@ func (x *Counters) SetRequestsCanceledSilent(v uint64) {
 	x.xxx_hidden_RequestsCanceledSilent = v
 }
 
+func (x *Counters) SetStampsDropped(v uint64) {
+	x.xxx_hidden_StampsDropped = v
+}
+
 type Counters_builder struct {
 	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
 
@@ -1758,6 +1782,8 @@ type Counters_builder struct {
 	// Of requests_canceled_late, those of workloads that stream from a model and without any content event when they
 	// were canceled: their first token is known to have taken as long.
 	RequestsCanceledSilent uint64
+	// Reads whose kernel stamp was dropped, because the wall clock was set or the stamp cannot be true.
+	StampsDropped uint64
 }
 
 func (b0 Counters_builder) Build() *Counters {
@@ -1796,6 +1822,7 @@ func (b0 Counters_builder) Build() *Counters {
 	x.xxx_hidden_TokensDifference = b.TokensDifference
 	x.xxx_hidden_RequestsCanceledLate = b.RequestsCanceledLate
 	x.xxx_hidden_RequestsCanceledSilent = b.RequestsCanceledSilent
+	x.xxx_hidden_StampsDropped = b.StampsDropped
 	return m0
 }
 
@@ -4320,6 +4347,9 @@ type RunHeader struct {
 	xxx_hidden_Plan           *Plan                  `protobuf:"bytes,6,opt,name=plan"`
 	xxx_hidden_CreatedTime    *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=created_time,json=createdTime"`
 	xxx_hidden_Roofline       *Roofline              `protobuf:"bytes,8,opt,name=roofline"`
+	xxx_hidden_BaseDir        string                 `protobuf:"bytes,9,opt,name=base_dir,json=baseDir"`
+	xxx_hidden_Files          *[]*FileDigest         `protobuf:"bytes,10,rep,name=files"`
+	xxx_hidden_Addresses      map[string]string      `protobuf:"bytes,11,rep,name=addresses" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields             protoimpl.UnknownFields
 	sizeCache                 protoimpl.SizeCache
 }
@@ -4405,6 +4435,29 @@ func (x *RunHeader) GetRoofline() *Roofline {
 	return nil
 }
 
+func (x *RunHeader) GetBaseDir() string {
+	if x != nil {
+		return x.xxx_hidden_BaseDir
+	}
+	return ""
+}
+
+func (x *RunHeader) GetFiles() []*FileDigest {
+	if x != nil {
+		if x.xxx_hidden_Files != nil {
+			return *x.xxx_hidden_Files
+		}
+	}
+	return nil
+}
+
+func (x *RunHeader) GetAddresses() map[string]string {
+	if x != nil {
+		return x.xxx_hidden_Addresses
+	}
+	return nil
+}
+
 func (x *RunHeader) SetFormat(v uint32) {
 	x.xxx_hidden_Format = v
 }
@@ -4435,6 +4488,18 @@ func (x *RunHeader) SetCreatedTime(v *timestamppb.Timestamp) {
 
 func (x *RunHeader) SetRoofline(v *Roofline) {
 	x.xxx_hidden_Roofline = v
+}
+
+func (x *RunHeader) SetBaseDir(v string) {
+	x.xxx_hidden_BaseDir = v
+}
+
+func (x *RunHeader) SetFiles(v []*FileDigest) {
+	x.xxx_hidden_Files = &v
+}
+
+func (x *RunHeader) SetAddresses(v map[string]string) {
+	x.xxx_hidden_Addresses = v
 }
 
 func (x *RunHeader) HasScenario() bool {
@@ -4500,6 +4565,12 @@ type RunHeader_builder struct {
 	CreatedTime *timestamppb.Timestamp
 	// The most that the generator's machine can do; absent: not known.
 	Roofline *Roofline
+	// Folder against which the scenario's file names are resolved; an agent that joins late needs it, and the next two.
+	BaseDir string
+	// Files that the scenario names.
+	Files []*FileDigest
+	// Addresses that stand in for the url of a target, by the target's name.
+	Addresses map[string]string
 }
 
 func (b0 RunHeader_builder) Build() *RunHeader {
@@ -4514,6 +4585,9 @@ func (b0 RunHeader_builder) Build() *RunHeader {
 	x.xxx_hidden_Plan = b.Plan
 	x.xxx_hidden_CreatedTime = b.CreatedTime
 	x.xxx_hidden_Roofline = b.Roofline
+	x.xxx_hidden_BaseDir = b.BaseDir
+	x.xxx_hidden_Files = &b.Files
+	x.xxx_hidden_Addresses = b.Addresses
 	return m0
 }
 
@@ -4909,7 +4983,7 @@ const file_loadline_v1_results_proto_rawDesc = "" +
 	"\bworkload\x18\x02 \x01(\rR\bworkload\x121\n" +
 	"\bcounters\x18\x03 \x01(\v2\x15.loadline.v1.CountersR\bcounters\x12/\n" +
 	"\x06errors\x18\x04 \x03(\v2\x17.loadline.v1.ClassCountR\x06errors\x12/\n" +
-	"\x06series\x18\x05 \x03(\v2\x17.loadline.v1.SeriesDataR\x06series\"\xbe\t\n" +
+	"\x06series\x18\x05 \x03(\v2\x17.loadline.v1.SeriesDataR\x06series\"\xe5\t\n" +
 	"\bCounters\x12\x10\n" +
 	"\x03due\x18\x01 \x01(\x04R\x03due\x12\x18\n" +
 	"\astarted\x18\x02 \x01(\x04R\astarted\x12\x16\n" +
@@ -4945,7 +5019,8 @@ const file_loadline_v1_results_proto_rawDesc = "" +
 	"\rtokens_differ\x18\x1d \x01(\x04R\ftokensDiffer\x12+\n" +
 	"\x11tokens_difference\x18\x1e \x01(\x04R\x10tokensDifference\x124\n" +
 	"\x16requests_canceled_late\x18\x1f \x01(\x04R\x14requestsCanceledLate\x128\n" +
-	"\x18requests_canceled_silent\x18  \x01(\x04R\x16requestsCanceledSilent\"u\n" +
+	"\x18requests_canceled_silent\x18  \x01(\x04R\x16requestsCanceledSilent\x12%\n" +
+	"\x0estamps_dropped\x18! \x01(\x04R\rstampsDropped\"u\n" +
 	"\n" +
 	"ClassCount\x12\x14\n" +
 	"\x05class\x18\x01 \x01(\tR\x05class\x12\x14\n" +
@@ -5068,7 +5143,7 @@ const file_loadline_v1_results_proto_rawDesc = "" +
 	"\x05phase\x18\x02 \x03(\rR\x05phase\x12\x10\n" +
 	"\x03max\x18\x03 \x03(\x04R\x03max\x12\x10\n" +
 	"\x03now\x18\x04 \x03(\x04R\x03now\x12\x17\n" +
-	"\aopen_us\x18\x05 \x03(\x04R\x06openUs\"\xc9\x02\n" +
+	"\aopen_us\x18\x05 \x03(\x04R\x06openUs\"\x96\x04\n" +
 	"\tRunHeader\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x15\n" +
@@ -5077,7 +5152,14 @@ const file_loadline_v1_results_proto_rawDesc = "" +
 	"\x0fscenario_digest\x18\x05 \x01(\tR\x0escenarioDigest\x12%\n" +
 	"\x04plan\x18\x06 \x01(\v2\x11.loadline.v1.PlanR\x04plan\x12=\n" +
 	"\fcreated_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\vcreatedTime\x121\n" +
-	"\broofline\x18\b \x01(\v2\x15.loadline.v1.RooflineR\broofline\"\x9f\x02\n" +
+	"\broofline\x18\b \x01(\v2\x15.loadline.v1.RooflineR\broofline\x12\x19\n" +
+	"\bbase_dir\x18\t \x01(\tR\abaseDir\x12-\n" +
+	"\x05files\x18\n" +
+	" \x03(\v2\x17.loadline.v1.FileDigestR\x05files\x12C\n" +
+	"\taddresses\x18\v \x03(\v2%.loadline.v1.RunHeader.AddressesEntryR\taddresses\x1a<\n" +
+	"\x0eAddressesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x9f\x02\n" +
 	"\bRoofline\x12.\n" +
 	"\x13requests_per_second\x18\x01 \x01(\x01R\x11requestsPerSecond\x12*\n" +
 	"\x11events_per_second\x18\x02 \x01(\x01R\x0feventsPerSecond\x12\x18\n" +
@@ -5094,7 +5176,7 @@ const file_loadline_v1_results_proto_rawDesc = "" +
 	"\x05state\x18\x06 \x01(\x0e2\x15.loadline.v1.RunStateR\x05state\x12)\n" +
 	"\x04mode\x18\a \x01(\x0e2\x15.loadline.v1.StopModeR\x04mode\x12+\n" +
 	"\x06change\x18\b \x01(\v2\x13.loadline.v1.ChangeR\x06change\x12 \n" +
-	"\vincarnation\x18\t \x01(\x04R\vincarnation*\xb2\x03\n" +
+	"\vincarnation\x18\t \x01(\x04R\vincarnation*\xf2\x03\n" +
 	"\x06Series\x12\x16\n" +
 	"\x12SERIES_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fSERIES_LATENESS\x10\x01\x12\x12\n" +
@@ -5121,7 +5203,10 @@ const file_loadline_v1_results_proto_rawDesc = "" +
 	"SERIES_DNS\x10\x12\x12\x0e\n" +
 	"\n" +
 	"SERIES_TLS\x10\x13\x12\x12\n" +
-	"\x0eSERIES_RECEIVE\x10\x14*\xf2\x02\n" +
+	"\x0eSERIES_RECEIVE\x10\x14\x12\x13\n" +
+	"\x0fSERIES_READ_LAG\x10\x15\x12\x14\n" +
+	"\x10SERIES_TTFT_WIRE\x10\x16\x12\x13\n" +
+	"\x0fSERIES_ITL_WIRE\x10\x17*\xf2\x02\n" +
 	"\fRunEventKind\x12\x1e\n" +
 	"\x1aRUN_EVENT_KIND_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16RUN_EVENT_KIND_STARTED\x10\x01\x12!\n" +
@@ -5148,7 +5233,7 @@ const file_loadline_v1_results_proto_rawDesc = "" +
 	"\vPushWindows\x12\x1f.loadline.v1.PushWindowsRequest\x1a .loadline.v1.PushWindowsResponse(\x010\x01BEZ9github.com/loadline/loadline/proto/loadline/v1;loadlinev1\x92\x03\a\xd2>\x02\x10\x03\b\x02b\beditionsp\xe8\a"
 
 var file_loadline_v1_results_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_loadline_v1_results_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
+var file_loadline_v1_results_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_loadline_v1_results_proto_goTypes = []any{
 	(Series)(0),                   // 0: loadline.v1.Series
 	(RunEventKind)(0),             // 1: loadline.v1.RunEventKind
@@ -5178,22 +5263,24 @@ var file_loadline_v1_results_proto_goTypes = []any{
 	(*RunHeader)(nil),             // 25: loadline.v1.RunHeader
 	(*Roofline)(nil),              // 26: loadline.v1.Roofline
 	(*RunEvent)(nil),              // 27: loadline.v1.RunEvent
-	(*RenewRequest)(nil),          // 28: loadline.v1.RenewRequest
-	(*RenewResponse)(nil),         // 29: loadline.v1.RenewResponse
-	(*StopRequest)(nil),           // 30: loadline.v1.StopRequest
-	(*Scenario)(nil),              // 31: loadline.v1.Scenario
-	(*Plan)(nil),                  // 32: loadline.v1.Plan
-	(*timestamppb.Timestamp)(nil), // 33: google.protobuf.Timestamp
-	(StopMode)(0),                 // 34: loadline.v1.StopMode
-	(*Change)(nil),                // 35: loadline.v1.Change
+	nil,                           // 28: loadline.v1.RunHeader.AddressesEntry
+	(*RenewRequest)(nil),          // 29: loadline.v1.RenewRequest
+	(*RenewResponse)(nil),         // 30: loadline.v1.RenewResponse
+	(*StopRequest)(nil),           // 31: loadline.v1.StopRequest
+	(*Scenario)(nil),              // 32: loadline.v1.Scenario
+	(*Plan)(nil),                  // 33: loadline.v1.Plan
+	(*timestamppb.Timestamp)(nil), // 34: google.protobuf.Timestamp
+	(*FileDigest)(nil),            // 35: loadline.v1.FileDigest
+	(StopMode)(0),                 // 36: loadline.v1.StopMode
+	(*Change)(nil),                // 37: loadline.v1.Change
 }
 var file_loadline_v1_results_proto_depIdxs = []int32{
 	4,  // 0: loadline.v1.PushWindowsRequest.hello:type_name -> loadline.v1.Hello
 	6,  // 1: loadline.v1.PushWindowsRequest.window:type_name -> loadline.v1.Window
 	15, // 2: loadline.v1.PushWindowsRequest.totals:type_name -> loadline.v1.Totals
-	28, // 3: loadline.v1.PushWindowsRequest.renew:type_name -> loadline.v1.RenewRequest
-	29, // 4: loadline.v1.PushWindowsResponse.renewed:type_name -> loadline.v1.RenewResponse
-	30, // 5: loadline.v1.PushWindowsResponse.stop:type_name -> loadline.v1.StopRequest
+	29, // 3: loadline.v1.PushWindowsRequest.renew:type_name -> loadline.v1.RenewRequest
+	30, // 4: loadline.v1.PushWindowsResponse.renewed:type_name -> loadline.v1.RenewResponse
+	31, // 5: loadline.v1.PushWindowsResponse.stop:type_name -> loadline.v1.StopRequest
 	8,  // 6: loadline.v1.Window.groups:type_name -> loadline.v1.Group
 	12, // 7: loadline.v1.Window.in_flight:type_name -> loadline.v1.InFlight
 	14, // 8: loadline.v1.Window.records:type_name -> loadline.v1.RequestRecord
@@ -5223,23 +5310,25 @@ var file_loadline_v1_results_proto_depIdxs = []int32{
 	7,  // 32: loadline.v1.StreamSum.cursors:type_name -> loadline.v1.Cursor
 	13, // 33: loadline.v1.StretchSum.health:type_name -> loadline.v1.Health
 	8,  // 34: loadline.v1.StretchSum.groups:type_name -> loadline.v1.Group
-	31, // 35: loadline.v1.RunHeader.scenario:type_name -> loadline.v1.Scenario
-	32, // 36: loadline.v1.RunHeader.plan:type_name -> loadline.v1.Plan
-	33, // 37: loadline.v1.RunHeader.created_time:type_name -> google.protobuf.Timestamp
+	32, // 35: loadline.v1.RunHeader.scenario:type_name -> loadline.v1.Scenario
+	33, // 36: loadline.v1.RunHeader.plan:type_name -> loadline.v1.Plan
+	34, // 37: loadline.v1.RunHeader.created_time:type_name -> google.protobuf.Timestamp
 	26, // 38: loadline.v1.RunHeader.roofline:type_name -> loadline.v1.Roofline
-	33, // 39: loadline.v1.Roofline.measured_time:type_name -> google.protobuf.Timestamp
-	1,  // 40: loadline.v1.RunEvent.kind:type_name -> loadline.v1.RunEventKind
-	33, // 41: loadline.v1.RunEvent.time:type_name -> google.protobuf.Timestamp
-	2,  // 42: loadline.v1.RunEvent.state:type_name -> loadline.v1.RunState
-	34, // 43: loadline.v1.RunEvent.mode:type_name -> loadline.v1.StopMode
-	35, // 44: loadline.v1.RunEvent.change:type_name -> loadline.v1.Change
-	3,  // 45: loadline.v1.ResultsService.PushWindows:input_type -> loadline.v1.PushWindowsRequest
-	5,  // 46: loadline.v1.ResultsService.PushWindows:output_type -> loadline.v1.PushWindowsResponse
-	46, // [46:47] is the sub-list for method output_type
-	45, // [45:46] is the sub-list for method input_type
-	45, // [45:45] is the sub-list for extension type_name
-	45, // [45:45] is the sub-list for extension extendee
-	0,  // [0:45] is the sub-list for field type_name
+	35, // 39: loadline.v1.RunHeader.files:type_name -> loadline.v1.FileDigest
+	28, // 40: loadline.v1.RunHeader.addresses:type_name -> loadline.v1.RunHeader.AddressesEntry
+	34, // 41: loadline.v1.Roofline.measured_time:type_name -> google.protobuf.Timestamp
+	1,  // 42: loadline.v1.RunEvent.kind:type_name -> loadline.v1.RunEventKind
+	34, // 43: loadline.v1.RunEvent.time:type_name -> google.protobuf.Timestamp
+	2,  // 44: loadline.v1.RunEvent.state:type_name -> loadline.v1.RunState
+	36, // 45: loadline.v1.RunEvent.mode:type_name -> loadline.v1.StopMode
+	37, // 46: loadline.v1.RunEvent.change:type_name -> loadline.v1.Change
+	3,  // 47: loadline.v1.ResultsService.PushWindows:input_type -> loadline.v1.PushWindowsRequest
+	5,  // 48: loadline.v1.ResultsService.PushWindows:output_type -> loadline.v1.PushWindowsResponse
+	48, // [48:49] is the sub-list for method output_type
+	47, // [47:48] is the sub-list for method input_type
+	47, // [47:47] is the sub-list for extension type_name
+	47, // [47:47] is the sub-list for extension extendee
+	0,  // [0:47] is the sub-list for field type_name
 }
 
 func init() { file_loadline_v1_results_proto_init() }
@@ -5277,7 +5366,7 @@ func file_loadline_v1_results_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_loadline_v1_results_proto_rawDesc), len(file_loadline_v1_results_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   25,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -182,6 +182,58 @@ func (x ConnectionPolicy) Number() protoreflect.EnumNumber {
 	return protoreflect.EnumNumber(x)
 }
 
+// HttpVersion says by which version of HTTP a target is spoken to.
+type HttpVersion int32
+
+const (
+	// As auto.
+	HttpVersion_HTTP_VERSION_UNSPECIFIED HttpVersion = 0
+	// What the target chooses of HTTP/2 and HTTP/1.1 in the TLS handshake; without TLS HTTP/1.1.
+	HttpVersion_HTTP_VERSION_AUTO HttpVersion = 1
+	// HTTP/1.1 alone.
+	HttpVersion_HTTP_VERSION_HTTP1 HttpVersion = 2
+	// HTTP/2 alone; without TLS by prior knowledge (h2c).
+	HttpVersion_HTTP_VERSION_HTTP2 HttpVersion = 3
+)
+
+// Enum value maps for HttpVersion.
+var (
+	HttpVersion_name = map[int32]string{
+		0: "HTTP_VERSION_UNSPECIFIED",
+		1: "HTTP_VERSION_AUTO",
+		2: "HTTP_VERSION_HTTP1",
+		3: "HTTP_VERSION_HTTP2",
+	}
+	HttpVersion_value = map[string]int32{
+		"HTTP_VERSION_UNSPECIFIED": 0,
+		"HTTP_VERSION_AUTO":        1,
+		"HTTP_VERSION_HTTP1":       2,
+		"HTTP_VERSION_HTTP2":       3,
+	}
+)
+
+func (x HttpVersion) Enum() *HttpVersion {
+	p := new(HttpVersion)
+	*p = x
+	return p
+}
+
+func (x HttpVersion) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (HttpVersion) Descriptor() protoreflect.EnumDescriptor {
+	return file_loadline_v1_scenario_proto_enumTypes[3].Descriptor()
+}
+
+func (HttpVersion) Type() protoreflect.EnumType {
+	return &file_loadline_v1_scenario_proto_enumTypes[3]
+}
+
+func (x HttpVersion) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
 // DatasetOrder is the order in which rows are used.
 type DatasetOrder int32
 
@@ -223,11 +275,11 @@ func (x DatasetOrder) String() string {
 }
 
 func (DatasetOrder) Descriptor() protoreflect.EnumDescriptor {
-	return file_loadline_v1_scenario_proto_enumTypes[3].Descriptor()
+	return file_loadline_v1_scenario_proto_enumTypes[4].Descriptor()
 }
 
 func (DatasetOrder) Type() protoreflect.EnumType {
-	return &file_loadline_v1_scenario_proto_enumTypes[3]
+	return &file_loadline_v1_scenario_proto_enumTypes[4]
 }
 
 func (x DatasetOrder) Number() protoreflect.EnumNumber {
@@ -267,11 +319,11 @@ func (x Compression) String() string {
 }
 
 func (Compression) Descriptor() protoreflect.EnumDescriptor {
-	return file_loadline_v1_scenario_proto_enumTypes[4].Descriptor()
+	return file_loadline_v1_scenario_proto_enumTypes[5].Descriptor()
 }
 
 func (Compression) Type() protoreflect.EnumType {
-	return &file_loadline_v1_scenario_proto_enumTypes[4]
+	return &file_loadline_v1_scenario_proto_enumTypes[5]
 }
 
 func (x Compression) Number() protoreflect.EnumNumber {
@@ -319,11 +371,11 @@ func (x Arrivals) String() string {
 }
 
 func (Arrivals) Descriptor() protoreflect.EnumDescriptor {
-	return file_loadline_v1_scenario_proto_enumTypes[5].Descriptor()
+	return file_loadline_v1_scenario_proto_enumTypes[6].Descriptor()
 }
 
 func (Arrivals) Type() protoreflect.EnumType {
-	return &file_loadline_v1_scenario_proto_enumTypes[5]
+	return &file_loadline_v1_scenario_proto_enumTypes[6]
 }
 
 func (x Arrivals) Number() protoreflect.EnumNumber {
@@ -387,11 +439,11 @@ func (x Aggregate) String() string {
 }
 
 func (Aggregate) Descriptor() protoreflect.EnumDescriptor {
-	return file_loadline_v1_scenario_proto_enumTypes[6].Descriptor()
+	return file_loadline_v1_scenario_proto_enumTypes[7].Descriptor()
 }
 
 func (Aggregate) Type() protoreflect.EnumType {
-	return &file_loadline_v1_scenario_proto_enumTypes[6]
+	return &file_loadline_v1_scenario_proto_enumTypes[7]
 }
 
 func (x Aggregate) Number() protoreflect.EnumNumber {
@@ -443,11 +495,11 @@ func (x Comparison) String() string {
 }
 
 func (Comparison) Descriptor() protoreflect.EnumDescriptor {
-	return file_loadline_v1_scenario_proto_enumTypes[7].Descriptor()
+	return file_loadline_v1_scenario_proto_enumTypes[8].Descriptor()
 }
 
 func (Comparison) Type() protoreflect.EnumType {
-	return &file_loadline_v1_scenario_proto_enumTypes[7]
+	return &file_loadline_v1_scenario_proto_enumTypes[8]
 }
 
 func (x Comparison) Number() protoreflect.EnumNumber {
@@ -1247,8 +1299,8 @@ type Target_builder struct {
 
 	// Name by which workloads refer to it; unique; may be left out when there is one target only.
 	Name *string
-	// Address: http:// or https:// (paths of requests are appended), grpc:// or grpcs:// (TLS) with protocol grpc, or
-	// sim://PRESET (the built-in simulator, embedded runs only).
+	// Address: http:// or https:// (paths of requests are appended), unix:///SOCKET or unix:///SOCKET:/PATH (HTTP over a
+	// Unix socket), grpc:// or grpcs:// (TLS) with protocol grpc, or sim://PRESET (the built-in simulator, embedded runs only).
 	Url *string
 	// Language of the target.
 	Protocol *Protocol
@@ -2533,15 +2585,18 @@ func (b0 Tls_builder) Build() *Tls {
 
 // Connections says how an agent keeps connections to a target.
 type Connections struct {
-	state                  protoimpl.MessageState `protogen:"opaque.v1"`
-	xxx_hidden_Policy      ConnectionPolicy       `protobuf:"varint,1,opt,name=policy,enum=loadline.v1.ConnectionPolicy"`
-	xxx_hidden_Max         uint32                 `protobuf:"varint,2,opt,name=max"`
-	xxx_hidden_Idle        *durationpb.Duration   `protobuf:"bytes,3,opt,name=idle"`
-	xxx_hidden_Warm        uint32                 `protobuf:"varint,4,opt,name=warm"`
-	XXX_raceDetectHookData protoimpl.RaceDetectHookData
-	XXX_presence           [1]uint32
-	unknownFields          protoimpl.UnknownFields
-	sizeCache              protoimpl.SizeCache
+	state                      protoimpl.MessageState `protogen:"opaque.v1"`
+	xxx_hidden_Policy          ConnectionPolicy       `protobuf:"varint,1,opt,name=policy,enum=loadline.v1.ConnectionPolicy"`
+	xxx_hidden_Max             uint32                 `protobuf:"varint,2,opt,name=max"`
+	xxx_hidden_Idle            *durationpb.Duration   `protobuf:"bytes,3,opt,name=idle"`
+	xxx_hidden_Warm            uint32                 `protobuf:"varint,4,opt,name=warm"`
+	xxx_hidden_Http            HttpVersion            `protobuf:"varint,5,opt,name=http,enum=loadline.v1.HttpVersion"`
+	xxx_hidden_Streams         uint32                 `protobuf:"varint,6,opt,name=streams"`
+	xxx_hidden_SourceAddresses []string               `protobuf:"bytes,7,rep,name=source_addresses,json=sourceAddresses"`
+	XXX_raceDetectHookData     protoimpl.RaceDetectHookData
+	XXX_presence               [1]uint32
+	unknownFields              protoimpl.UnknownFields
+	sizeCache                  protoimpl.SizeCache
 }
 
 func (x *Connections) Reset() {
@@ -2599,14 +2654,37 @@ func (x *Connections) GetWarm() uint32 {
 	return 0
 }
 
+func (x *Connections) GetHttp() HttpVersion {
+	if x != nil {
+		if protoimpl.X.Present(&(x.XXX_presence[0]), 4) {
+			return x.xxx_hidden_Http
+		}
+	}
+	return HttpVersion_HTTP_VERSION_UNSPECIFIED
+}
+
+func (x *Connections) GetStreams() uint32 {
+	if x != nil {
+		return x.xxx_hidden_Streams
+	}
+	return 0
+}
+
+func (x *Connections) GetSourceAddresses() []string {
+	if x != nil {
+		return x.xxx_hidden_SourceAddresses
+	}
+	return nil
+}
+
 func (x *Connections) SetPolicy(v ConnectionPolicy) {
 	x.xxx_hidden_Policy = v
-	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 0, 4)
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 0, 7)
 }
 
 func (x *Connections) SetMax(v uint32) {
 	x.xxx_hidden_Max = v
-	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 1, 4)
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 1, 7)
 }
 
 func (x *Connections) SetIdle(v *durationpb.Duration) {
@@ -2615,7 +2693,21 @@ func (x *Connections) SetIdle(v *durationpb.Duration) {
 
 func (x *Connections) SetWarm(v uint32) {
 	x.xxx_hidden_Warm = v
-	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 3, 4)
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 3, 7)
+}
+
+func (x *Connections) SetHttp(v HttpVersion) {
+	x.xxx_hidden_Http = v
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 4, 7)
+}
+
+func (x *Connections) SetStreams(v uint32) {
+	x.xxx_hidden_Streams = v
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 5, 7)
+}
+
+func (x *Connections) SetSourceAddresses(v []string) {
+	x.xxx_hidden_SourceAddresses = v
 }
 
 func (x *Connections) HasPolicy() bool {
@@ -2646,6 +2738,20 @@ func (x *Connections) HasWarm() bool {
 	return protoimpl.X.Present(&(x.XXX_presence[0]), 3)
 }
 
+func (x *Connections) HasHttp() bool {
+	if x == nil {
+		return false
+	}
+	return protoimpl.X.Present(&(x.XXX_presence[0]), 4)
+}
+
+func (x *Connections) HasStreams() bool {
+	if x == nil {
+		return false
+	}
+	return protoimpl.X.Present(&(x.XXX_presence[0]), 5)
+}
+
 func (x *Connections) ClearPolicy() {
 	protoimpl.X.ClearPresent(&(x.XXX_presence[0]), 0)
 	x.xxx_hidden_Policy = ConnectionPolicy_CONNECTION_POLICY_UNSPECIFIED
@@ -2665,17 +2771,33 @@ func (x *Connections) ClearWarm() {
 	x.xxx_hidden_Warm = 0
 }
 
+func (x *Connections) ClearHttp() {
+	protoimpl.X.ClearPresent(&(x.XXX_presence[0]), 4)
+	x.xxx_hidden_Http = HttpVersion_HTTP_VERSION_UNSPECIFIED
+}
+
+func (x *Connections) ClearStreams() {
+	protoimpl.X.ClearPresent(&(x.XXX_presence[0]), 5)
+	x.xxx_hidden_Streams = 0
+}
+
 type Connections_builder struct {
 	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
 
 	// When a connection is used again; absent: reuse.
 	Policy *ConnectionPolicy
-	// Most HTTP/1.1 connections of one agent, up to 1,000,000; a request waits for one to be free. Absent or 0: as many as needed.
+	// Most connections of one agent, up to 1,000,000; a request waits for one to be free, over HTTP/2 for a stream. Absent or 0: as many as needed.
 	Max *uint32
 	// How long an unused connection is kept; greater than 0 and at most 24 h; absent: 15 s.
 	Idle *durationpb.Duration
 	// Connections that each agent opens before the first phase, up to 16,384; policy reuse only. Absent or 0: none.
 	Warm *uint32
+	// The version of HTTP; absent: auto.
+	Http *HttpVersion
+	// Most requests at once on one HTTP/2 connection, up to 10,000; the target's own limit holds beside it. Absent or 0: 100.
+	Streams *uint32
+	// Addresses of the agent's machine from which connections are opened, in turn, at most 64; each an IP address. Empty: the system chooses.
+	SourceAddresses []string
 }
 
 func (b0 Connections_builder) Build() *Connections {
@@ -2683,18 +2805,27 @@ func (b0 Connections_builder) Build() *Connections {
 	b, x := &b0, m0
 	_, _ = b, x
 	if b.Policy != nil {
-		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 0, 4)
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 0, 7)
 		x.xxx_hidden_Policy = *b.Policy
 	}
 	if b.Max != nil {
-		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 1, 4)
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 1, 7)
 		x.xxx_hidden_Max = *b.Max
 	}
 	x.xxx_hidden_Idle = b.Idle
 	if b.Warm != nil {
-		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 3, 4)
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 3, 7)
 		x.xxx_hidden_Warm = *b.Warm
 	}
+	if b.Http != nil {
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 4, 7)
+		x.xxx_hidden_Http = *b.Http
+	}
+	if b.Streams != nil {
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 5, 7)
+		x.xxx_hidden_Streams = *b.Streams
+	}
+	x.xxx_hidden_SourceAddresses = b.SourceAddresses
 	return m0
 }
 
@@ -8052,6 +8183,7 @@ type Capture struct {
 	state                  protoimpl.MessageState `protogen:"opaque.v1"`
 	xxx_hidden_Records     uint32                 `protobuf:"varint,1,opt,name=records"`
 	xxx_hidden_Bodies      float64                `protobuf:"fixed64,2,opt,name=bodies"`
+	xxx_hidden_Wire        bool                   `protobuf:"varint,3,opt,name=wire"`
 	XXX_raceDetectHookData protoimpl.RaceDetectHookData
 	XXX_presence           [1]uint32
 	unknownFields          protoimpl.UnknownFields
@@ -8097,14 +8229,26 @@ func (x *Capture) GetBodies() float64 {
 	return 0
 }
 
+func (x *Capture) GetWire() bool {
+	if x != nil {
+		return x.xxx_hidden_Wire
+	}
+	return false
+}
+
 func (x *Capture) SetRecords(v uint32) {
 	x.xxx_hidden_Records = v
-	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 0, 2)
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 0, 3)
 }
 
 func (x *Capture) SetBodies(v float64) {
 	x.xxx_hidden_Bodies = v
-	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 1, 2)
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 1, 3)
+}
+
+func (x *Capture) SetWire(v bool) {
+	x.xxx_hidden_Wire = v
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 2, 3)
 }
 
 func (x *Capture) HasRecords() bool {
@@ -8121,6 +8265,13 @@ func (x *Capture) HasBodies() bool {
 	return protoimpl.X.Present(&(x.XXX_presence[0]), 1)
 }
 
+func (x *Capture) HasWire() bool {
+	if x == nil {
+		return false
+	}
+	return protoimpl.X.Present(&(x.XXX_presence[0]), 2)
+}
+
 func (x *Capture) ClearRecords() {
 	protoimpl.X.ClearPresent(&(x.XXX_presence[0]), 0)
 	x.xxx_hidden_Records = 0
@@ -8131,6 +8282,11 @@ func (x *Capture) ClearBodies() {
 	x.xxx_hidden_Bodies = 0
 }
 
+func (x *Capture) ClearWire() {
+	protoimpl.X.ClearPresent(&(x.XXX_presence[0]), 2)
+	x.xxx_hidden_Wire = false
+}
+
 type Capture_builder struct {
 	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
 
@@ -8138,6 +8294,8 @@ type Capture_builder struct {
 	Records *uint32
 	// Share of answers whose body is kept, 0 to 1; absent: 0, none.
 	Bodies *float64
+	// Keep the series ttft_wire and itl_wire, taken from the kernel's stamps; absent: false.
+	Wire *bool
 }
 
 func (b0 Capture_builder) Build() *Capture {
@@ -8145,12 +8303,16 @@ func (b0 Capture_builder) Build() *Capture {
 	b, x := &b0, m0
 	_, _ = b, x
 	if b.Records != nil {
-		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 0, 2)
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 0, 3)
 		x.xxx_hidden_Records = *b.Records
 	}
 	if b.Bodies != nil {
-		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 1, 2)
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 1, 3)
 		x.xxx_hidden_Bodies = *b.Bodies
+	}
+	if b.Wire != nil {
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 2, 3)
+		x.xxx_hidden_Wire = *b.Wire
 	}
 	return m0
 }
@@ -8833,12 +8995,15 @@ const file_loadline_v1_scenario_proto_rawDesc = "" +
 	"serverName\x12B\n" +
 	"\vmin_version\x18\x05 \x01(\x0e2\x17.loadline.v1.TlsVersionB\b\xbaH\x05\x82\x01\x02\x10\x01R\n" +
 	"minVersion\x12\x1a\n" +
-	"\binsecure\x18\x06 \x01(\bR\binsecure\"\xc9\x01\n" +
+	"\binsecure\x18\x06 \x01(\bR\binsecure\"\xe0\x02\n" +
 	"\vConnections\x12?\n" +
 	"\x06policy\x18\x01 \x01(\x0e2\x1d.loadline.v1.ConnectionPolicyB\b\xbaH\x05\x82\x01\x02\x10\x01R\x06policy\x12\x1b\n" +
 	"\x03max\x18\x02 \x01(\rB\t\xbaH\x06*\x04\x18\xc0\x84=R\x03max\x12=\n" +
 	"\x04idle\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\x0e\xbaH\v\xaa\x01\b\"\x04\b\x80\xa3\x05*\x00R\x04idle\x12\x1d\n" +
-	"\x04warm\x18\x04 \x01(\rB\t\xbaH\x06*\x04\x18\x80\x80\x01R\x04warm\"\x98\x05\n" +
+	"\x04warm\x18\x04 \x01(\rB\t\xbaH\x06*\x04\x18\x80\x80\x01R\x04warm\x126\n" +
+	"\x04http\x18\x05 \x01(\x0e2\x18.loadline.v1.HttpVersionB\b\xbaH\x05\x82\x01\x02\x10\x01R\x04http\x12\"\n" +
+	"\astreams\x18\x06 \x01(\rB\b\xbaH\x05*\x03\x18\x90NR\astreams\x129\n" +
+	"\x10source_addresses\x18\a \x03(\tB\x0e\xbaH\v\x92\x01\b\x10@\"\x04r\x02\x18@R\x0fsourceAddresses\"\x98\x05\n" +
 	"\bWorkload\x12\x1b\n" +
 	"\x04name\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18@R\x04name\x12\x1f\n" +
 	"\x06target\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18@R\x06target\x12#\n" +
@@ -9012,10 +9177,11 @@ const file_loadline_v1_scenario_proto_rawDesc = "" +
 	"\n" +
 	"MatchEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"b\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"v\n" +
 	"\aCapture\x12 \n" +
 	"\arecords\x18\x01 \x01(\rB\x06\x8a\x80\x19\x02\x18\x01R\arecords\x125\n" +
-	"\x06bodies\x18\x02 \x01(\x01B\x1d\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00\xf0?)\x00\x00\x00\x00\x00\x00\x00\x00\x8a\x80\x19\x02\x10\x01R\x06bodies\"=\n" +
+	"\x06bodies\x18\x02 \x01(\x01B\x1d\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00\xf0?)\x00\x00\x00\x00\x00\x00\x00\x00\x8a\x80\x19\x02\x10\x01R\x06bodies\x12\x12\n" +
+	"\x04wire\x18\x03 \x01(\bR\x04wire\"=\n" +
 	"\x04Cost\x12\x19\n" +
 	"\bper_hour\x18\x01 \x01(\x01R\aperHour\x12\x1a\n" +
 	"\bcurrency\x18\x02 \x01(\tR\bcurrency\"\xc0\x02\n" +
@@ -9054,7 +9220,12 @@ const file_loadline_v1_scenario_proto_rawDesc = "" +
 	"\x1dCONNECTION_POLICY_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17CONNECTION_POLICY_REUSE\x10\x01\x12!\n" +
 	"\x1dCONNECTION_POLICY_PER_SESSION\x10\x02\x12!\n" +
-	"\x1dCONNECTION_POLICY_PER_REQUEST\x10\x03*\x80\x01\n" +
+	"\x1dCONNECTION_POLICY_PER_REQUEST\x10\x03*r\n" +
+	"\vHttpVersion\x12\x1c\n" +
+	"\x18HTTP_VERSION_UNSPECIFIED\x10\x00\x12\x15\n" +
+	"\x11HTTP_VERSION_AUTO\x10\x01\x12\x16\n" +
+	"\x12HTTP_VERSION_HTTP1\x10\x02\x12\x16\n" +
+	"\x12HTTP_VERSION_HTTP2\x10\x03*\x80\x01\n" +
 	"\fDatasetOrder\x12\x1d\n" +
 	"\x19DATASET_ORDER_UNSPECIFIED\x10\x00\x12\x1c\n" +
 	"\x18DATASET_ORDER_SEQUENTIAL\x10\x01\x12\x19\n" +
@@ -9085,174 +9256,176 @@ const file_loadline_v1_scenario_proto_rawDesc = "" +
 	"\rCOMPARISON_GT\x10\x03\x12\x11\n" +
 	"\rCOMPARISON_GE\x10\x04BCZ9github.com/loadline/loadline/proto/loadline/v1;loadlinev1\x92\x03\x05\xd2>\x02\x10\x03b\beditionsp\xe8\a"
 
-var file_loadline_v1_scenario_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
+var file_loadline_v1_scenario_proto_enumTypes = make([]protoimpl.EnumInfo, 9)
 var file_loadline_v1_scenario_proto_msgTypes = make([]protoimpl.MessageInfo, 48)
 var file_loadline_v1_scenario_proto_goTypes = []any{
 	(Protocol)(0),                // 0: loadline.v1.Protocol
 	(TlsVersion)(0),              // 1: loadline.v1.TlsVersion
 	(ConnectionPolicy)(0),        // 2: loadline.v1.ConnectionPolicy
-	(DatasetOrder)(0),            // 3: loadline.v1.DatasetOrder
-	(Compression)(0),             // 4: loadline.v1.Compression
-	(Arrivals)(0),                // 5: loadline.v1.Arrivals
-	(Aggregate)(0),               // 6: loadline.v1.Aggregate
-	(Comparison)(0),              // 7: loadline.v1.Comparison
-	(*Scenario)(nil),             // 8: loadline.v1.Scenario
-	(*Target)(nil),               // 9: loadline.v1.Target
-	(*SecretRef)(nil),            // 10: loadline.v1.SecretRef
-	(*Auth)(nil),                 // 11: loadline.v1.Auth
-	(*BasicAuth)(nil),            // 12: loadline.v1.BasicAuth
-	(*HeaderAuth)(nil),           // 13: loadline.v1.HeaderAuth
-	(*HeaderValue)(nil),          // 14: loadline.v1.HeaderValue
-	(*Timeouts)(nil),             // 15: loadline.v1.Timeouts
-	(*Tls)(nil),                  // 16: loadline.v1.Tls
-	(*Connections)(nil),          // 17: loadline.v1.Connections
-	(*Workload)(nil),             // 18: loadline.v1.Workload
-	(*Distribution)(nil),         // 19: loadline.v1.Distribution
-	(*Uniform)(nil),              // 20: loadline.v1.Uniform
-	(*Normal)(nil),               // 21: loadline.v1.Normal
-	(*Lognormal)(nil),            // 22: loadline.v1.Lognormal
-	(*Exponential)(nil),          // 23: loadline.v1.Exponential
-	(*Empirical)(nil),            // 24: loadline.v1.Empirical
-	(*DurationDistribution)(nil), // 25: loadline.v1.DurationDistribution
-	(*DurationUniform)(nil),      // 26: loadline.v1.DurationUniform
-	(*DurationExponential)(nil),  // 27: loadline.v1.DurationExponential
-	(*DurationLognormal)(nil),    // 28: loadline.v1.DurationLognormal
-	(*Synthetic)(nil),            // 29: loadline.v1.Synthetic
-	(*SharedPrefix)(nil),         // 30: loadline.v1.SharedPrefix
-	(*Dataset)(nil),              // 31: loadline.v1.Dataset
-	(*HttpRequest)(nil),          // 32: loadline.v1.HttpRequest
-	(*GrpcRequest)(nil),          // 33: loadline.v1.GrpcRequest
-	(*Check)(nil),                // 34: loadline.v1.Check
-	(*JsonPathCheck)(nil),        // 35: loadline.v1.JsonPathCheck
-	(*Phase)(nil),                // 36: loadline.v1.Phase
-	(*OpenLoad)(nil),             // 37: loadline.v1.OpenLoad
-	(*Ramp)(nil),                 // 38: loadline.v1.Ramp
-	(*Steps)(nil),                // 39: loadline.v1.Steps
-	(*Spike)(nil),                // 40: loadline.v1.Spike
-	(*Sine)(nil),                 // 41: loadline.v1.Sine
-	(*Trace)(nil),                // 42: loadline.v1.Trace
-	(*ClosedLoad)(nil),           // 43: loadline.v1.ClosedLoad
-	(*Limits)(nil),               // 44: loadline.v1.Limits
-	(*Orphan)(nil),               // 45: loadline.v1.Orphan
-	(*AgentSelection)(nil),       // 46: loadline.v1.AgentSelection
-	(*Capture)(nil),              // 47: loadline.v1.Capture
-	(*Cost)(nil),                 // 48: loadline.v1.Cost
-	(*Objective)(nil),            // 49: loadline.v1.Objective
-	(*AbortCondition)(nil),       // 50: loadline.v1.AbortCondition
-	nil,                          // 51: loadline.v1.Target.HeadersEntry
-	nil,                          // 52: loadline.v1.Workload.HeadersEntry
-	nil,                          // 53: loadline.v1.HttpRequest.HeadersEntry
-	nil,                          // 54: loadline.v1.GrpcRequest.MetadataEntry
-	nil,                          // 55: loadline.v1.AgentSelection.MatchEntry
-	(*durationpb.Duration)(nil),  // 56: google.protobuf.Duration
-	(*structpb.Struct)(nil),      // 57: google.protobuf.Struct
-	(*structpb.Value)(nil),       // 58: google.protobuf.Value
+	(HttpVersion)(0),             // 3: loadline.v1.HttpVersion
+	(DatasetOrder)(0),            // 4: loadline.v1.DatasetOrder
+	(Compression)(0),             // 5: loadline.v1.Compression
+	(Arrivals)(0),                // 6: loadline.v1.Arrivals
+	(Aggregate)(0),               // 7: loadline.v1.Aggregate
+	(Comparison)(0),              // 8: loadline.v1.Comparison
+	(*Scenario)(nil),             // 9: loadline.v1.Scenario
+	(*Target)(nil),               // 10: loadline.v1.Target
+	(*SecretRef)(nil),            // 11: loadline.v1.SecretRef
+	(*Auth)(nil),                 // 12: loadline.v1.Auth
+	(*BasicAuth)(nil),            // 13: loadline.v1.BasicAuth
+	(*HeaderAuth)(nil),           // 14: loadline.v1.HeaderAuth
+	(*HeaderValue)(nil),          // 15: loadline.v1.HeaderValue
+	(*Timeouts)(nil),             // 16: loadline.v1.Timeouts
+	(*Tls)(nil),                  // 17: loadline.v1.Tls
+	(*Connections)(nil),          // 18: loadline.v1.Connections
+	(*Workload)(nil),             // 19: loadline.v1.Workload
+	(*Distribution)(nil),         // 20: loadline.v1.Distribution
+	(*Uniform)(nil),              // 21: loadline.v1.Uniform
+	(*Normal)(nil),               // 22: loadline.v1.Normal
+	(*Lognormal)(nil),            // 23: loadline.v1.Lognormal
+	(*Exponential)(nil),          // 24: loadline.v1.Exponential
+	(*Empirical)(nil),            // 25: loadline.v1.Empirical
+	(*DurationDistribution)(nil), // 26: loadline.v1.DurationDistribution
+	(*DurationUniform)(nil),      // 27: loadline.v1.DurationUniform
+	(*DurationExponential)(nil),  // 28: loadline.v1.DurationExponential
+	(*DurationLognormal)(nil),    // 29: loadline.v1.DurationLognormal
+	(*Synthetic)(nil),            // 30: loadline.v1.Synthetic
+	(*SharedPrefix)(nil),         // 31: loadline.v1.SharedPrefix
+	(*Dataset)(nil),              // 32: loadline.v1.Dataset
+	(*HttpRequest)(nil),          // 33: loadline.v1.HttpRequest
+	(*GrpcRequest)(nil),          // 34: loadline.v1.GrpcRequest
+	(*Check)(nil),                // 35: loadline.v1.Check
+	(*JsonPathCheck)(nil),        // 36: loadline.v1.JsonPathCheck
+	(*Phase)(nil),                // 37: loadline.v1.Phase
+	(*OpenLoad)(nil),             // 38: loadline.v1.OpenLoad
+	(*Ramp)(nil),                 // 39: loadline.v1.Ramp
+	(*Steps)(nil),                // 40: loadline.v1.Steps
+	(*Spike)(nil),                // 41: loadline.v1.Spike
+	(*Sine)(nil),                 // 42: loadline.v1.Sine
+	(*Trace)(nil),                // 43: loadline.v1.Trace
+	(*ClosedLoad)(nil),           // 44: loadline.v1.ClosedLoad
+	(*Limits)(nil),               // 45: loadline.v1.Limits
+	(*Orphan)(nil),               // 46: loadline.v1.Orphan
+	(*AgentSelection)(nil),       // 47: loadline.v1.AgentSelection
+	(*Capture)(nil),              // 48: loadline.v1.Capture
+	(*Cost)(nil),                 // 49: loadline.v1.Cost
+	(*Objective)(nil),            // 50: loadline.v1.Objective
+	(*AbortCondition)(nil),       // 51: loadline.v1.AbortCondition
+	nil,                          // 52: loadline.v1.Target.HeadersEntry
+	nil,                          // 53: loadline.v1.Workload.HeadersEntry
+	nil,                          // 54: loadline.v1.HttpRequest.HeadersEntry
+	nil,                          // 55: loadline.v1.GrpcRequest.MetadataEntry
+	nil,                          // 56: loadline.v1.AgentSelection.MatchEntry
+	(*durationpb.Duration)(nil),  // 57: google.protobuf.Duration
+	(*structpb.Struct)(nil),      // 58: google.protobuf.Struct
+	(*structpb.Value)(nil),       // 59: google.protobuf.Value
 }
 var file_loadline_v1_scenario_proto_depIdxs = []int32{
-	9,  // 0: loadline.v1.Scenario.targets:type_name -> loadline.v1.Target
-	18, // 1: loadline.v1.Scenario.workloads:type_name -> loadline.v1.Workload
-	36, // 2: loadline.v1.Scenario.load:type_name -> loadline.v1.Phase
-	49, // 3: loadline.v1.Scenario.slo:type_name -> loadline.v1.Objective
-	49, // 4: loadline.v1.Scenario.good:type_name -> loadline.v1.Objective
-	50, // 5: loadline.v1.Scenario.abort:type_name -> loadline.v1.AbortCondition
-	44, // 6: loadline.v1.Scenario.limits:type_name -> loadline.v1.Limits
-	56, // 7: loadline.v1.Scenario.drain:type_name -> google.protobuf.Duration
-	45, // 8: loadline.v1.Scenario.orphan:type_name -> loadline.v1.Orphan
-	46, // 9: loadline.v1.Scenario.agents:type_name -> loadline.v1.AgentSelection
-	47, // 10: loadline.v1.Scenario.capture:type_name -> loadline.v1.Capture
-	48, // 11: loadline.v1.Scenario.cost:type_name -> loadline.v1.Cost
-	0,  // 12: loadline.v1.Target.protocol:type_name -> loadline.v1.Protocol
-	11, // 13: loadline.v1.Target.auth:type_name -> loadline.v1.Auth
-	15, // 14: loadline.v1.Target.timeouts:type_name -> loadline.v1.Timeouts
-	16, // 15: loadline.v1.Target.tls:type_name -> loadline.v1.Tls
-	17, // 16: loadline.v1.Target.connections:type_name -> loadline.v1.Connections
-	51, // 17: loadline.v1.Target.headers:type_name -> loadline.v1.Target.HeadersEntry
-	10, // 18: loadline.v1.Auth.bearer:type_name -> loadline.v1.SecretRef
-	12, // 19: loadline.v1.Auth.basic:type_name -> loadline.v1.BasicAuth
-	13, // 20: loadline.v1.Auth.header:type_name -> loadline.v1.HeaderAuth
-	10, // 21: loadline.v1.BasicAuth.password:type_name -> loadline.v1.SecretRef
-	10, // 22: loadline.v1.HeaderAuth.value:type_name -> loadline.v1.SecretRef
-	56, // 23: loadline.v1.Timeouts.connect:type_name -> google.protobuf.Duration
-	56, // 24: loadline.v1.Timeouts.first_token:type_name -> google.protobuf.Duration
-	56, // 25: loadline.v1.Timeouts.stall:type_name -> google.protobuf.Duration
-	56, // 26: loadline.v1.Timeouts.total:type_name -> google.protobuf.Duration
-	1,  // 27: loadline.v1.Tls.min_version:type_name -> loadline.v1.TlsVersion
-	2,  // 28: loadline.v1.Connections.policy:type_name -> loadline.v1.ConnectionPolicy
-	56, // 29: loadline.v1.Connections.idle:type_name -> google.protobuf.Duration
-	29, // 30: loadline.v1.Workload.synthetic:type_name -> loadline.v1.Synthetic
-	31, // 31: loadline.v1.Workload.dataset:type_name -> loadline.v1.Dataset
-	32, // 32: loadline.v1.Workload.http:type_name -> loadline.v1.HttpRequest
-	33, // 33: loadline.v1.Workload.grpc:type_name -> loadline.v1.GrpcRequest
-	57, // 34: loadline.v1.Workload.body:type_name -> google.protobuf.Struct
-	52, // 35: loadline.v1.Workload.headers:type_name -> loadline.v1.Workload.HeadersEntry
-	34, // 36: loadline.v1.Workload.checks:type_name -> loadline.v1.Check
-	49, // 37: loadline.v1.Workload.good:type_name -> loadline.v1.Objective
-	20, // 38: loadline.v1.Distribution.uniform:type_name -> loadline.v1.Uniform
-	21, // 39: loadline.v1.Distribution.normal:type_name -> loadline.v1.Normal
-	22, // 40: loadline.v1.Distribution.lognormal:type_name -> loadline.v1.Lognormal
-	23, // 41: loadline.v1.Distribution.exponential:type_name -> loadline.v1.Exponential
-	24, // 42: loadline.v1.Distribution.empirical:type_name -> loadline.v1.Empirical
-	56, // 43: loadline.v1.DurationDistribution.fixed:type_name -> google.protobuf.Duration
-	26, // 44: loadline.v1.DurationDistribution.uniform:type_name -> loadline.v1.DurationUniform
-	27, // 45: loadline.v1.DurationDistribution.exponential:type_name -> loadline.v1.DurationExponential
-	28, // 46: loadline.v1.DurationDistribution.lognormal:type_name -> loadline.v1.DurationLognormal
-	56, // 47: loadline.v1.DurationUniform.min:type_name -> google.protobuf.Duration
-	56, // 48: loadline.v1.DurationUniform.max:type_name -> google.protobuf.Duration
-	56, // 49: loadline.v1.DurationExponential.mean:type_name -> google.protobuf.Duration
-	56, // 50: loadline.v1.DurationExponential.max:type_name -> google.protobuf.Duration
-	56, // 51: loadline.v1.DurationLognormal.median:type_name -> google.protobuf.Duration
-	56, // 52: loadline.v1.DurationLognormal.p95:type_name -> google.protobuf.Duration
-	56, // 53: loadline.v1.DurationLognormal.max:type_name -> google.protobuf.Duration
-	19, // 54: loadline.v1.Synthetic.input_tokens:type_name -> loadline.v1.Distribution
-	19, // 55: loadline.v1.Synthetic.output_tokens:type_name -> loadline.v1.Distribution
-	30, // 56: loadline.v1.Synthetic.shared_prefix:type_name -> loadline.v1.SharedPrefix
-	3,  // 57: loadline.v1.Dataset.order:type_name -> loadline.v1.DatasetOrder
-	19, // 58: loadline.v1.Dataset.output_tokens:type_name -> loadline.v1.Distribution
-	53, // 59: loadline.v1.HttpRequest.headers:type_name -> loadline.v1.HttpRequest.HeadersEntry
-	31, // 60: loadline.v1.HttpRequest.dataset:type_name -> loadline.v1.Dataset
-	57, // 61: loadline.v1.GrpcRequest.message:type_name -> google.protobuf.Struct
-	57, // 62: loadline.v1.GrpcRequest.messages:type_name -> google.protobuf.Struct
-	56, // 63: loadline.v1.GrpcRequest.every:type_name -> google.protobuf.Duration
-	54, // 64: loadline.v1.GrpcRequest.metadata:type_name -> loadline.v1.GrpcRequest.MetadataEntry
-	56, // 65: loadline.v1.GrpcRequest.deadline:type_name -> google.protobuf.Duration
-	4,  // 66: loadline.v1.GrpcRequest.compression:type_name -> loadline.v1.Compression
-	31, // 67: loadline.v1.GrpcRequest.dataset:type_name -> loadline.v1.Dataset
-	35, // 68: loadline.v1.Check.json_path:type_name -> loadline.v1.JsonPathCheck
-	58, // 69: loadline.v1.JsonPathCheck.equals:type_name -> google.protobuf.Value
-	37, // 70: loadline.v1.Phase.open:type_name -> loadline.v1.OpenLoad
-	43, // 71: loadline.v1.Phase.closed:type_name -> loadline.v1.ClosedLoad
-	56, // 72: loadline.v1.Phase.duration:type_name -> google.protobuf.Duration
-	56, // 73: loadline.v1.Phase.at:type_name -> google.protobuf.Duration
-	38, // 74: loadline.v1.OpenLoad.ramp:type_name -> loadline.v1.Ramp
-	39, // 75: loadline.v1.OpenLoad.steps:type_name -> loadline.v1.Steps
-	40, // 76: loadline.v1.OpenLoad.spike:type_name -> loadline.v1.Spike
-	41, // 77: loadline.v1.OpenLoad.sine:type_name -> loadline.v1.Sine
-	42, // 78: loadline.v1.OpenLoad.trace:type_name -> loadline.v1.Trace
-	5,  // 79: loadline.v1.OpenLoad.arrivals:type_name -> loadline.v1.Arrivals
-	56, // 80: loadline.v1.Steps.every:type_name -> google.protobuf.Duration
-	56, // 81: loadline.v1.Spike.rise:type_name -> google.protobuf.Duration
-	56, // 82: loadline.v1.Spike.hold:type_name -> google.protobuf.Duration
-	56, // 83: loadline.v1.Spike.fall:type_name -> google.protobuf.Duration
-	56, // 84: loadline.v1.Sine.period:type_name -> google.protobuf.Duration
-	56, // 85: loadline.v1.ClosedLoad.ramp_up:type_name -> google.protobuf.Duration
-	25, // 86: loadline.v1.ClosedLoad.think:type_name -> loadline.v1.DurationDistribution
-	56, // 87: loadline.v1.Limits.max_lateness:type_name -> google.protobuf.Duration
-	56, // 88: loadline.v1.Orphan.hold:type_name -> google.protobuf.Duration
-	55, // 89: loadline.v1.AgentSelection.match:type_name -> loadline.v1.AgentSelection.MatchEntry
-	56, // 90: loadline.v1.AgentSelection.wait:type_name -> google.protobuf.Duration
-	6,  // 91: loadline.v1.Objective.aggregate:type_name -> loadline.v1.Aggregate
-	7,  // 92: loadline.v1.Objective.comparison:type_name -> loadline.v1.Comparison
-	49, // 93: loadline.v1.AbortCondition.condition:type_name -> loadline.v1.Objective
-	56, // 94: loadline.v1.AbortCondition.for:type_name -> google.protobuf.Duration
-	14, // 95: loadline.v1.Target.HeadersEntry.value:type_name -> loadline.v1.HeaderValue
-	14, // 96: loadline.v1.Workload.HeadersEntry.value:type_name -> loadline.v1.HeaderValue
-	14, // 97: loadline.v1.HttpRequest.HeadersEntry.value:type_name -> loadline.v1.HeaderValue
-	14, // 98: loadline.v1.GrpcRequest.MetadataEntry.value:type_name -> loadline.v1.HeaderValue
-	99, // [99:99] is the sub-list for method output_type
-	99, // [99:99] is the sub-list for method input_type
-	99, // [99:99] is the sub-list for extension type_name
-	99, // [99:99] is the sub-list for extension extendee
-	0,  // [0:99] is the sub-list for field type_name
+	10,  // 0: loadline.v1.Scenario.targets:type_name -> loadline.v1.Target
+	19,  // 1: loadline.v1.Scenario.workloads:type_name -> loadline.v1.Workload
+	37,  // 2: loadline.v1.Scenario.load:type_name -> loadline.v1.Phase
+	50,  // 3: loadline.v1.Scenario.slo:type_name -> loadline.v1.Objective
+	50,  // 4: loadline.v1.Scenario.good:type_name -> loadline.v1.Objective
+	51,  // 5: loadline.v1.Scenario.abort:type_name -> loadline.v1.AbortCondition
+	45,  // 6: loadline.v1.Scenario.limits:type_name -> loadline.v1.Limits
+	57,  // 7: loadline.v1.Scenario.drain:type_name -> google.protobuf.Duration
+	46,  // 8: loadline.v1.Scenario.orphan:type_name -> loadline.v1.Orphan
+	47,  // 9: loadline.v1.Scenario.agents:type_name -> loadline.v1.AgentSelection
+	48,  // 10: loadline.v1.Scenario.capture:type_name -> loadline.v1.Capture
+	49,  // 11: loadline.v1.Scenario.cost:type_name -> loadline.v1.Cost
+	0,   // 12: loadline.v1.Target.protocol:type_name -> loadline.v1.Protocol
+	12,  // 13: loadline.v1.Target.auth:type_name -> loadline.v1.Auth
+	16,  // 14: loadline.v1.Target.timeouts:type_name -> loadline.v1.Timeouts
+	17,  // 15: loadline.v1.Target.tls:type_name -> loadline.v1.Tls
+	18,  // 16: loadline.v1.Target.connections:type_name -> loadline.v1.Connections
+	52,  // 17: loadline.v1.Target.headers:type_name -> loadline.v1.Target.HeadersEntry
+	11,  // 18: loadline.v1.Auth.bearer:type_name -> loadline.v1.SecretRef
+	13,  // 19: loadline.v1.Auth.basic:type_name -> loadline.v1.BasicAuth
+	14,  // 20: loadline.v1.Auth.header:type_name -> loadline.v1.HeaderAuth
+	11,  // 21: loadline.v1.BasicAuth.password:type_name -> loadline.v1.SecretRef
+	11,  // 22: loadline.v1.HeaderAuth.value:type_name -> loadline.v1.SecretRef
+	57,  // 23: loadline.v1.Timeouts.connect:type_name -> google.protobuf.Duration
+	57,  // 24: loadline.v1.Timeouts.first_token:type_name -> google.protobuf.Duration
+	57,  // 25: loadline.v1.Timeouts.stall:type_name -> google.protobuf.Duration
+	57,  // 26: loadline.v1.Timeouts.total:type_name -> google.protobuf.Duration
+	1,   // 27: loadline.v1.Tls.min_version:type_name -> loadline.v1.TlsVersion
+	2,   // 28: loadline.v1.Connections.policy:type_name -> loadline.v1.ConnectionPolicy
+	57,  // 29: loadline.v1.Connections.idle:type_name -> google.protobuf.Duration
+	3,   // 30: loadline.v1.Connections.http:type_name -> loadline.v1.HttpVersion
+	30,  // 31: loadline.v1.Workload.synthetic:type_name -> loadline.v1.Synthetic
+	32,  // 32: loadline.v1.Workload.dataset:type_name -> loadline.v1.Dataset
+	33,  // 33: loadline.v1.Workload.http:type_name -> loadline.v1.HttpRequest
+	34,  // 34: loadline.v1.Workload.grpc:type_name -> loadline.v1.GrpcRequest
+	58,  // 35: loadline.v1.Workload.body:type_name -> google.protobuf.Struct
+	53,  // 36: loadline.v1.Workload.headers:type_name -> loadline.v1.Workload.HeadersEntry
+	35,  // 37: loadline.v1.Workload.checks:type_name -> loadline.v1.Check
+	50,  // 38: loadline.v1.Workload.good:type_name -> loadline.v1.Objective
+	21,  // 39: loadline.v1.Distribution.uniform:type_name -> loadline.v1.Uniform
+	22,  // 40: loadline.v1.Distribution.normal:type_name -> loadline.v1.Normal
+	23,  // 41: loadline.v1.Distribution.lognormal:type_name -> loadline.v1.Lognormal
+	24,  // 42: loadline.v1.Distribution.exponential:type_name -> loadline.v1.Exponential
+	25,  // 43: loadline.v1.Distribution.empirical:type_name -> loadline.v1.Empirical
+	57,  // 44: loadline.v1.DurationDistribution.fixed:type_name -> google.protobuf.Duration
+	27,  // 45: loadline.v1.DurationDistribution.uniform:type_name -> loadline.v1.DurationUniform
+	28,  // 46: loadline.v1.DurationDistribution.exponential:type_name -> loadline.v1.DurationExponential
+	29,  // 47: loadline.v1.DurationDistribution.lognormal:type_name -> loadline.v1.DurationLognormal
+	57,  // 48: loadline.v1.DurationUniform.min:type_name -> google.protobuf.Duration
+	57,  // 49: loadline.v1.DurationUniform.max:type_name -> google.protobuf.Duration
+	57,  // 50: loadline.v1.DurationExponential.mean:type_name -> google.protobuf.Duration
+	57,  // 51: loadline.v1.DurationExponential.max:type_name -> google.protobuf.Duration
+	57,  // 52: loadline.v1.DurationLognormal.median:type_name -> google.protobuf.Duration
+	57,  // 53: loadline.v1.DurationLognormal.p95:type_name -> google.protobuf.Duration
+	57,  // 54: loadline.v1.DurationLognormal.max:type_name -> google.protobuf.Duration
+	20,  // 55: loadline.v1.Synthetic.input_tokens:type_name -> loadline.v1.Distribution
+	20,  // 56: loadline.v1.Synthetic.output_tokens:type_name -> loadline.v1.Distribution
+	31,  // 57: loadline.v1.Synthetic.shared_prefix:type_name -> loadline.v1.SharedPrefix
+	4,   // 58: loadline.v1.Dataset.order:type_name -> loadline.v1.DatasetOrder
+	20,  // 59: loadline.v1.Dataset.output_tokens:type_name -> loadline.v1.Distribution
+	54,  // 60: loadline.v1.HttpRequest.headers:type_name -> loadline.v1.HttpRequest.HeadersEntry
+	32,  // 61: loadline.v1.HttpRequest.dataset:type_name -> loadline.v1.Dataset
+	58,  // 62: loadline.v1.GrpcRequest.message:type_name -> google.protobuf.Struct
+	58,  // 63: loadline.v1.GrpcRequest.messages:type_name -> google.protobuf.Struct
+	57,  // 64: loadline.v1.GrpcRequest.every:type_name -> google.protobuf.Duration
+	55,  // 65: loadline.v1.GrpcRequest.metadata:type_name -> loadline.v1.GrpcRequest.MetadataEntry
+	57,  // 66: loadline.v1.GrpcRequest.deadline:type_name -> google.protobuf.Duration
+	5,   // 67: loadline.v1.GrpcRequest.compression:type_name -> loadline.v1.Compression
+	32,  // 68: loadline.v1.GrpcRequest.dataset:type_name -> loadline.v1.Dataset
+	36,  // 69: loadline.v1.Check.json_path:type_name -> loadline.v1.JsonPathCheck
+	59,  // 70: loadline.v1.JsonPathCheck.equals:type_name -> google.protobuf.Value
+	38,  // 71: loadline.v1.Phase.open:type_name -> loadline.v1.OpenLoad
+	44,  // 72: loadline.v1.Phase.closed:type_name -> loadline.v1.ClosedLoad
+	57,  // 73: loadline.v1.Phase.duration:type_name -> google.protobuf.Duration
+	57,  // 74: loadline.v1.Phase.at:type_name -> google.protobuf.Duration
+	39,  // 75: loadline.v1.OpenLoad.ramp:type_name -> loadline.v1.Ramp
+	40,  // 76: loadline.v1.OpenLoad.steps:type_name -> loadline.v1.Steps
+	41,  // 77: loadline.v1.OpenLoad.spike:type_name -> loadline.v1.Spike
+	42,  // 78: loadline.v1.OpenLoad.sine:type_name -> loadline.v1.Sine
+	43,  // 79: loadline.v1.OpenLoad.trace:type_name -> loadline.v1.Trace
+	6,   // 80: loadline.v1.OpenLoad.arrivals:type_name -> loadline.v1.Arrivals
+	57,  // 81: loadline.v1.Steps.every:type_name -> google.protobuf.Duration
+	57,  // 82: loadline.v1.Spike.rise:type_name -> google.protobuf.Duration
+	57,  // 83: loadline.v1.Spike.hold:type_name -> google.protobuf.Duration
+	57,  // 84: loadline.v1.Spike.fall:type_name -> google.protobuf.Duration
+	57,  // 85: loadline.v1.Sine.period:type_name -> google.protobuf.Duration
+	57,  // 86: loadline.v1.ClosedLoad.ramp_up:type_name -> google.protobuf.Duration
+	26,  // 87: loadline.v1.ClosedLoad.think:type_name -> loadline.v1.DurationDistribution
+	57,  // 88: loadline.v1.Limits.max_lateness:type_name -> google.protobuf.Duration
+	57,  // 89: loadline.v1.Orphan.hold:type_name -> google.protobuf.Duration
+	56,  // 90: loadline.v1.AgentSelection.match:type_name -> loadline.v1.AgentSelection.MatchEntry
+	57,  // 91: loadline.v1.AgentSelection.wait:type_name -> google.protobuf.Duration
+	7,   // 92: loadline.v1.Objective.aggregate:type_name -> loadline.v1.Aggregate
+	8,   // 93: loadline.v1.Objective.comparison:type_name -> loadline.v1.Comparison
+	50,  // 94: loadline.v1.AbortCondition.condition:type_name -> loadline.v1.Objective
+	57,  // 95: loadline.v1.AbortCondition.for:type_name -> google.protobuf.Duration
+	15,  // 96: loadline.v1.Target.HeadersEntry.value:type_name -> loadline.v1.HeaderValue
+	15,  // 97: loadline.v1.Workload.HeadersEntry.value:type_name -> loadline.v1.HeaderValue
+	15,  // 98: loadline.v1.HttpRequest.HeadersEntry.value:type_name -> loadline.v1.HeaderValue
+	15,  // 99: loadline.v1.GrpcRequest.MetadataEntry.value:type_name -> loadline.v1.HeaderValue
+	100, // [100:100] is the sub-list for method output_type
+	100, // [100:100] is the sub-list for method input_type
+	100, // [100:100] is the sub-list for extension type_name
+	100, // [100:100] is the sub-list for extension extendee
+	0,   // [0:100] is the sub-list for field type_name
 }
 
 func init() { file_loadline_v1_scenario_proto_init() }
@@ -9324,7 +9497,7 @@ func file_loadline_v1_scenario_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_loadline_v1_scenario_proto_rawDesc), len(file_loadline_v1_scenario_proto_rawDesc)),
-			NumEnums:      8,
+			NumEnums:      9,
 			NumMessages:   48,
 			NumExtensions: 0,
 			NumServices:   0,

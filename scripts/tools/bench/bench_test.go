@@ -51,9 +51,11 @@ BenchmarkWalk/gamma-0.5
 PASS
 pkg: github.com/loadline/loadline/agent/record
 BenchmarkRecord-2     	 5000000	        169 ns/op	       8 B/op	       1 allocs/op
+BenchmarkRecord/events=1-2     	 5000000	        301 ns/op	       0 B/op	       0 allocs/op
+BenchmarkSwapStall-2     	 22	        5913765 ns/op	        15.47 p50-µs	        50.1 p99-µs	     191892 B/op	     324 allocs/op
 `
 	got := parseMicro(out)
-	if len(got) != 2 {
+	if len(got) != 4 {
 		t.Fatalf("%d results", len(got))
 	}
 	if r := got[0]; r.pkg != "internal/schedule" || r.name != "Walk/gamma-0.5" || r.metrics["ns/op"] != 49.4 || r.metrics["M/s"] != 20.24 {
@@ -63,7 +65,7 @@ BenchmarkRecord-2     	 5000000	        169 ns/op	       8 B/op	       1 allocs/
 	if err := judgeMicro(&bench{out: &said}, got); !errors.Is(err, errBroken) {
 		t.Errorf("an allocation a record is good: %v", err)
 	}
-	if strings.Count(said.String(), "NO") != 1 {
+	if strings.Count(said.String(), "NO") != 3 {
 		t.Errorf("the table:\n%s", said.String())
 	}
 }

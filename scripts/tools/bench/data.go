@@ -75,6 +75,7 @@ func (s *summary) sound() error {
 // truth is the part of GET /truth that is measured against.
 type truth struct {
 	InFlight         int64            `json:"in_flight"`
+	InFlightMax      int64            `json:"in_flight_max"`
 	Routes           map[string]route `json:"routes"`
 	CompletionTokens uint64           `json:"completion_tokens"`
 	TTFT             distribution     `json:"ttft"`

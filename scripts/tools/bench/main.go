@@ -37,9 +37,14 @@ func measurements() []measurement {
 	return []measurement{
 		{"start", true, "from exec of the binary to the first arrival at the target", runStart},
 		{"micro", true, "cost of the hot path's parts, by their Go benchmarks", runMicro},
-		{"truth", false, "50 streams/s of 64 tokens against the simulator's own count and times (25 s)", runTruth},
-		{"stall", false, "a target that stands still 1 s in 10, then a generator that does (45 s)", runStall},
+		{"truth", false, "every stream of a run against the simulator's own record of it (9 min)", runTruth},
+		{"stamps", false, "our instants and the kernel's stamps of the same reads beside the simulator's times (25 s)", runStamps},
+		{"stall", false, "a target that stands still 1 s in 10, then a generator that does (90 s)", runStall},
+		{"streams", false, "20,000 streams open at once: memory of the agent, nothing missed (2 min)", runStreams},
+		{"lateness", false, "how late sessions start at 5,000/s, with and without precise (90 s)", runLateness},
+		{"gc", false, "the share of CPU that garbage collection takes at full load (10 s)", runGC},
 		{"rate", false, "how many requests a second one core sustains, beside bare loopback round trips (90 s)", runRate},
+		{"idle", false, "memory of an open stream beside wrk, oha, h2load, hey, vegeta and k6 (4 min)", runIdle},
 		{"peers", false, "requests and streamed events beside wrk, oha, h2load, hey, vegeta and k6 (6 min)", runPeers},
 	}
 }
@@ -94,6 +99,9 @@ func dispatch(ctx context.Context, b *bench, args []string) error {
 	if len(args) > 0 && args[0] == saturatorCommand {
 		return runSaturator(ctx, b.out, args[1:])
 	}
+	if len(args) > 0 && args[0] == idleCommand {
+		return runIdleServer(ctx, b.out)
+	}
 	if len(args) > 0 && args[0] == bareCommand {
 		return runBare(ctx, b.out, args[1:])
 	}
@@ -130,7 +138,7 @@ func list(w io.Writer) {
 		if m.quick {
 			quick = " (quick)"
 		}
-		fmt.Fprintf(w, "  %-6s %s%s\n", m.name, m.does, quick)
+		fmt.Fprintf(w, "  %-8s %s%s\n", m.name, m.does, quick)
 	}
 }
 

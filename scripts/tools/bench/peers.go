@@ -65,6 +65,7 @@ func runPeers(ctx context.Context, b *bench, args []string) error {
 	only := fs.String("only", "", "tools, by comma (default all)")
 	which := fs.String("kinds", "", "kinds of work, by comma: unary, stream20, stream1 (default all)")
 	install := fs.Bool("install", false, "install what is missing: with go and cargo below the user's cache, with apt-get if root")
+	together := fs.Bool("one-core", false, "server and client on one core: the reader of a stream is then the limit; CPU alone says something")
 	wait := fs.Duration("wait", 0, "longest wait for a machine that is not busy, before each kind; 0: measure at once")
 	if err := parse(fs, args); err != nil {
 		return err
@@ -83,7 +84,9 @@ func runPeers(ctx context.Context, b *bench, args []string) error {
 		return errors.New("needs taskset and two cores: one for the server, one for the client")
 	}
 	c := &comparison{b: b, rounds: *rounds, lasting: *lasting, wanted: chosen(*only), client: core, server: core}
-	c.server.core = runtime.NumCPU() - 1
+	if !*together {
+		c.server.core = runtime.NumCPU() - 1
+	}
 	if err := b.build(ctx); err != nil {
 		return err
 	}

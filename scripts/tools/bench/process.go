@@ -60,45 +60,60 @@ func (b *bench) command(ctx context.Context, env []string, args ...string) *exec
 
 // simulator is a running `loadline sim`.
 type simulator struct {
-	cmd    *exec.Cmd
-	host   string
-	stderr bytes.Buffer
+	cmd *exec.Cmd
+	// host serves HTTP, grpc gRPC.
+	host, grpc string
+	stderr     bytes.Buffer
 }
 
 // simulate starts the simulator on a free loopback port. The caller stops it.
 func (b *bench) simulate(ctx context.Context, args ...string) (*simulator, error) {
+	return b.simulateOn(ctx, place{}, args...)
+}
+
+// simulateOn starts the simulator at a place, by gRPC on a second port as well. The caller stops it.
+func (b *bench) simulateOn(ctx context.Context, on place, args ...string) (*simulator, error) {
 	if err := b.build(ctx); err != nil {
 		return nil, err
 	}
-	s := &simulator{cmd: b.command(ctx, nil, append([]string{"sim", "--address", "127.0.0.1:0"}, args...)...)}
+	s := &simulator{cmd: b.command(ctx, nil, append([]string{"sim", "--address", "127.0.0.1:0", "--grpc-address", "127.0.0.1:0"}, args...)...)}
+	on.confine(s.cmd)
 	s.cmd.Stderr = &s.stderr
 	out, w := io.Pipe()
 	s.cmd.Stdout = w
 	if err := s.cmd.Start(); err != nil {
 		return nil, err
 	}
-	found := make(chan string, 1)
+	found := make(chan bool, 1)
 	go func() {
-		defer close(found)
-		lines := bufio.NewScanner(out)
-		for lines.Scan() {
-			if _, rest, ok := strings.Cut(lines.Text(), "http://"); ok {
-				host, _, _ := strings.Cut(rest, "/")
-				found <- host
-				break
-			}
-		}
+		found <- s.addresses(out)
 		io.Copy(io.Discard, out)
 	}()
+	said := false
 	select {
-	case s.host = <-found:
+	case said = <-found:
 	case <-time.After(simStart):
 	}
-	if s.host == "" {
+	if !said {
 		s.stop()
-		return nil, fmt.Errorf("the simulator did not say its address: %s", s.stderr.String())
+		return nil, fmt.Errorf("the simulator did not say its addresses: %s", s.stderr.String())
 	}
 	return s, nil
+}
+
+// addresses reads where the simulator serves; false: it did not say.
+func (s *simulator) addresses(out io.Reader) bool {
+	lines := bufio.NewScanner(out)
+	for lines.Scan() {
+		if _, rest, ok := strings.Cut(lines.Text(), " http://"); ok {
+			s.host, _, _ = strings.Cut(rest, "/")
+		}
+		if _, rest, ok := strings.Cut(lines.Text(), " grpc://"); ok {
+			s.grpc, _, _ = strings.Cut(rest, ": ")
+			return true
+		}
+	}
+	return false
 }
 
 // stop ends the simulator and waits for it.
@@ -149,49 +164,78 @@ type result struct {
 	summary summary
 	// cpu is what the process spent, user and system, its start included.
 	cpu time.Duration
+	// peak is its largest resident size in bytes, looked at several times a second; 0: it ended before the first look.
+	peak uint64
 	// begun is right before the process was started.
 	begun time.Time
+	// stderr is what it said.
+	stderr []byte
+}
+
+// playing is one run to be played.
+type playing struct {
+	scenario string
+	limit    time.Duration
+	on       place
+	// env is added to the environment.
+	env []string
+	// during, when it is not nil, is called beside the run with its process; after with the run's folder.
+	during func(*os.Process) error
+	after  func(folder string) error
 }
 
 // play runs one scenario. Any exit status is a result as long as there is a summary; during, when it is
 // not nil, is called beside the run with its process.
 func (b *bench) play(ctx context.Context, scenario string, limit time.Duration, on place, during func(*os.Process) error) (*result, error) {
+	return b.run(ctx, playing{scenario: scenario, limit: limit, on: on, during: during})
+}
+
+// run plays one run. Any exit status is a result as long as there is a summary.
+func (b *bench) run(ctx context.Context, p playing) (*result, error) {
 	if err := b.build(ctx); err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, limit)
+	ctx, cancel := context.WithTimeout(ctx, p.limit)
 	defer cancel()
 	folder, err := os.MkdirTemp(b.dir, "run-")
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(folder)
-	file := filepath.Join(folder, "scenario.yaml")
-	if err := os.WriteFile(file, []byte(scenario), 0o600); err != nil {
+	file, out := filepath.Join(folder, "scenario.yaml"), filepath.Join(folder, "out")
+	if err := os.WriteFile(file, []byte(p.scenario), 0o600); err != nil {
 		return nil, err
 	}
-	cmd := b.command(ctx, nil, "run", file, "--quiet", "--json", "--out", filepath.Join(folder, "out"))
-	on.confine(cmd)
+	cmd := b.command(ctx, p.env, "run", file, "--quiet", "--json", "--out", out)
+	p.on.confine(cmd)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	begun := time.Now()
+	r := &result{begun: time.Now()}
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
+	peak := make(chan uint64, 1)
+	watch, ended := context.WithCancel(ctx)
+	go func() { peak <- watchPeak(watch, cmd.Process.Pid) }()
 	var beside error
-	if during != nil {
-		beside = during(cmd.Process)
+	if p.during != nil {
+		beside = p.during(cmd.Process)
 	}
 	err = cmd.Wait()
+	ended()
+	r.peak, r.stderr = <-peak, stderr.Bytes()
 	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) || ctx.Err() != nil {
 		return nil, errors.Join(err, ctx.Err(), beside)
 	}
-	r := &result{begun: begun, cpu: cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()}
+	r.cpu = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
 	if err := json.Unmarshal(stdout.Bytes(), &r.summary); err != nil {
 		return nil, fmt.Errorf("exit status %d without a summary: %s", cmd.ProcessState.ExitCode(), stderr.String())
 	}
 	if got := cmd.ProcessState.ExitCode(); got != r.summary.ExitStatus {
 		return nil, fmt.Errorf("exit status %d, and %d in the summary", got, r.summary.ExitStatus)
+	}
+	if p.after != nil {
+		beside = errors.Join(beside, p.after(out))
 	}
 	return r, beside
 }

@@ -20,13 +20,27 @@ const (
 
 const stallScenario = `name: stall
 targets:
-  - {name: api, url: "http://%s", protocol: http}
+  - %s
 workloads:
-  - {name: echo, target: api, http: {method: GET, path: /echo}}
+  - %s
 load:
   - {name: hold, open: {rate: %d}, duration: %s}
 limits: {max_in_flight: %d}
 `
+
+// stallPlay is the scenario over one protocol, and the simulator's route that it takes.
+func stallPlay(p protocol, s *simulator, rate int, lasting time.Duration) (scenario, route string) {
+	target, workload := fmt.Sprintf(`{name: api, url: "http://%s", protocol: http}`, s.host), "{name: echo, target: api, http: {method: GET, path: /echo}}"
+	route = "echo"
+	switch p.name {
+	case "http2":
+		target = fmt.Sprintf(`{name: api, url: "http://%s", protocol: http, connections: {http: http2}}`, s.host)
+	case "grpc":
+		target, workload = p.target(s, 0), "{name: echo, grpc: {method: loadline.sim.v1.EchoService/Unary, message: {text: a}}}"
+		route = "grpc_echo"
+	}
+	return fmt.Sprintf(stallScenario, target, workload, rate, lasting, stallInFlight), route
+}
 
 // stalledQuantile is the q-quantile in microseconds of the wait that a pause of every period makes, seen
 // by arrivals spread evenly over whole periods: P(L > x) = (pause − x) / period.
@@ -39,26 +53,36 @@ func runStall(ctx context.Context, b *bench, args []string) error {
 	fs := flag.NewFlagSet("stall", flag.ContinueOnError)
 	rate := fs.Int("rate", 1000, "requests a second, up to 2,000")
 	periods := fs.Int("periods", 2, "periods of 10 s with the target standing still for 1 s of each")
+	names := fs.String("protocols", "http1,http2,grpc", "protocols, by comma")
 	tries := fs.Int("tries", 2, "runs at most, if the generator says of itself that it was not good enough")
 	if err := parse(fs, args); err != nil {
 		return err
 	}
-	target := attempts(ctx, b, *tries, func() error { return stallTarget(ctx, b, *rate, *periods) })
-	if target != nil && !errors.Is(target, errBroken) {
-		return target
+	picked, err := pickProtocols(*names)
+	if err != nil {
+		return err
 	}
-	return errors.Join(target, stallGenerator(ctx, b, *rate))
+	var broken error
+	for _, p := range picked {
+		err := attempts(ctx, b, *tries, func() error { return stallTarget(ctx, b, p, *rate, *periods) })
+		if err != nil && !errors.Is(err, errBroken) {
+			return fmt.Errorf("%s: %w", p.name, err)
+		}
+		broken = errors.Join(broken, err)
+	}
+	return errors.Join(broken, stallGenerator(ctx, b, *rate))
 }
 
 // stallTarget is issue 3, "Done when" 3: a stalled target must not hide its stall.
-func stallTarget(ctx context.Context, b *bench, rate, periods int) error {
+func stallTarget(ctx context.Context, b *bench, p protocol, rate, periods int) error {
 	sim, err := b.simulate(ctx, "--law", "fixed", "--fault", fmt.Sprintf("freeze:at=%v,for=%v,every=%v", period/2, pause, period))
 	if err != nil {
 		return err
 	}
 	defer sim.stop()
 	lasting := time.Duration(periods) * period
-	r, err := b.play(ctx, fmt.Sprintf(stallScenario, sim.host, rate, lasting, stallInFlight), lasting+time.Minute, place{}, nil)
+	scenario, route := stallPlay(p, sim, rate, lasting)
+	r, err := b.play(ctx, scenario, lasting+time.Minute, place{}, nil)
 	if err != nil {
 		return err
 	}
@@ -70,14 +94,14 @@ func stallTarget(ctx context.Context, b *bench, rate, periods int) error {
 		return err
 	}
 	s, e2e := &r.summary, r.summary.of("e2e")
-	return judge(b.out, fmt.Sprintf("stall of the target: %d requests/s for %v, 1 s of every 10 s frozen", rate, lasting), "should be", []row{
+	return judge(b.out, fmt.Sprintf("stall of the target over %s: %d requests/s for %v, 1 s of every 10 s frozen", p.name, rate, lasting), "should be", []row{
 		count("arrivals due", s.Arrivals.Due, uint64(rate)*uint64(lasting/time.Second)),
-		count("arrivals started", s.Arrivals.Started, t.Routes["echo"].Begun),
+		count("arrivals started", s.Arrivals.Started, t.Routes[route].Begun),
 		count("arrivals missed, shed, lost", s.Arrivals.Missed+s.Arrivals.Shed+s.Arrivals.Lost, 0),
-		count("requests succeeded", s.Requests.Succeeded, t.Routes["echo"].Completed),
+		count("requests succeeded", s.Requests.Succeeded, t.Routes[route].Completed),
 		within("e2e p95", value(e2e.P95), stalledQuantile(0.95), 0.05),
 		within("e2e p99", value(e2e.P99), stalledQuantile(0.99), 0.05),
-		{what: "e2e p95 beside the simulator's own", ours: value(e2e.P95), truth: t.Routes["echo"].Latency.P95, unit: "ms", bound: -1},
+		{what: "e2e p95 beside the simulator's own", ours: value(e2e.P95), truth: t.Routes[route].Latency.P95, unit: "ms", bound: -1},
 		{what: "lateness p99", ours: value(s.of("lateness").P99), unit: "ms", bound: -1},
 	})
 }
@@ -90,7 +114,8 @@ func stallGenerator(ctx context.Context, b *bench, rate int) error {
 		return err
 	}
 	defer sim.stop()
-	r, err := b.play(ctx, fmt.Sprintf(stallScenario, sim.host, rate, period, stallInFlight), period+time.Minute, place{}, func(p *os.Process) error {
+	scenario, _ := stallPlay(protocols()[0], sim, rate, period)
+	r, err := b.play(ctx, scenario, period+time.Minute, place{}, func(p *os.Process) error {
 		return halt(ctx, sim, p)
 	})
 	if err != nil {
