@@ -25,6 +25,7 @@ func (st *stage) asMember(member int, weights ...uint32) *stage {
 	}
 	st.part.assignment.SetMembers(members)
 	st.part.assignment.SetMember(uint32(member))
+	st.part.place.Store(int64(member))
 	st.part.course = schedule.NewCourse(st.part.schedule, weights)
 	st.begin()
 	return st
@@ -167,6 +168,7 @@ func TestALateJoinerPlaysFromItsInstantOn(t *testing.T) {
 		ch.SetJoined([]*pb.Member{pb.Member_builder{Agent: "a2", Weight: 2}.Build()})
 		st.part.assignment.SetMembers(append(st.part.assignment.GetMembers(), pb.Member_builder{Agent: "a2", Weight: 2}.Build()))
 		st.part.assignment.SetMember(2)
+		st.part.place.Store(2)
 		st.part.player.Store(nil)
 		time.Sleep(5500 * time.Millisecond)
 		if _, err := st.part.hold(ch); err != nil {

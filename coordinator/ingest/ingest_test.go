@@ -207,7 +207,7 @@ func TestRefusals(t *testing.T) {
 		"totals before the end":    {[]*pb.PushWindowsRequest{hello(), window(1), totals(2)}, nil, codes.OutOfRange, "window 1 is"},
 		"a window after the end":   {[]*pb.PushWindowsRequest{hello(), totals(0), window(1)}, nil, codes.FailedPrecondition, "after"},
 		"a window that is damaged": {[]*pb.PushWindowsRequest{hello(), window(1)}, errors.New("bad histogram"), codes.InvalidArgument, "bad histogram"},
-		"a second hello":           {[]*pb.PushWindowsRequest{hello(), hello()}, nil, codes.InvalidArgument, "windows and totals"},
+		"a second hello":           {[]*pb.PushWindowsRequest{hello(), hello()}, nil, codes.InvalidArgument, "windows, totals and renewals"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c, ended := talk(t, &journal{bad: test.bad})
