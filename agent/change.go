@@ -7,6 +7,8 @@ import (
 	"math"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/loadline/loadline/agent/guard"
 	"github.com/loadline/loadline/agent/pace"
 	"github.com/loadline/loadline/agent/record"
@@ -53,13 +55,31 @@ func (p *part) hold(ch *pb.Change) (runNS int64, err error) {
 	if p.course == nil {
 		return 0, errors.New("this agent is not ready")
 	}
+	if ch.GetEpoch() == p.course.Epoch() && ch.GetEpoch() > 1 {
+		return 0, nil // it is committed already: a repetition that was under way
+	}
+	if _, err := p.try(ch); err != nil {
+		return 0, err
+	}
 	pl := p.player.Load()
 	if pl == nil {
-		_, err := p.course.Apply(ch)
-		return 0, err // whatever starts later starts by the commitment
+		return 0, nil // whatever starts later starts by the commitment
 	}
 	err = pl.hold(ch)
 	return int64(pl.now()), err
+}
+
+// try is the course that a change leads to. That of the last change is kept, since a proposal is followed by its commitment, and a
+// new rate may take long. p.changing is held.
+func (p *part) try(ch *pb.Change) (*schedule.Course, error) {
+	if p.next != nil && p.next.Epoch() == p.course.Epoch()+1 && proto.Equal(ch, p.proposed) {
+		return p.next, nil
+	}
+	next, err := p.course.Apply(ch)
+	if err == nil {
+		p.proposed, p.next = ch, next
+	}
+	return next, err
 }
 
 // apply puts a committed change in force at its instant. Repeating it does nothing.
@@ -72,7 +92,7 @@ func (p *part) apply(ch *pb.Change) error {
 	case ch.GetEpoch() <= p.course.Epoch():
 		return nil
 	}
-	next, err := p.course.Apply(ch)
+	next, err := p.try(ch)
 	if err != nil {
 		return err
 	}
@@ -119,6 +139,15 @@ func (pl *player) source(c *schedule.Course, from int64) *pace.Merge {
 		lanes = append(lanes, pace.Lane{Phase: i, Walker: &walker})
 	}
 	return pace.NewMerge(lanes...)
+}
+
+// endOf is until when the pacer waits for what changes may bring: the end of the course, since another member's share may fall to
+// this one until then; for ever where phases may be appended after it.
+func (pl *player) endOf(c *schedule.Course) measure.Instant {
+	if pl.part.assignment.GetOpenEnded() {
+		return math.MaxInt64
+	}
+	return measure.Instant(c.End())
 }
 
 // endOfPhase is the end of a phase's load, MaxInt64 where only its sessions tell.
@@ -184,9 +213,6 @@ func (pl *player) hold(ch *pb.Change) error {
 		}
 		return fmt.Errorf("attempt %d of epoch %d has taken its place", before.attempt, before.epoch)
 	}
-	if _, err := before.last().Apply(ch); err != nil {
-		return err
-	}
 	g := newGate(before.courses...)
 	g.held, g.epoch, g.attempt = ch.GetAtNs(), ch.GetEpoch(), ch.GetAttempt()
 	if !pl.pacer.Hold(measure.Instant(g.held)) {
@@ -228,7 +254,7 @@ func (pl *player) apply(ch *pb.Change, c *schedule.Course) error {
 	at := measure.Instant(ch.GetAtNs())
 	ceiling := pl.part.ceiling(c)
 	source := pl.source(c, ch.GetAtNs())
-	fits := pl.pacer.Apply(at, source, measure.Instant(c.End()), func() {
+	fits := pl.pacer.Apply(at, source, pl.endOf(c), func() {
 		pl.playing = c
 		pl.inFlight.Set(ceiling)
 	})

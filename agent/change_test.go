@@ -149,6 +149,18 @@ func TestALaterAttemptTakesThePlace(t *testing.T) {
 	})
 }
 
+func TestAStopEndsALoadThatIsHeld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := newStage(t, "load: [{open: {rate: 100}, duration: 1h}]", always(time.Millisecond), nil).asMember(0, 1, 1)
+		later(5*time.Second, func() { st.part.hold(changeTo(2, 6*time.Second, []uint32{1, 0})) })
+		later(7*time.Second, func() { st.player.stop(pb.StopMode_STOP_MODE_DRAIN) })
+		st.player.run()
+		if c, cursors := st.counted(); c.GetStarted() != 300 || cursors[0] != 599 || st.player.now() > measure.Instant(8*time.Second) {
+			t.Errorf("counted %v, cursors %v at %v", c, cursors, time.Duration(st.player.now()))
+		}
+	})
+}
+
 func TestALeavingMemberPlaysWhatIsDueBeforeTheInstant(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		st := newStage(t, "load: [{open: {rate: 100}, duration: 10s}]", always(time.Millisecond), nil).asMember(1, 1, 1)
@@ -218,6 +230,24 @@ func TestAppendedPhasesArePlayed(t *testing.T) {
 		c, cursors := st.counted()
 		if c.GetStarted() != 20+150 || cursors[0] != 39 || cursors[1] != 299 || st.player.now() > measure.Instant(8*time.Second) {
 			t.Errorf("counted %v, cursors %v at %v", c, cursors, time.Duration(st.player.now()))
+		}
+	})
+}
+
+func TestAnOpenEndedLoadWaitsForPhases(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := newStage(t, "load: [{name: a, open: {rate: 10}, duration: 1s}]", always(time.Millisecond), nil)
+		st.part.assignment.SetOpenEnded(true)
+		st.begin()
+		ch := changeTo(2, time.Minute, []uint32{1})
+		ch.SetAppended([]*pb.Phase{pb.Phase_builder{
+			Name: proto.String("b"), Open: pb.OpenLoad_builder{Rate: proto.Float64(10)}.Build(), Duration: durationpb.New(3 * time.Second),
+		}.Build()})
+		later(50*time.Second, func() { st.part.hold(ch); st.part.apply(ch) })
+		later(2*time.Minute, func() { st.player.stop(pb.StopMode_STOP_MODE_DRAIN) })
+		st.player.run()
+		if c, _ := st.counted(); c.GetStarted() != 40 || st.player.now() < measure.Instant(2*time.Minute) {
+			t.Errorf("counted %v until %v", c, time.Duration(st.player.now()))
 		}
 	})
 }
@@ -420,8 +450,10 @@ func TestMembersTogetherPlayTheOneCourse(t *testing.T) {
 				c, _ := st.counted()
 				due += c.GetDue()
 				started += c.GetStarted()
-				want = st.part.course.Phases()[0].Arrivals
+				st.part.changing.Lock()
 				course := st.part.course
+				st.part.changing.Unlock()
+				want = course.Phases()[0].Arrivals
 				if own := course.Count(0, member, want); own != c.GetDue() {
 					t.Errorf("member %d accounts for %d arrivals and owns %d", member, c.GetDue(), own)
 				}

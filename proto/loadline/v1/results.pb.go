@@ -3725,13 +3725,14 @@ func (b0 CheckpointEnd_builder) Build() *CheckpointEnd {
 
 // AgentSum is everything that one agent sent.
 type AgentSum struct {
-	state               protoimpl.MessageState `protogen:"opaque.v1"`
-	xxx_hidden_Agent    string                 `protobuf:"bytes,1,opt,name=agent"`
-	xxx_hidden_Health   *Health                `protobuf:"bytes,2,opt,name=health"`
-	xxx_hidden_Lateness []byte                 `protobuf:"bytes,3,opt,name=lateness"`
-	xxx_hidden_Streams  *[]*StreamSum          `protobuf:"bytes,4,rep,name=streams"`
-	unknownFields       protoimpl.UnknownFields
-	sizeCache           protoimpl.SizeCache
+	state                  protoimpl.MessageState `protogen:"opaque.v1"`
+	xxx_hidden_Agent       string                 `protobuf:"bytes,1,opt,name=agent"`
+	xxx_hidden_Health      *Health                `protobuf:"bytes,2,opt,name=health"`
+	xxx_hidden_Lateness    []byte                 `protobuf:"bytes,3,opt,name=lateness"`
+	xxx_hidden_Streams     *[]*StreamSum          `protobuf:"bytes,4,rep,name=streams"`
+	xxx_hidden_Incarnation uint64                 `protobuf:"varint,5,opt,name=incarnation"`
+	unknownFields          protoimpl.UnknownFields
+	sizeCache              protoimpl.SizeCache
 }
 
 func (x *AgentSum) Reset() {
@@ -3789,6 +3790,13 @@ func (x *AgentSum) GetStreams() []*StreamSum {
 	return nil
 }
 
+func (x *AgentSum) GetIncarnation() uint64 {
+	if x != nil {
+		return x.xxx_hidden_Incarnation
+	}
+	return 0
+}
+
 func (x *AgentSum) SetAgent(v string) {
 	x.xxx_hidden_Agent = v
 }
@@ -3806,6 +3814,10 @@ func (x *AgentSum) SetLateness(v []byte) {
 
 func (x *AgentSum) SetStreams(v []*StreamSum) {
 	x.xxx_hidden_Streams = &v
+}
+
+func (x *AgentSum) SetIncarnation(v uint64) {
+	x.xxx_hidden_Incarnation = v
 }
 
 func (x *AgentSum) HasHealth() bool {
@@ -3830,6 +3842,8 @@ type AgentSum_builder struct {
 	Lateness []byte
 	// What each of its incarnations sent, in ascending order; at most 64.
 	Streams []*StreamSum
+	// Incarnation by which it is a member of the run; 0: any.
+	Incarnation uint64
 }
 
 func (b0 AgentSum_builder) Build() *AgentSum {
@@ -3840,6 +3854,7 @@ func (b0 AgentSum_builder) Build() *AgentSum {
 	x.xxx_hidden_Health = b.Health
 	x.xxx_hidden_Lateness = b.Lateness
 	x.xxx_hidden_Streams = &b.Streams
+	x.xxx_hidden_Incarnation = b.Incarnation
 	return m0
 }
 
@@ -3852,6 +3867,7 @@ type StreamSum struct {
 	xxx_hidden_Groups      *[]*Group              `protobuf:"bytes,4,rep,name=groups"`
 	xxx_hidden_Values      uint64                 `protobuf:"varint,5,opt,name=values"`
 	xxx_hidden_Cursors     *[]*Cursor             `protobuf:"bytes,6,rep,name=cursors"`
+	xxx_hidden_Edges       *[]*EdgeSum            `protobuf:"bytes,7,rep,name=edges"`
 	unknownFields          protoimpl.UnknownFields
 	sizeCache              protoimpl.SizeCache
 }
@@ -3927,6 +3943,15 @@ func (x *StreamSum) GetCursors() []*Cursor {
 	return nil
 }
 
+func (x *StreamSum) GetEdges() []*EdgeSum {
+	if x != nil {
+		if x.xxx_hidden_Edges != nil {
+			return *x.xxx_hidden_Edges
+		}
+	}
+	return nil
+}
+
 func (x *StreamSum) SetIncarnation(v uint64) {
 	x.xxx_hidden_Incarnation = v
 }
@@ -3951,6 +3976,10 @@ func (x *StreamSum) SetCursors(v []*Cursor) {
 	x.xxx_hidden_Cursors = &v
 }
 
+func (x *StreamSum) SetEdges(v []*EdgeSum) {
+	x.xxx_hidden_Edges = &v
+}
+
 type StreamSum_builder struct {
 	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
 
@@ -3966,6 +3995,8 @@ type StreamSum_builder struct {
 	Values uint64
 	// The farthest cursor of each phase.
 	Cursors []*Cursor
+	// What must be known of the windows next to those that are missing, ascending.
+	Edges []*EdgeSum
 }
 
 func (b0 StreamSum_builder) Build() *StreamSum {
@@ -3978,6 +4009,113 @@ func (b0 StreamSum_builder) Build() *StreamSum {
 	x.xxx_hidden_Groups = &b.Groups
 	x.xxx_hidden_Values = b.Values
 	x.xxx_hidden_Cursors = &b.Cursors
+	x.xxx_hidden_Edges = &b.Edges
+	return m0
+}
+
+// EdgeSum is what must be known of a window next to one that is missing.
+type EdgeSum struct {
+	state               protoimpl.MessageState `protogen:"opaque.v1"`
+	xxx_hidden_Sequence uint64                 `protobuf:"varint,1,opt,name=sequence"`
+	xxx_hidden_Cursors  *[]*Cursor             `protobuf:"bytes,2,rep,name=cursors"`
+	xxx_hidden_Phases   []uint32               `protobuf:"varint,3,rep,packed,name=phases"`
+	xxx_hidden_Due      []uint64               `protobuf:"varint,4,rep,packed,name=due"`
+	unknownFields       protoimpl.UnknownFields
+	sizeCache           protoimpl.SizeCache
+}
+
+func (x *EdgeSum) Reset() {
+	*x = EdgeSum{}
+	mi := &file_loadline_v1_results_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EdgeSum) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EdgeSum) ProtoMessage() {}
+
+func (x *EdgeSum) ProtoReflect() protoreflect.Message {
+	mi := &file_loadline_v1_results_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+func (x *EdgeSum) GetSequence() uint64 {
+	if x != nil {
+		return x.xxx_hidden_Sequence
+	}
+	return 0
+}
+
+func (x *EdgeSum) GetCursors() []*Cursor {
+	if x != nil {
+		if x.xxx_hidden_Cursors != nil {
+			return *x.xxx_hidden_Cursors
+		}
+	}
+	return nil
+}
+
+func (x *EdgeSum) GetPhases() []uint32 {
+	if x != nil {
+		return x.xxx_hidden_Phases
+	}
+	return nil
+}
+
+func (x *EdgeSum) GetDue() []uint64 {
+	if x != nil {
+		return x.xxx_hidden_Due
+	}
+	return nil
+}
+
+func (x *EdgeSum) SetSequence(v uint64) {
+	x.xxx_hidden_Sequence = v
+}
+
+func (x *EdgeSum) SetCursors(v []*Cursor) {
+	x.xxx_hidden_Cursors = &v
+}
+
+func (x *EdgeSum) SetPhases(v []uint32) {
+	x.xxx_hidden_Phases = v
+}
+
+func (x *EdgeSum) SetDue(v []uint64) {
+	x.xxx_hidden_Due = v
+}
+
+type EdgeSum_builder struct {
+	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
+
+	// Number of the window.
+	Sequence uint64
+	// Its cursors.
+	Cursors []*Cursor
+	// Arrivals that it accounts for: phases, and as many numbers.
+	Phases []uint32
+	// The numbers.
+	Due []uint64
+}
+
+func (b0 EdgeSum_builder) Build() *EdgeSum {
+	m0 := &EdgeSum{}
+	b, x := &b0, m0
+	_, _ = b, x
+	x.xxx_hidden_Sequence = b.Sequence
+	x.xxx_hidden_Cursors = &b.Cursors
+	x.xxx_hidden_Phases = b.Phases
+	x.xxx_hidden_Due = b.Due
 	return m0
 }
 
@@ -3995,7 +4133,7 @@ type StretchSum struct {
 
 func (x *StretchSum) Reset() {
 	*x = StretchSum{}
-	mi := &file_loadline_v1_results_proto_msgTypes[19]
+	mi := &file_loadline_v1_results_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4007,7 +4145,7 @@ func (x *StretchSum) String() string {
 func (*StretchSum) ProtoMessage() {}
 
 func (x *StretchSum) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_results_proto_msgTypes[19]
+	mi := &file_loadline_v1_results_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4126,7 +4264,7 @@ type SecondSums struct {
 
 func (x *SecondSums) Reset() {
 	*x = SecondSums{}
-	mi := &file_loadline_v1_results_proto_msgTypes[20]
+	mi := &file_loadline_v1_results_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4138,7 +4276,7 @@ func (x *SecondSums) String() string {
 func (*SecondSums) ProtoMessage() {}
 
 func (x *SecondSums) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_results_proto_msgTypes[20]
+	mi := &file_loadline_v1_results_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4231,7 +4369,7 @@ type InFlightSums struct {
 
 func (x *InFlightSums) Reset() {
 	*x = InFlightSums{}
-	mi := &file_loadline_v1_results_proto_msgTypes[21]
+	mi := &file_loadline_v1_results_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4243,7 +4381,7 @@ func (x *InFlightSums) String() string {
 func (*InFlightSums) ProtoMessage() {}
 
 func (x *InFlightSums) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_results_proto_msgTypes[21]
+	mi := &file_loadline_v1_results_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4356,7 +4494,7 @@ type RunHeader struct {
 
 func (x *RunHeader) Reset() {
 	*x = RunHeader{}
-	mi := &file_loadline_v1_results_proto_msgTypes[22]
+	mi := &file_loadline_v1_results_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4368,7 +4506,7 @@ func (x *RunHeader) String() string {
 func (*RunHeader) ProtoMessage() {}
 
 func (x *RunHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_results_proto_msgTypes[22]
+	mi := &file_loadline_v1_results_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4607,7 +4745,7 @@ type Roofline struct {
 
 func (x *Roofline) Reset() {
 	*x = Roofline{}
-	mi := &file_loadline_v1_results_proto_msgTypes[23]
+	mi := &file_loadline_v1_results_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4619,7 +4757,7 @@ func (x *Roofline) String() string {
 func (*Roofline) ProtoMessage() {}
 
 func (x *Roofline) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_results_proto_msgTypes[23]
+	mi := &file_loadline_v1_results_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4755,7 +4893,7 @@ type RunEvent struct {
 
 func (x *RunEvent) Reset() {
 	*x = RunEvent{}
-	mi := &file_loadline_v1_results_proto_msgTypes[24]
+	mi := &file_loadline_v1_results_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4767,7 +4905,7 @@ func (x *RunEvent) String() string {
 func (*RunEvent) ProtoMessage() {}
 
 func (x *RunEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_results_proto_msgTypes[24]
+	mi := &file_loadline_v1_results_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5112,19 +5250,26 @@ const file_loadline_v1_results_proto_rawDesc = "" +
 	"duplicates\x18\x06 \x01(\x04R\n" +
 	"duplicates\"%\n" +
 	"\rCheckpointEnd\x12\x14\n" +
-	"\x05parts\x18\x01 \x01(\x04R\x05parts\"\x9b\x01\n" +
+	"\x05parts\x18\x01 \x01(\x04R\x05parts\"\xbd\x01\n" +
 	"\bAgentSum\x12\x14\n" +
 	"\x05agent\x18\x01 \x01(\tR\x05agent\x12+\n" +
 	"\x06health\x18\x02 \x01(\v2\x13.loadline.v1.HealthR\x06health\x12\x1a\n" +
 	"\blateness\x18\x03 \x01(\fR\blateness\x120\n" +
-	"\astreams\x18\x04 \x03(\v2\x16.loadline.v1.StreamSumR\astreams\"\xd0\x01\n" +
+	"\astreams\x18\x04 \x03(\v2\x16.loadline.v1.StreamSumR\astreams\x12 \n" +
+	"\vincarnation\x18\x05 \x01(\x04R\vincarnation\"\xfc\x01\n" +
 	"\tStreamSum\x12 \n" +
 	"\vincarnation\x18\x01 \x01(\x04R\vincarnation\x12\x1a\n" +
 	"\breceived\x18\x02 \x03(\x04R\breceived\x12\x12\n" +
 	"\x04busy\x18\x03 \x03(\x04R\x04busy\x12*\n" +
 	"\x06groups\x18\x04 \x03(\v2\x12.loadline.v1.GroupR\x06groups\x12\x16\n" +
 	"\x06values\x18\x05 \x01(\x04R\x06values\x12-\n" +
-	"\acursors\x18\x06 \x03(\v2\x13.loadline.v1.CursorR\acursors\"\xb1\x01\n" +
+	"\acursors\x18\x06 \x03(\v2\x13.loadline.v1.CursorR\acursors\x12*\n" +
+	"\x05edges\x18\a \x03(\v2\x14.loadline.v1.EdgeSumR\x05edges\"~\n" +
+	"\aEdgeSum\x12\x1a\n" +
+	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12-\n" +
+	"\acursors\x18\x02 \x03(\v2\x13.loadline.v1.CursorR\acursors\x12\x16\n" +
+	"\x06phases\x18\x03 \x03(\rR\x06phases\x12\x10\n" +
+	"\x03due\x18\x04 \x03(\x04R\x03due\"\xb1\x01\n" +
 	"\n" +
 	"StretchSum\x12\x16\n" +
 	"\x06second\x18\x01 \x01(\x04R\x06second\x12\x18\n" +
@@ -5233,7 +5378,7 @@ const file_loadline_v1_results_proto_rawDesc = "" +
 	"\vPushWindows\x12\x1f.loadline.v1.PushWindowsRequest\x1a .loadline.v1.PushWindowsResponse(\x010\x01BEZ9github.com/loadline/loadline/proto/loadline/v1;loadlinev1\x92\x03\a\xd2>\x02\x10\x03\b\x02b\beditionsp\xe8\a"
 
 var file_loadline_v1_results_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_loadline_v1_results_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_loadline_v1_results_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_loadline_v1_results_proto_goTypes = []any{
 	(Series)(0),                   // 0: loadline.v1.Series
 	(RunEventKind)(0),             // 1: loadline.v1.RunEventKind
@@ -5257,30 +5402,31 @@ var file_loadline_v1_results_proto_goTypes = []any{
 	(*CheckpointEnd)(nil),         // 19: loadline.v1.CheckpointEnd
 	(*AgentSum)(nil),              // 20: loadline.v1.AgentSum
 	(*StreamSum)(nil),             // 21: loadline.v1.StreamSum
-	(*StretchSum)(nil),            // 22: loadline.v1.StretchSum
-	(*SecondSums)(nil),            // 23: loadline.v1.SecondSums
-	(*InFlightSums)(nil),          // 24: loadline.v1.InFlightSums
-	(*RunHeader)(nil),             // 25: loadline.v1.RunHeader
-	(*Roofline)(nil),              // 26: loadline.v1.Roofline
-	(*RunEvent)(nil),              // 27: loadline.v1.RunEvent
-	nil,                           // 28: loadline.v1.RunHeader.AddressesEntry
-	(*RenewRequest)(nil),          // 29: loadline.v1.RenewRequest
-	(*RenewResponse)(nil),         // 30: loadline.v1.RenewResponse
-	(*StopRequest)(nil),           // 31: loadline.v1.StopRequest
-	(*Scenario)(nil),              // 32: loadline.v1.Scenario
-	(*Plan)(nil),                  // 33: loadline.v1.Plan
-	(*timestamppb.Timestamp)(nil), // 34: google.protobuf.Timestamp
-	(*FileDigest)(nil),            // 35: loadline.v1.FileDigest
-	(StopMode)(0),                 // 36: loadline.v1.StopMode
-	(*Change)(nil),                // 37: loadline.v1.Change
+	(*EdgeSum)(nil),               // 22: loadline.v1.EdgeSum
+	(*StretchSum)(nil),            // 23: loadline.v1.StretchSum
+	(*SecondSums)(nil),            // 24: loadline.v1.SecondSums
+	(*InFlightSums)(nil),          // 25: loadline.v1.InFlightSums
+	(*RunHeader)(nil),             // 26: loadline.v1.RunHeader
+	(*Roofline)(nil),              // 27: loadline.v1.Roofline
+	(*RunEvent)(nil),              // 28: loadline.v1.RunEvent
+	nil,                           // 29: loadline.v1.RunHeader.AddressesEntry
+	(*RenewRequest)(nil),          // 30: loadline.v1.RenewRequest
+	(*RenewResponse)(nil),         // 31: loadline.v1.RenewResponse
+	(*StopRequest)(nil),           // 32: loadline.v1.StopRequest
+	(*Scenario)(nil),              // 33: loadline.v1.Scenario
+	(*Plan)(nil),                  // 34: loadline.v1.Plan
+	(*timestamppb.Timestamp)(nil), // 35: google.protobuf.Timestamp
+	(*FileDigest)(nil),            // 36: loadline.v1.FileDigest
+	(StopMode)(0),                 // 37: loadline.v1.StopMode
+	(*Change)(nil),                // 38: loadline.v1.Change
 }
 var file_loadline_v1_results_proto_depIdxs = []int32{
 	4,  // 0: loadline.v1.PushWindowsRequest.hello:type_name -> loadline.v1.Hello
 	6,  // 1: loadline.v1.PushWindowsRequest.window:type_name -> loadline.v1.Window
 	15, // 2: loadline.v1.PushWindowsRequest.totals:type_name -> loadline.v1.Totals
-	29, // 3: loadline.v1.PushWindowsRequest.renew:type_name -> loadline.v1.RenewRequest
-	30, // 4: loadline.v1.PushWindowsResponse.renewed:type_name -> loadline.v1.RenewResponse
-	31, // 5: loadline.v1.PushWindowsResponse.stop:type_name -> loadline.v1.StopRequest
+	30, // 3: loadline.v1.PushWindowsRequest.renew:type_name -> loadline.v1.RenewRequest
+	31, // 4: loadline.v1.PushWindowsResponse.renewed:type_name -> loadline.v1.RenewResponse
+	32, // 5: loadline.v1.PushWindowsResponse.stop:type_name -> loadline.v1.StopRequest
 	8,  // 6: loadline.v1.Window.groups:type_name -> loadline.v1.Group
 	12, // 7: loadline.v1.Window.in_flight:type_name -> loadline.v1.InFlight
 	14, // 8: loadline.v1.Window.records:type_name -> loadline.v1.RequestRecord
@@ -5292,43 +5438,45 @@ var file_loadline_v1_results_proto_depIdxs = []int32{
 	0,  // 14: loadline.v1.SeriesData.series:type_name -> loadline.v1.Series
 	8,  // 15: loadline.v1.Totals.groups:type_name -> loadline.v1.Group
 	7,  // 16: loadline.v1.Totals.cursors:type_name -> loadline.v1.Cursor
-	25, // 17: loadline.v1.JournalRecord.header:type_name -> loadline.v1.RunHeader
+	26, // 17: loadline.v1.JournalRecord.header:type_name -> loadline.v1.RunHeader
 	6,  // 18: loadline.v1.JournalRecord.window:type_name -> loadline.v1.Window
 	15, // 19: loadline.v1.JournalRecord.totals:type_name -> loadline.v1.Totals
-	27, // 20: loadline.v1.JournalRecord.event:type_name -> loadline.v1.RunEvent
+	28, // 20: loadline.v1.JournalRecord.event:type_name -> loadline.v1.RunEvent
 	17, // 21: loadline.v1.JournalRecord.checkpoint:type_name -> loadline.v1.Checkpoint
 	18, // 22: loadline.v1.Checkpoint.begin:type_name -> loadline.v1.CheckpointBegin
 	8,  // 23: loadline.v1.Checkpoint.group:type_name -> loadline.v1.Group
 	20, // 24: loadline.v1.Checkpoint.agent:type_name -> loadline.v1.AgentSum
-	22, // 25: loadline.v1.Checkpoint.stretch:type_name -> loadline.v1.StretchSum
-	23, // 26: loadline.v1.Checkpoint.seconds:type_name -> loadline.v1.SecondSums
-	24, // 27: loadline.v1.Checkpoint.in_flight:type_name -> loadline.v1.InFlightSums
+	23, // 25: loadline.v1.Checkpoint.stretch:type_name -> loadline.v1.StretchSum
+	24, // 26: loadline.v1.Checkpoint.seconds:type_name -> loadline.v1.SecondSums
+	25, // 27: loadline.v1.Checkpoint.in_flight:type_name -> loadline.v1.InFlightSums
 	19, // 28: loadline.v1.Checkpoint.end:type_name -> loadline.v1.CheckpointEnd
 	13, // 29: loadline.v1.AgentSum.health:type_name -> loadline.v1.Health
 	21, // 30: loadline.v1.AgentSum.streams:type_name -> loadline.v1.StreamSum
 	8,  // 31: loadline.v1.StreamSum.groups:type_name -> loadline.v1.Group
 	7,  // 32: loadline.v1.StreamSum.cursors:type_name -> loadline.v1.Cursor
-	13, // 33: loadline.v1.StretchSum.health:type_name -> loadline.v1.Health
-	8,  // 34: loadline.v1.StretchSum.groups:type_name -> loadline.v1.Group
-	32, // 35: loadline.v1.RunHeader.scenario:type_name -> loadline.v1.Scenario
-	33, // 36: loadline.v1.RunHeader.plan:type_name -> loadline.v1.Plan
-	34, // 37: loadline.v1.RunHeader.created_time:type_name -> google.protobuf.Timestamp
-	26, // 38: loadline.v1.RunHeader.roofline:type_name -> loadline.v1.Roofline
-	35, // 39: loadline.v1.RunHeader.files:type_name -> loadline.v1.FileDigest
-	28, // 40: loadline.v1.RunHeader.addresses:type_name -> loadline.v1.RunHeader.AddressesEntry
-	34, // 41: loadline.v1.Roofline.measured_time:type_name -> google.protobuf.Timestamp
-	1,  // 42: loadline.v1.RunEvent.kind:type_name -> loadline.v1.RunEventKind
-	34, // 43: loadline.v1.RunEvent.time:type_name -> google.protobuf.Timestamp
-	2,  // 44: loadline.v1.RunEvent.state:type_name -> loadline.v1.RunState
-	36, // 45: loadline.v1.RunEvent.mode:type_name -> loadline.v1.StopMode
-	37, // 46: loadline.v1.RunEvent.change:type_name -> loadline.v1.Change
-	3,  // 47: loadline.v1.ResultsService.PushWindows:input_type -> loadline.v1.PushWindowsRequest
-	5,  // 48: loadline.v1.ResultsService.PushWindows:output_type -> loadline.v1.PushWindowsResponse
-	48, // [48:49] is the sub-list for method output_type
-	47, // [47:48] is the sub-list for method input_type
-	47, // [47:47] is the sub-list for extension type_name
-	47, // [47:47] is the sub-list for extension extendee
-	0,  // [0:47] is the sub-list for field type_name
+	22, // 33: loadline.v1.StreamSum.edges:type_name -> loadline.v1.EdgeSum
+	7,  // 34: loadline.v1.EdgeSum.cursors:type_name -> loadline.v1.Cursor
+	13, // 35: loadline.v1.StretchSum.health:type_name -> loadline.v1.Health
+	8,  // 36: loadline.v1.StretchSum.groups:type_name -> loadline.v1.Group
+	33, // 37: loadline.v1.RunHeader.scenario:type_name -> loadline.v1.Scenario
+	34, // 38: loadline.v1.RunHeader.plan:type_name -> loadline.v1.Plan
+	35, // 39: loadline.v1.RunHeader.created_time:type_name -> google.protobuf.Timestamp
+	27, // 40: loadline.v1.RunHeader.roofline:type_name -> loadline.v1.Roofline
+	36, // 41: loadline.v1.RunHeader.files:type_name -> loadline.v1.FileDigest
+	29, // 42: loadline.v1.RunHeader.addresses:type_name -> loadline.v1.RunHeader.AddressesEntry
+	35, // 43: loadline.v1.Roofline.measured_time:type_name -> google.protobuf.Timestamp
+	1,  // 44: loadline.v1.RunEvent.kind:type_name -> loadline.v1.RunEventKind
+	35, // 45: loadline.v1.RunEvent.time:type_name -> google.protobuf.Timestamp
+	2,  // 46: loadline.v1.RunEvent.state:type_name -> loadline.v1.RunState
+	37, // 47: loadline.v1.RunEvent.mode:type_name -> loadline.v1.StopMode
+	38, // 48: loadline.v1.RunEvent.change:type_name -> loadline.v1.Change
+	3,  // 49: loadline.v1.ResultsService.PushWindows:input_type -> loadline.v1.PushWindowsRequest
+	5,  // 50: loadline.v1.ResultsService.PushWindows:output_type -> loadline.v1.PushWindowsResponse
+	50, // [50:51] is the sub-list for method output_type
+	49, // [49:50] is the sub-list for method input_type
+	49, // [49:49] is the sub-list for extension type_name
+	49, // [49:49] is the sub-list for extension extendee
+	0,  // [0:49] is the sub-list for field type_name
 }
 
 func init() { file_loadline_v1_results_proto_init() }
@@ -5366,7 +5514,7 @@ func file_loadline_v1_results_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_loadline_v1_results_proto_rawDesc), len(file_loadline_v1_results_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   26,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
