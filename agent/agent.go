@@ -86,6 +86,7 @@ type Agent struct {
 	renew   time.Duration
 	clock   *pb.ClockSample
 
+	toLeave  bool           // it was told to, perhaps before it began
 	departed chan struct{}  // closed when the agent has left in good order
 	reports  sync.WaitGroup // reports under way
 }
@@ -127,7 +128,11 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	a.mu.Lock()
 	a.carryOut(commands)
+	leave := a.toLeave
 	a.mu.Unlock()
+	if leave {
+		a.step(run.Leave{})
+	}
 	a.tasks.Go(a.renewals)
 	a.tick()
 	select {
@@ -147,8 +152,16 @@ func (a *Agent) Run(ctx context.Context) error {
 }
 
 // Leave hands over what the agent plays and ends its life: Run returns once its results are acknowledged. Nothing is lost. It
-// may be called once Run has begun, and more than once.
-func (a *Agent) Leave() { a.step(run.Leave{}) }
+// may be called at any time, and more than once.
+func (a *Agent) Leave() {
+	a.mu.Lock()
+	a.toLeave = true
+	begun := a.machine != nil
+	a.mu.Unlock()
+	if begun {
+		a.step(run.Leave{})
+	}
+}
 
 // farewell lets the last reports arrive and gives the name back, for as long as departWait.
 func (a *Agent) farewell() {

@@ -200,7 +200,9 @@ func (a *app) live(ctx context.Context, o *agentOptions, config agent.Config, co
 	defer metrics.close()
 	metrics.announce(a.stdout)
 	fmt.Fprintf(a.stdout, "agent %s of the coordinator at %s\n", config.Name, o.remote.coordinator)
-	err = joined.Run(ctx)
+	leaving := context.AfterFunc(ctx, joined.Leave) // its share goes to the others, and its results are handed over
+	err = joined.Run(context.WithoutCancel(ctx))
+	leaving()
 	if results != conn {
 		err = errors.Join(err, results.Close())
 	}

@@ -130,23 +130,31 @@ func (c *cluster) join(ctx context.Context, o embeddedOptions) error {
 	ctx, c.stopAgents = context.WithCancel(context.WithoutCancel(ctx))
 	for i := range max(1, o.Agents) {
 		name := fmt.Sprintf("a%d", i+1)
-		conn, err := c.connect(name, o.Log)
-		if err != nil {
+		if _, err := c.add(ctx, name, o); err != nil {
 			return err
 		}
-		a, err := agent.New(agent.Config{
-			Name: name, Version: o.Version, Cores: o.Cores, Bus: conn, Results: pb.NewResultsServiceClient(c.client), Env: o.Env, Log: o.Log,
-		})
-		if err != nil {
-			return err
-		}
-		c.agents.Go(func() {
-			if err := a.Run(ctx); err != nil {
-				o.Log.Error("agent ended", "agent", name, "error", err)
-			}
-		})
 	}
 	return nil
+}
+
+// add starts one agent, which goes on until ctx ends or it has left.
+func (c *cluster) add(ctx context.Context, name string, o embeddedOptions) (*agent.Agent, error) {
+	conn, err := c.connect(name, o.Log)
+	if err != nil {
+		return nil, err
+	}
+	a, err := agent.New(agent.Config{
+		Name: name, Version: o.Version, Cores: o.Cores, Bus: conn, Results: pb.NewResultsServiceClient(c.client), Env: o.Env, Log: o.Log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	c.agents.Go(func() {
+		if err := a.Run(ctx); err != nil {
+			o.Log.Error("agent ended", "agent", name, "error", err)
+		}
+	})
+	return a, nil
 }
 
 // stop ends everything that was started, in the opposite order, and waits for it.

@@ -98,11 +98,11 @@ func TestACheckpointHoldsEveryField(t *testing.T) {
 		of     any
 		fields string
 	}{
-		{Run{}, "header scenario schedule owners members groups whole agents timeline seconds inFlight lastEnd classes liveSeries " +
+		{Run{}, "header scenario course pending members roster changes groups whole agents timeline seconds inFlight lastEnd classes liveSeries " +
 			"events cut cutKnown restoring duplicates lastEndUS lastSecond recordsLeftOut seriesLeftOut scratch"},
 		{Group{}, "Counters errors series"},
-		{Agent{}, "Name Health Lateness streams"},
-		{stream{}, "received busy groups values totals"},
+		{Agent{}, "Name Incarnation Health Lateness streams"},
+		{stream{}, "received edges busy groups values totals"},
 		{timeline{}, "kept last fine middle coarse entries scratch"},
 		{Entry{}, "Second Seconds Windows Health groups"},
 		{entryGroup{}, "counters series"},

@@ -83,7 +83,7 @@ func (m *Machine) reweigh(now int64) []Command {
 		Epoch: m.epoch + 1, Attempt: 1, Revision: m.revision, Weights: m.targets(nil),
 		Reason: "left out at the start: " + names(m.without(func(a *member) bool { return !a.out })),
 	}.Build()
-	m.pending = &pending{change: change, since: now, noted: true}
+	m.pending = &pending{change: change, noted: true}
 	return []Command{noteChange(change, now)}
 }
 

@@ -41,10 +41,10 @@ type changes struct {
 // pending is a change on its way.
 type pending struct {
 	change  *pb.Change
-	acked   map[ID]bool
+	acked   map[ID]bool  // of the last attempt
+	heard   map[ID]int64 // when a member last answered an attempt of this epoch, or was first asked
 	wishes  []Adjust
 	joiners []*member
-	since   int64 // when its epoch was first proposed
 	retry   int64 // when another attempt is made
 	tries   int
 	noted   bool // handed to the journal: it is final, though perhaps not yet on record
@@ -138,7 +138,7 @@ func (m *Machine) propose(now int64) []Command {
 	if m.state != Running || !m.fixed || m.pending != nil || m.journalFailing != 0 || !m.wanted() {
 		return nil
 	}
-	m.pending = &pending{since: now, wishes: m.takeWishes()}
+	m.pending = &pending{heard: map[ID]int64{}, wishes: m.takeWishes()}
 	return m.attempt(now, 0)
 }
 
@@ -163,6 +163,9 @@ func (m *Machine) attempt(now, after int64) []Command {
 	p.tries++
 	var commands []Command
 	for _, a := range m.voters() {
+		if _, asked := p.heard[a.ID]; !asked {
+			p.heard[a.ID] = now // its time begins when it is first asked
+		}
 		commands = append(commands, Propose{ID: a.ID, Change: p.change})
 	}
 	return append(commands, m.tryCommit(now)...)
@@ -267,7 +270,11 @@ func (m *Machine) acknowledged(e Acknowledged, now int64) []Command {
 		}
 		return m.propose(now)
 	}
-	if p.noted || e.Epoch != p.change.GetEpoch() || e.Attempt != p.change.GetAttempt() {
+	if p.noted || e.Epoch != p.change.GetEpoch() {
+		return nil
+	}
+	p.heard[e.ID] = now
+	if e.Attempt != p.change.GetAttempt() {
 		return nil
 	}
 	p.acked[e.ID] = true
@@ -288,6 +295,7 @@ func (m *Machine) refused(e Refused, now int64) []Command {
 	case e.RunNS < p.change.GetAtNs() || e.RunNS > run+maxSkew+run/skewRate:
 		return nil // it is not ready yet, or its clock is wrong: without an acknowledgement it is denied
 	}
+	p.heard[e.ID] = now
 	return m.attempt(now, e.RunNS)
 }
 
@@ -364,13 +372,13 @@ func (m *Machine) changeDeadline() int64 {
 		return 0
 	}
 	at := p.retry
-	if denial := p.since + int64(m.config.AckPatience); len(m.silent()) > 0 {
-		at = min(at, denial)
+	for _, a := range m.silent() {
+		at = min(at, m.denial(a))
 	}
 	return max(at, 1)
 }
 
-// silent are the voters that have not acknowledged and whose lease is still renewed.
+// silent are the voters that have not acknowledged the last attempt and whose lease is still renewed.
 func (m *Machine) silent() []*member {
 	var out []*member
 	for _, a := range m.voters() {
@@ -381,6 +389,11 @@ func (m *Machine) silent() []*member {
 	return out
 }
 
+// denial is when a silent voter's lease is not renewed any more: it has answered no attempt for so long.
+func (m *Machine) denial(a *member) int64 {
+	return m.pending.heard[a.ID] + int64(m.config.AckPatience)
+}
+
 // pressChange makes another attempt before the instant of the last one comes, and denies those who do not answer.
 func (m *Machine) pressChange(now int64) []Command {
 	p := m.pending
@@ -388,8 +401,8 @@ func (m *Machine) pressChange(now int64) []Command {
 		return nil
 	}
 	var commands []Command
-	if now >= p.since+int64(m.config.AckPatience) {
-		for _, a := range m.silent() {
+	for _, a := range m.silent() {
+		if now >= m.denial(a) {
 			commands = append(commands, m.deny(a, "it does not acknowledge a change")...)
 		}
 	}

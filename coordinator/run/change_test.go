@@ -63,7 +63,9 @@ func TestChanges(t *testing.T) {
 		},
 		"who renews and does not answer is denied, then lost": {
 			{ms(12020), rate("r", 0), "propose a 2.1, propose b 2.1"},
-			{ms(17020), run.Tick{}, "deny a, deny b, propose a 2.2, propose b 2.2"},
+			{ms(12030), run.Acknowledged{id("b"), 2, 1}, ""},
+			{ms(16900), run.Tick{}, "propose a 2.2, propose b 2.2"},
+			{ms(17020), run.Tick{}, "deny a"}, // b has answered the first attempt and has not had the time for the second
 			{ms(17030), run.Acknowledged{id("b"), 2, 2}, ""},
 			{ms(24000), run.Lost{id("a"), "lease"}, "note agent_lost, propose b 2.3"},
 			{ms(24010), run.Acknowledged{id("b"), 2, 3}, "note changed 2 [0 1] at 22.98s"},

@@ -199,7 +199,7 @@ func (c *simCoordinator) carryOut(commands []run.Command) {
 		case run.Note:
 			c.note(x)
 		case run.Deny:
-			c.w.saw("agent denied")
+			c.w.oracle.denied(x)
 			c.fleet.Deny(x.Agent, x.Incarnation, x.Why)
 		case run.Adjusted:
 			c.w.oracle.adjusted(x)

@@ -104,6 +104,16 @@ func (o *oracle) applied(a *simAgent, change *pb.Change) {
 	}
 }
 
+// denied: nobody is denied who is well and can be reached.
+func (o *oracle) denied(x run.Deny) {
+	w := o.w
+	w.saw("agent denied")
+	a := w.living(x.Agent)
+	if strings.Contains(x.Why, "acknowledge") && a != nil && a.asleep == 0 && a.life == 0 && w.chaos.loss == 0 && len(w.net.cuts) == 0 && w.seen["coordinator killed"] == 0 {
+		w.broken("%v is well and denied: %s", x.ID, x.Why)
+	}
+}
+
 // adjusted checks how long a wish took.
 func (o *oracle) adjusted(x run.Adjusted) {
 	if x.Refusal != "" {
