@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"slices"
 	"sync"
@@ -70,6 +71,9 @@ type Config struct {
 	ExpectedTokens func(*pb.Workload) (input, output float64)
 	// CheckpointAfter is how many bytes a run's journal grows between two checkpoints, at least; 0: 64 MiB.
 	CheckpointAfter int64
+	// Resume is a folder of run folders. Runs in it that an earlier coordinator left open go on, or are ended, before any agent
+	// is answered: one that renews its lease must find that it is known. Empty: there is none.
+	Resume string
 	// Version of the build.
 	Version string
 	// Log takes what an operator should know.
@@ -111,6 +115,11 @@ func New(ctx context.Context, config Config) (*Coordinator, error) {
 	}
 	c.ctx, c.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	c.ingest = ingest.New(c.results, c.renew, config.Log)
+	if config.Resume != "" {
+		if err := c.TakeUp(ctx, config.Resume); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			c.log.Error("not every open run could be taken up", "error", err)
+		}
+	}
 	if err := c.serveAgents(); err != nil {
 		return nil, err
 	}

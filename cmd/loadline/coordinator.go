@@ -185,7 +185,7 @@ func (s *station) start(ctx context.Context, o *coordinatorOptions, listen, nats
 		return err
 	}
 	s.coordinator, err = coordinator.New(ctx, coordinator.Config{
-		Bus: s.conn, Folder: folders("", runs), StartAhead: clusterStartAhead,
+		Bus: s.conn, Folder: folders("", runs), Resume: runs, StartAhead: clusterStartAhead,
 		ExpectedTokens: workload.Expected, Version: buildVersion().Version, Log: s.log,
 	})
 	if err != nil {
