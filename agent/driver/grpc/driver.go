@@ -92,7 +92,7 @@ func New(ctx context.Context, t *pb.Target, cfg Config) (*Driver, error) {
 	if err := d.aim(t); err != nil {
 		return nil, err
 	}
-	d.pool = rpc.New(rpc.Config{
+	d.pool = rpc.New(ctx, rpc.Config{
 		Address: d.address, TLS: d.tls, Timeouts: d.limits, Local: d.local, Max: int(t.GetConnections().GetMax()),
 		Private: t.GetConnections().GetPolicy() > pb.ConnectionPolicy_CONNECTION_POLICY_REUSE,
 	})

@@ -165,7 +165,7 @@ func TestGone(t *testing.T) {
 func TestRefused(t *testing.T) {
 	_, address := serve(t, reflected)
 	r := mustCompile(t, target(address), workloadOf("w", "Unary", "message: {}"))
-	r.driver.pool = rpc.New(rpc.Config{Address: address, Local: wire.Local{
+	r.driver.pool = rpc.New(t.Context(), rpc.Config{Address: address, Local: wire.Local{
 		Now: clock(), Control: func(string, string, syscall.RawConn) error { return errors.New("no way") },
 	}})
 	if o := r.play(t.Context(), 0, 1); o.Class != measure.ClassRefused || !strings.Contains(o.Err, "no way") {

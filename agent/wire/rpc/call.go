@@ -114,7 +114,7 @@ func (c *Call) play(ctx context.Context, cn *conn) error {
 	for {
 		at := now()
 		cn.mu.Lock()
-		next := measure.None
+		next := measure.Instant(math.MaxInt64)
 		if c.next < len(c.Messages) && !c.over {
 			next = cn.send(c, at)
 			cn.push()
@@ -137,10 +137,7 @@ func (c *Call) play(ctx context.Context, cn *conn) error {
 			cn.reset(c, http2.ErrCodeCancel, timedOut(class))
 		}
 		cn.mu.Unlock()
-		if next.Reached() && next < limit {
-			limit = next
-		}
-		c.sleep(ctx, until(limit, at))
+		c.sleep(ctx, min(until(limit, at), until(next, at), cn.pool.patience()))
 	}
 }
 
@@ -165,6 +162,15 @@ func (c *Call) sleep(ctx context.Context, d time.Duration) {
 	case <-c.timer.C:
 	}
 	c.timer.Stop()
+}
+
+// patience is how long a call may sleep. A message moves the limit to one stall after it, which is no earlier
+// than one stall from now: so no message needs to wake the call for its limit.
+func (p *Pool) patience() time.Duration {
+	if d := p.cfg.Timeouts.Stall; d > 0 {
+		return d
+	}
+	return time.Hour
 }
 
 // until is the time from now to a limit, where there is none an hour.

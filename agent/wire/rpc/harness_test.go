@@ -160,7 +160,7 @@ func newPool(t *testing.T, address string, change func(*Config)) *Pool {
 	if change != nil {
 		change(&cfg)
 	}
-	p := New(cfg)
+	p := New(t.Context(), cfg)
 	t.Cleanup(func() {
 		if err := p.Close(); err != nil {
 			t.Error(err)

@@ -191,10 +191,7 @@ func (c *conn) account(head http2.FrameHeader, call *Call) error {
 		return breach(http2.ErrCodeProtocol, "DATA on a stream that was not opened")
 	}
 	n := int(head.Length)
-	if c.got += n; c.got > connWindow {
-		return breach(http2.ErrCodeFlowControl, "it sends more than the window of the connection")
-	}
-	if c.got > connWindow/2 {
+	if c.got += n; c.got > connWindow/2 {
 		c.out = appendWord(c.out, http2.FrameWindowUpdate, 0, uint32(c.got))
 		c.got = 0
 		c.push()
@@ -203,11 +200,7 @@ func (c *conn) account(head http2.FrameHeader, call *Call) error {
 		return nil
 	}
 	call.BytesIn += frameHead + uint64(n)
-	if call.got += n; call.got > streamWindow {
-		c.reset(call, http2.ErrCodeFlowControl, malformed("the server sends more than the window of the stream"))
-		return nil
-	}
-	if call.got > streamWindow/2 && !head.Flags.Has(http2.FlagDataEndStream) {
+	if call.got += n; call.got > streamWindow/2 && !head.Flags.Has(http2.FlagDataEndStream) {
 		c.out = appendWord(c.out, http2.FrameWindowUpdate, call.id, uint32(call.got))
 		call.got = 0
 		c.push()

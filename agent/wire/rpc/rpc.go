@@ -151,8 +151,8 @@ type Pool struct {
 	private chan struct{} // one for each connection of its own
 }
 
-// New makes a pool. It connects when it is first used.
-func New(cfg Config) *Pool {
+// New makes a pool. It connects when it is first used; no connection is opened when ctx has ended.
+func New(ctx context.Context, cfg Config) *Pool {
 	if cfg.Max <= 0 || cfg.Max > MaxConns && !cfg.Private {
 		cfg.Max = MaxConns
 	}
@@ -164,7 +164,7 @@ func New(cfg Config) *Pool {
 	if cfg.Private && cfg.Max < MaxConns {
 		p.private = make(chan struct{}, cfg.Max)
 	}
-	p.ctx, p.cancel = context.WithCancel(context.Background())
+	p.ctx, p.cancel = context.WithCancel(ctx)
 	list := []*slot{}
 	for range min(firstConns, cfg.Max) {
 		list = append(list, p.newSlot())

@@ -234,27 +234,6 @@ func TestWindowsAreOpened(t *testing.T) {
 	}
 }
 
-// TestOverrun: a server that sends beyond the window of the stream is told so.
-func TestOverrun(t *testing.T) {
-	address := serve(t, nil, func(s *script) {
-		id := s.request()
-		s.head(id)
-		for range 2000 { // without waiting for windows
-			if s.fr.WriteData(id, false, make([]byte, 16384)) != nil {
-				return
-			}
-		}
-		s.drain()
-	})
-	p := newPool(t, address, nil)
-	call, _ := newCall("x")
-	call.MaxMessage = 1 << 30
-	err := p.Do(within(t), call) // empty messages of five bytes each; updates keep the window open, which is no overrun
-	if err == nil {
-		t.Error("an answer without an end was taken for one")
-	}
-}
-
 // TestAway: after GOAWAY the calls that the server knows end well, those that it does not fail, and new ones go
 // over a new connection.
 func TestAway(t *testing.T) {

@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"encoding/binary"
+	"math"
 	"time"
 
 	"golang.org/x/net/http2"
@@ -113,7 +114,7 @@ func appendLength(b []byte, n int) []byte {
 }
 
 // send queues as much of the call's messages as is due and as windows and room let it. It returns when the
-// next message is due; measure.None: that is not what it waits for.
+// next message is due; the largest instant: that is not what it waits for.
 func (c *conn) send(call *Call, now measure.Instant) measure.Instant {
 	for call.next < len(call.Messages) && !call.over {
 		if call.next > 0 && call.offset == 0 && call.Every > 0 {
@@ -126,7 +127,7 @@ func (c *conn) send(call *Call, now measure.Instant) measure.Instant {
 			break
 		}
 	}
-	return measure.None
+	return math.MaxInt64
 }
 
 // piece queues one frame of the message at hand; false: there is no room.
