@@ -48,7 +48,9 @@ type conn struct {
 	br      *bufio.Reader
 	fr      *http2.Framer
 	greeted bool
-	got     int // what came since the server was last told so
+	dec     *hpack.Decoder
+	section section // the one being read
+	got     int     // what came since the server was last told so
 
 	mu      sync.Mutex
 	calls   map[uint32]*Call
@@ -80,6 +82,7 @@ const (
 	defaultWindow, defaultFrame = 65535, 16384
 	maxWindow                   = 1<<31 - 1
 	frameHead                   = 9
+	headerTable                 = 4096
 	// maxID is the last stream of a connection.
 	maxID = 1<<31 - 1
 )
@@ -113,8 +116,8 @@ func (c *conn) secure(ctx context.Context, nc net.Conn) error {
 	c.fr = http2.NewFramer(nil, c.br)
 	c.fr.SetReuseFrames()
 	c.fr.SetMaxReadFrameSize(defaultFrame)
-	c.fr.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
-	c.fr.MaxHeaderListSize = wire.MaxHead
+	c.dec = hpack.NewDecoder(headerTable, func(f hpack.HeaderField) { c.section.emit(f) })
+	c.dec.SetMaxStringLength(wire.MaxHead)
 	return nil
 }
 

@@ -50,13 +50,16 @@ func (c *conn) stop(err error) {
 	}
 }
 
-// frame reads one frame. DATA is taken from the buffer as it is; the rest the framer parses and checks.
+// frame reads one frame. DATA and headers are taken from the buffer as they are; the rest the framer parses and checks.
 func (c *conn) frame(head http2.FrameHeader) error {
 	if !c.greeted && head.Type != http2.FrameSettings {
 		return breach(http2.ErrCodeProtocol, "it begins with a frame that is no SETTINGS")
 	}
-	if head.Type == http2.FrameData {
+	switch head.Type {
+	case http2.FrameData:
 		return c.data(head)
+	case http2.FrameHeaders, http2.FrameContinuation:
+		return c.headers(head)
 	}
 	f, err := c.fr.ReadFrameForHeader(head)
 	if err != nil {
@@ -68,8 +71,6 @@ func (c *conn) frame(head http2.FrameHeader) error {
 		return nil
 	}
 	switch f := f.(type) {
-	case *http2.MetaHeadersFrame:
-		return c.head(f)
 	case *http2.SettingsFrame:
 		return c.settings(f)
 	case *http2.WindowUpdateFrame:

@@ -120,7 +120,7 @@ func TestAnswers(t *testing.T) {
 		{"a frame too large", func(s *script, id uint32) { s.head(id); s.data(id, make([]byte, 17<<10)) }, measure.ClassMalformed, 0, nil, "too large"},
 		{"packed headers that are junk", func(s *script, id uint32) {
 			_ = s.fr.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: []byte{0xff, 0xff, 0xff}, EndHeaders: true})
-		}, measure.ClassMalformed, 0, nil, "COMPRESSION"},
+		}, measure.ClassMalformed, 0, nil, "header block"},
 		{"no HTTP/2 any more", func(s *script, _ uint32) { _, _ = s.nc.Write([]byte("HTTP/1.1 400 Bad Request\r\n\r\n")) }, measure.ClassMalformed, 0, nil, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {

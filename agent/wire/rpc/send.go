@@ -28,7 +28,7 @@ func (c *conn) start(call *Call) bool {
 	}
 	c.calls[call.id] = call
 	before := len(c.out)
-	c.headers(call)
+	c.ask(call)
 	call.BytesOut += uint64(len(c.out) - before)
 	now := c.pool.now()
 	call.begun = time.Duration(now - call.Dispatched)
@@ -37,8 +37,8 @@ func (c *conn) start(call *Call) bool {
 	return true
 }
 
-// headers queues the header block of a call, in as many frames as it takes.
-func (c *conn) headers(call *Call) {
+// ask queues the header block of a call, in as many frames as it takes.
+func (c *conn) ask(call *Call) {
 	at := len(c.out)
 	c.out = appendHead(c.out, 0, http2.FrameHeaders, 0, call.id)
 	c.out = c.pack(c.out, call)

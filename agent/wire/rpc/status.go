@@ -14,24 +14,27 @@ import (
 	"github.com/loadline/loadline/internal/measure"
 )
 
-// head takes the header or the trailer of an answer.
-func (c *conn) head(f *http2.MetaHeadersFrame) error {
+// sectioned takes the header or the trailer of an answer.
+func (c *conn) sectioned(s *section) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	call := c.find(f.StreamID)
+	call := c.find(s.id)
 	if call == nil {
-		if c.idle(f.StreamID) {
+		if c.idle(s.id) {
 			return breach(http2.ErrCodeProtocol, "HEADERS on a stream that was not opened")
 		}
 		return nil
 	}
-	call.BytesIn += frameHead + uint64(f.Length)
-	if f.Truncated {
+	call.BytesIn += frameHead + uint64(s.bytes)
+	if s.bad {
+		c.reset(call, http2.ErrCodeProtocol, malformed("a field of the header is not valid"))
+		return nil
+	}
+	if s.long {
 		c.reset(call, http2.ErrCodeCancel, &wire.Error{Class: measure.ClassOversized, Err: fmt.Errorf("headers are longer than %d KiB", wire.MaxHead>>10)})
 		return nil
 	}
-	code := f.PseudoValue("status")
-	if !f.StreamEnded() && strings.HasPrefix(code, "1") && len(code) == 3 {
+	if !s.ended && strings.HasPrefix(s.code, "1") && len(s.code) == 3 {
 		return nil // an interim answer
 	}
 	if !call.FirstByte.Reached() {
@@ -39,15 +42,15 @@ func (c *conn) head(f *http2.MetaHeadersFrame) error {
 	}
 	var err error
 	switch {
-	case f.StreamEnded():
+	case s.ended:
 		call.End = c.in.at
-		err = call.trailer(f, code)
+		err = call.trailer(s)
 		c.end(call, err)
 		return nil
 	case call.headed:
 		err = malformed("a second header came in the middle of the answer")
 	default:
-		err = call.header(f, code)
+		err = call.header(s)
 	}
 	if err != nil {
 		c.reset(call, http2.ErrCodeCancel, err)
@@ -56,60 +59,43 @@ func (c *conn) head(f *http2.MetaHeadersFrame) error {
 }
 
 // header looks at the header of an answer.
-func (c *Call) header(f *http2.MetaHeadersFrame, code string) error {
+func (c *Call) header(s *section) error {
 	c.headed = true
-	if code != "200" {
-		return c.notGRPC(code)
+	switch {
+	case s.code != "200":
+		return c.notGRPC(s.code)
+	case !isGRPC(s.contentType):
+		return malformed("the answer is of another content type than application/grpc")
+	case s.encoding != "" && s.encoding != "gzip" && s.encoding != "identity":
+		return malformed("the answer is packed in another way than gzip")
 	}
-	for _, field := range f.RegularFields() {
-		switch field.Name {
-		case "content-type":
-			if !isGRPC(field.Value) {
-				return malformed("the answer is of another content type than application/grpc")
-			}
-		case "grpc-encoding":
-			if field.Value != "gzip" && field.Value != "identity" {
-				return malformed("the answer is packed in another way than gzip")
-			}
-			c.packed = field.Value == "gzip"
-		}
-	}
+	c.packed = s.encoding == "gzip"
 	return nil
 }
 
 func isGRPC(value string) bool {
-	rest, ok := strings.CutPrefix(strings.ToLower(value), "application/grpc")
+	rest, ok := strings.CutPrefix(value, "application/grpc")
 	return ok && (rest == "" || rest[0] == '+' || rest[0] == ';')
 }
 
 // trailer reads the status; the answer may have had no other header.
-func (c *Call) trailer(f *http2.MetaHeadersFrame, code string) error {
-	if !c.headed && code != "200" {
-		return c.notGRPC(code)
+func (c *Call) trailer(s *section) error {
+	if !c.headed && s.code != "200" {
+		return c.notGRPC(s.code)
 	}
-	status := ""
-	for _, field := range f.RegularFields() {
-		switch field.Name {
-		case "grpc-status":
-			status = field.Value
-		case "grpc-message":
-			c.Text = unescape(field.Value)
-		case "grpc-status-details-bin":
-			// What is not base64 says nothing.
-			c.Details, _ = base64.RawStdEncoding.DecodeString(strings.TrimRight(field.Value, "="))
-		}
-	}
-	if status == "" {
+	if s.status == "" {
 		return &wire.Error{Class: measure.ClassTruncated, Err: fmt.Errorf("the answer ended without a status")}
 	}
-	n, err := strconv.ParseUint(status, 10, 32)
+	n, err := strconv.ParseUint(s.status, 10, 32)
 	if err != nil {
 		return malformed("the status is no number")
 	}
 	if c.frame.have > 0 {
 		return &wire.Error{Class: measure.ClassTruncated, Err: fmt.Errorf("the answer ended in the middle of a message")}
 	}
-	c.Answered, c.Code = true, uint32(n)
+	c.Answered, c.Code, c.Text = true, uint32(n), unescape(s.message)
+	// What is not base64 says nothing.
+	c.Details, _ = base64.RawStdEncoding.DecodeString(strings.TrimRight(s.details, "="))
 	return nil
 }
 
