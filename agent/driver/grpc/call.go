@@ -68,6 +68,7 @@ func (c *call) Message(data []byte, size int, at measure.Instant) error {
 	o := c.o
 	c.count++
 	c.body += uint64(size)
+	before := c.last
 	c.last = at
 	if o.Streamed {
 		if len(o.Events) == measure.MaxEvents {
@@ -76,6 +77,8 @@ func (c *call) Message(data []byte, size int, at measure.Instant) error {
 		o.Events = append(o.Events, at)
 		if len(o.Events) == 1 {
 			o.FirstAnswer = at
+		} else if at == before {
+			o.Coalesced++ // both came out of one read
 		}
 	}
 	switch {
