@@ -297,8 +297,12 @@ func (c *conn) turnedDown(f *http2.RSTStreamFrame) {
 	}
 	call.BytesIn += frameHead + 4
 	call.End = c.in.at
-	if f.ErrCode == http2.ErrCodeRefusedStream {
+	switch {
+	case f.ErrCode == http2.ErrCodeRefusedStream:
 		c.end(call, turnedAway())
+		return
+	case f.ErrCode == http2.ErrCodeCancel && call.Deadline > 0 && call.End >= call.Dispatched+measure.Instant(call.Deadline):
+		c.end(call, ErrDeadline) // the server kept it too, and was first to act
 		return
 	}
 	c.end(call, &wire.Error{Class: measure.ClassReset, Err: fmt.Errorf("the server reset the stream: %v", f.ErrCode)})

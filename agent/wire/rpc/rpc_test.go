@@ -360,7 +360,7 @@ func TestTables(t *testing.T) {
 			t.Fatalf("call %d: %v", i, err)
 		}
 		got := <-seen
-		if !strings.Contains(got, fmt.Sprintf(":path=/a.B/C :authority=a content-type=application/grpc te=trailers")) ||
+		if !strings.Contains(got, ":path=/a.B/C :authority=a content-type=application/grpc te=trailers") ||
 			!strings.Contains(got, fmt.Sprintf("x-n=%d ", i)) || !strings.HasSuffix(got, "="+strings.Repeat("w", 5*i)) {
 			t.Fatalf("call %d: the server read %s", i, got)
 		}
@@ -438,6 +438,29 @@ func TestLimits(t *testing.T) {
 				t.Error("the server was not told")
 			}
 		})
+	}
+}
+
+// TestServersDeadline: a server that cancels the stream when the deadline has passed, as grpc-go's does, says nothing else.
+func TestServersDeadline(t *testing.T) {
+	for wait, want := range map[time.Duration]string{0: measure.ClassReset, 60 * time.Millisecond: ErrDeadline.Error()} {
+		address := serve(t, nil, func(s *script) {
+			id := s.request()
+			time.Sleep(wait)
+			_ = s.fr.WriteRSTStream(id, http2.ErrCodeCancel)
+			s.drain()
+		})
+		p := newPool(t, address, nil)
+		if err := p.Warm(within(t), 4); err != nil { // so that connecting takes nothing of the time
+			t.Fatal(err)
+		}
+		call, _ := newCall("x")
+		if call.Deadline = time.Minute; wait > 0 {
+			call.Deadline = wait
+		}
+		if err := p.Do(within(t), call); classOf(err) != want {
+			t.Errorf("after %v: %v", wait, err)
+		}
 	}
 }
 
