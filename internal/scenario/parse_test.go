@@ -103,7 +103,7 @@ func TestCheck(t *testing.T) {
 			s.GetTargets()[0].SetProtocol(pb.Protocol_PROTOCOL_GRPC)
 			s.GetTargets()[0].SetUrl("grpc://127.0.0.1:1")
 			s.GetTargets()[0].SetConnections(pb.Connections_builder{Http: pb.HttpVersion_HTTP_VERSION_HTTP2.Enum()}.Build())
-		}, "targets[0].connections: policy, max, warm, http, streams and source_addresses are for HTTP"},
+		}, "targets[0].connections: http, streams and source_addresses are for HTTP"},
 		"streams over HTTP/1.1": {func(s *pb.Scenario) {
 			s.GetTargets()[0].SetConnections(pb.Connections_builder{Http: pb.HttpVersion_HTTP_VERSION_HTTP1.Enum(), Streams: proto.Uint32(2)}.Build())
 		}, "targets[0].connections.streams: is for HTTP/2"},
