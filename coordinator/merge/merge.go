@@ -269,7 +269,7 @@ func (r *Run) InFlight(second uint64, phase int) InFlight {
 // SeriesNamed finds a series by its name in metrics.md.
 func SeriesNamed(name string) (measure.Series, bool) {
 	for s := measure.Series(1); s < measure.NumSeries; s++ {
-		if SeriesName(s) == name {
+		if name != "" && SeriesName(s) == name {
 			return s, true
 		}
 	}
@@ -286,6 +286,7 @@ func SeriesName(s measure.Series) string {
 		measure.OutputTokens: "output_tokens", measure.TokensPerEvent: "tokens_per_event",
 		measure.DNS: "dns", measure.TLS: "tls", measure.Receive: "receive",
 		measure.ReadLag: "read_lag", measure.TTFTWire: "ttft_wire", measure.ITLWire: "itl_wire",
+		measure.RoundTrip: "round_trip",
 	}
 	if s >= measure.NumSeries {
 		return ""
