@@ -13,6 +13,7 @@ import (
 	httpdriver "github.com/loadline/loadline/agent/driver/http"
 	"github.com/loadline/loadline/agent/driver/openai"
 	"github.com/loadline/loadline/agent/guard"
+	"github.com/loadline/loadline/agent/record"
 	"github.com/loadline/loadline/agent/run"
 	"github.com/loadline/loadline/agent/uplink"
 	"github.com/loadline/loadline/agent/wire"
@@ -171,7 +172,7 @@ func (a *Agent) load(p *part) error {
 		return err
 	}
 	hello := pb.Hello_builder{RunId: p.id, Agent: a.config.Name, Incarnation: p.incarnation}.Build()
-	p.uplink = uplink.New(a.config.Results, hello, a.log)
+	p.uplink = uplink.New(a.config.Results, hello, record.NewMerger(s.GetSeed(), records(s)).Merge, a.log)
 	return nil
 }
 

@@ -247,9 +247,13 @@ func (r *Recorder) inSpan(o *measure.Outcome) bool {
 // hash ranks requests for the sample: the same for the same seed and arrival, wherever it is
 // recorded.
 func (r *Recorder) hash(o *measure.Outcome) uint64 {
-	h := mix(r.seed ^ uint64(o.Phase)<<32 ^ uint64(o.Turn))
-	h = mix(h ^ uint64(o.ID.Slot)<<32 ^ uint64(o.ID.Epoch))
-	return mix(h ^ o.ID.Number)
+	return hashOf(r.seed, uint32(o.Phase), o.Turn, o.ID)
+}
+
+func hashOf(seed uint64, phase, turn uint32, id measure.ID) uint64 {
+	h := mix(seed ^ uint64(phase)<<32 ^ uint64(turn))
+	h = mix(h ^ uint64(id.Slot)<<32 ^ uint64(id.Epoch))
+	return mix(h ^ id.Number)
 }
 
 // mix is the finalizer of SplitMix64 (Steele, Lea, Flood 2014).

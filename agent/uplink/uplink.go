@@ -1,6 +1,10 @@
 // Package uplink streams an agent's windows to the coordinator and keeps each until it is
 // acknowledged. A broken stream is opened again and what was not acknowledged is sent again,
 // unchanged and in order; so no window is lost, and the coordinator can tell a repeated one.
+//
+// What waits is bounded. Past the bound, windows that were never sent are merged with each other:
+// they get their numbers when they are first sent, so the numbers have no gap, and what has a number
+// is never changed. Resolution is lost then, and no sample.
 package uplink
 
 import (
@@ -10,8 +14,6 @@ import (
 	"log/slog"
 	"sync"
 	"time"
-
-	"google.golang.org/protobuf/proto"
 
 	pb "github.com/loadline/loadline/proto/loadline/v1"
 )
@@ -29,6 +31,9 @@ const (
 	lastPause  = 2 * time.Second
 )
 
+// Merge makes one window of two that follow each other, without changing either; record.Merger has it.
+type Merge func(a, b *pb.Window) (*pb.Window, error)
+
 // Uplink is the way of one run's windows. It is safe for concurrent use.
 type Uplink struct {
 	client pb.ResultsServiceClient
@@ -36,58 +41,57 @@ type Uplink struct {
 	log    *slog.Logger
 	wake   chan struct{} // something changed; holds at most one
 
-	mu      sync.Mutex
-	waiting []*pb.Window // not acknowledged, in order
-	sizes   []int
-	bytes   int
-	sent    int // of waiting, how many the present stream has sent
-	last    uint64
-	totals  *pb.Totals
-	done    bool // the totals are acknowledged
+	mu     sync.Mutex
+	spool  spool
+	totals *pb.Totals
+	done   bool // the totals are acknowledged
 }
 
 // New makes the uplink of one run. Run moves the windows.
-func New(client pb.ResultsServiceClient, hello *pb.Hello, log *slog.Logger) *Uplink {
-	return &Uplink{client: client, hello: hello, log: log.With("component", "uplink"), wake: make(chan struct{}, 1)}
+func New(client pb.ResultsServiceClient, hello *pb.Hello, merge Merge, log *slog.Logger) *Uplink {
+	return &Uplink{
+		client: client, hello: hello, log: log.With("component", "uplink"), wake: make(chan struct{}, 1),
+		spool: spool{merge: merge, maxWindows: MaxWaiting, maxBytes: MaxBytes},
+	}
 }
 
-// Room reports whether another window may be pushed. While it does not, the caller goes on
-// recording into the window it has: resolution is lost then, and no sample.
+// Room reports whether another window may be pushed: always, but for a spool so full of large
+// windows that no two of them may be merged. While there is none, the caller goes on recording into
+// the window it has: resolution is lost then, and no sample.
 func (u *Uplink) Room() bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	return len(u.waiting) < MaxWaiting && u.bytes < MaxBytes
+	return u.spool.room()
 }
 
 // Waiting is the number of windows that are not acknowledged.
 func (u *Uplink) Waiting() int {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	return len(u.waiting)
+	return u.spool.len()
 }
 
-// Push takes a window over, gives it the next number and the sender's name, and sends it when it
-// can. The caller must not change it any more.
+// Push takes a window over and sends it when it can; its number it gets then. The caller must not
+// change it any more.
 func (u *Uplink) Push(w *pb.Window) {
-	u.mu.Lock()
-	u.last++
 	w.SetRunId(u.hello.GetRunId())
 	w.SetAgent(u.hello.GetAgent())
 	w.SetIncarnation(u.hello.GetIncarnation())
-	w.SetSequence(u.last)
-	size := proto.Size(w)
-	u.waiting, u.sizes, u.bytes = append(u.waiting, w), append(u.sizes, size), u.bytes+size
+	u.mu.Lock()
+	err := u.spool.push(w)
 	u.mu.Unlock()
+	if err != nil {
+		u.log.Error("windows that wait cannot be merged", "error", err)
+	}
 	u.kick()
 }
 
 // Finish takes the totals over, which are sent after the last window. Nothing may be pushed after it.
 func (u *Uplink) Finish(t *pb.Totals) {
-	u.mu.Lock()
 	t.SetRunId(u.hello.GetRunId())
 	t.SetAgent(u.hello.GetAgent())
 	t.SetIncarnation(u.hello.GetIncarnation())
-	t.SetLastSequence(u.last)
+	u.mu.Lock()
 	u.totals = t
 	u.mu.Unlock()
 	u.kick()
@@ -138,7 +142,7 @@ func (u *Uplink) stream(ctx context.Context) (progressed bool, err error) {
 		return false, err
 	}
 	u.mu.Lock()
-	u.sent = 0
+	u.spool.rewind()
 	u.mu.Unlock()
 
 	var reader sync.WaitGroup
@@ -167,7 +171,7 @@ type sender interface {
 
 // send sends what is new until the stream ends or everything is acknowledged.
 func (u *Uplink) send(ctx context.Context, stream sender, ended <-chan struct{}) error {
-	totalsSent := false
+	var totals *pb.Totals
 	for {
 		next := u.next()
 		switch {
@@ -178,12 +182,14 @@ func (u *Uplink) send(ctx context.Context, stream sender, ended <-chan struct{})
 			continue
 		case u.finished():
 			return nil
-		case !totalsSent && u.ready():
-			totalsSent = true
-			if err := stream.Send(pb.PushWindowsRequest_builder{Totals: u.totals}.Build()); err != nil {
-				return err
+		}
+		if totals == nil {
+			if totals = u.lastWord(); totals != nil {
+				if err := stream.Send(pb.PushWindowsRequest_builder{Totals: totals}.Build()); err != nil {
+					return err
+				}
+				continue
 			}
-			continue
 		}
 		select {
 		case <-u.wake:
@@ -199,18 +205,18 @@ func (u *Uplink) send(ctx context.Context, stream sender, ended <-chan struct{})
 func (u *Uplink) next() *pb.Window {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if u.sent == len(u.waiting) || u.sent == maxOutstanding {
-		return nil
-	}
-	u.sent++
-	return u.waiting[u.sent-1]
+	return u.spool.next()
 }
 
-// ready reports whether every window has been sent and the totals are known.
-func (u *Uplink) ready() bool {
+// lastWord returns the totals once they are known and every window has been sent, else nil.
+func (u *Uplink) lastWord() *pb.Totals {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	return u.totals != nil && u.sent == len(u.waiting)
+	if u.totals == nil || !u.spool.allSent() {
+		return nil
+	}
+	u.totals.SetLastSequence(u.spool.last)
+	return u.totals
 }
 
 func (u *Uplink) finished() bool {
@@ -244,12 +250,7 @@ func (u *Uplink) receive(stream receiver) (progressed bool, err error) {
 func (u *Uplink) acknowledged(answer *pb.PushWindowsResponse) (done bool, gone int) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	for gone < u.sent && u.waiting[gone].GetSequence() <= answer.GetAcknowledged() {
-		u.bytes -= u.sizes[gone]
-		u.waiting[gone] = nil
-		gone++
-	}
-	u.waiting, u.sizes, u.sent = u.waiting[gone:], u.sizes[gone:], u.sent-gone
-	u.done = u.done || answer.GetTotalsAcknowledged() && u.totals != nil && len(u.waiting) == 0
+	gone = u.spool.acknowledged(answer.GetAcknowledged())
+	u.done = u.done || answer.GetTotalsAcknowledged() && u.totals != nil && u.spool.len() == 0
 	return u.done, gone
 }
