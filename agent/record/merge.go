@@ -28,7 +28,7 @@ func NewMerger(seed uint64, records int) Merger {
 	if records < 0 || records > MaxRecords {
 		records = MaxRecords
 	}
-	return Merger{seed: mix(seed), limit: records}
+	return Merger{seed: seed, limit: records}
 }
 
 // Merge returns the window from the beginning of a to the end of b, which follows a. Neither is
@@ -215,7 +215,7 @@ func (m Merger) compare(a, b *pb.RequestRecord) int {
 func (m Merger) entryOf(r *pb.RequestRecord) entry {
 	id := measure.ID{Number: r.GetArrival(), Slot: r.GetSlot(), Epoch: r.GetEpoch()}
 	return entry{
-		hash: hashOf(m.seed, r.GetPhase(), r.GetTurn(), id), failed: r.GetClass() != "" && r.GetClass() != measure.ClassCanceled,
+		hash: measure.Rank(m.seed, r.GetPhase(), r.GetTurn(), id), failed: r.GetClass() != "" && r.GetClass() != measure.ClassCanceled,
 		phase: r.GetPhase(), id: id, turn: r.GetTurn(),
 	}
 }

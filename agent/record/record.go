@@ -94,7 +94,7 @@ func New(cfg Config) *Recorder {
 		bounds:    compileGood(cfg.Scenario),
 		streams:   streams(cfg.Scenario),
 		drain:     measure.Instant(cfg.Scenario.GetDrain().AsDuration()),
-		seed:      mix(cfg.Seed),
+		seed:      cfg.Seed,
 		limit:     limit,
 		shards:    make([]shard, shards),
 		mask:      uint64(shards - 1),
@@ -219,7 +219,7 @@ func (r *Recorder) SessionEnded(phase, workload int, due, end measure.Instant, c
 // Record counts one request that has ended, with every value it adds to a series. It allocates
 // nothing once the memory for its series is there.
 func (r *Recorder) Record(o *measure.Outcome) {
-	hash := r.hash(o)
+	hash := measure.Rank(r.seed, uint32(o.Phase), o.Turn, o.ID)
 	request := request{
 		good: goodness{bounds: r.bounds[o.Workload]}, inSpan: r.inSpan(o), drain: r.drain, streams: r.streams[o.Workload],
 	}
@@ -242,24 +242,4 @@ func (r *Recorder) Record(o *measure.Outcome) {
 func (r *Recorder) inSpan(o *measure.Outcome) bool {
 	span := r.spans[o.Phase]
 	return int64(o.End) >= span.Start && int64(o.End) < span.End
-}
-
-// hash ranks requests for the sample: the same for the same seed and arrival, wherever it is
-// recorded.
-func (r *Recorder) hash(o *measure.Outcome) uint64 {
-	return hashOf(r.seed, uint32(o.Phase), o.Turn, o.ID)
-}
-
-func hashOf(seed uint64, phase, turn uint32, id measure.ID) uint64 {
-	h := mix(seed ^ uint64(phase)<<32 ^ uint64(turn))
-	h = mix(h ^ uint64(id.Slot)<<32 ^ uint64(id.Epoch))
-	return mix(h ^ id.Number)
-}
-
-// mix is the finalizer of SplitMix64 (Steele, Lea, Flood 2014).
-func mix(x uint64) uint64 {
-	x += 0x9e3779b97f4a7c15
-	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
-	x = (x ^ x>>27) * 0x94d049bb133111eb
-	return x ^ x>>31
 }

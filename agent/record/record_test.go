@@ -385,3 +385,7 @@ func TestIdlePairsAreForgotten(t *testing.T) {
 		t.Errorf("%d requests in all", got)
 	}
 }
+
+func (r *Recorder) hash(o *measure.Outcome) uint64 {
+	return measure.Rank(r.seed, uint32(o.Phase), o.Turn, o.ID)
+}

@@ -11,9 +11,9 @@ import (
 	pb "github.com/loadline/loadline/proto/loadline/v1"
 )
 
-// sample is what all phases together did in one entry of the timeline.
+// sample is what all phases together did in one second.
 type sample struct {
-	second, seconds  uint64
+	second           uint64
 	requests, events float64
 	open             float64
 }
@@ -30,9 +30,7 @@ func rooflineUse(r *merge.Run) *pb.RooflineUse {
 	limits := h.GetRoofline()
 	samples, window := rooflineSamples(r), averageSeconds(r)
 	if n := len(samples); n > 0 {
-		step := samples[0].seconds
-		window = (window + step - 1) / step * step
-		window = min(window, samples[n-1].second+step-samples[0].second)
+		window = min(window, samples[n-1].second+1-samples[0].second)
 	}
 	requests, events := part(0, limits.GetRequestsPerSecond()), part(0, limits.GetEventsPerSecond())
 	processors, open := 0.0, 0.0
@@ -40,7 +38,7 @@ func rooflineUse(r *merge.Run) *pb.RooflineUse {
 	from := 0
 	for _, s := range samples {
 		sum.requests, sum.events = sum.requests+s.requests, sum.events+s.events
-		for ; samples[from].second+window < s.second+s.seconds; from++ {
+		for ; samples[from].second+window < s.second+1; from++ {
 			sum.requests, sum.events = sum.requests-samples[from].requests, sum.events-samples[from].events
 		}
 		perRequest, perEvent := sum.requests/float64(window), sum.events/float64(window)
@@ -79,40 +77,17 @@ func part(most, limit float64) *pb.RooflinePart {
 	return b.Build()
 }
 
-// rooflineSamples is the run over time, as far as there was load to be judged. In those seconds
+// rooflineSamples is the run second by second, as far as there was load to be judged. In those seconds
 // discarded phases count too, for they take as much of the machine. Sums are whole numbers far below
 // 2^53, so adding and taking away is exact.
 func rooflineSamples(r *merge.Run) []sample {
 	var out []sample
-	for e := range r.Timeline() {
-		s := sample{second: e.Second, seconds: e.Seconds}
-		judged := openJudged(r, e)
-		for _, k := range e.Keys() {
-			c := e.Counters(k)
-			s.requests += float64(c.RequestsEnded())
-			s.events += float64(c[merge.ContentEvents])
-			judged = judged || !r.Discarded(k.Phase)
-		}
-		if !judged {
-			continue
-		}
-		_, most := r.OpenIn(e)
-		s.open = float64(most)
-		out = append(out, s)
+	for s := range r.JudgedSeconds() {
+		out = append(out, sample{
+			second: s.Second, requests: float64(s.Requests), events: float64(s.Events), open: float64(s.Open),
+		})
 	}
 	return out
-}
-
-// openJudged says that requests of a phase that counts were open within the entry.
-func openJudged(r *merge.Run, e *merge.Entry) bool {
-	for phase := range r.Scenario().GetLoad() {
-		for at := e.Second; !r.Discarded(phase) && at < e.Second+e.Seconds; at++ {
-			if r.InFlight(at, phase).Max > 0 {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // averageSeconds is how long rates are averaged: a request and its events are counted in the second in

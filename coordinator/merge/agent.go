@@ -6,6 +6,7 @@ import (
 
 	"github.com/loadline/loadline/internal/hist"
 	"github.com/loadline/loadline/internal/measure"
+	pb "github.com/loadline/loadline/proto/loadline/v1"
 )
 
 // BusyCPU is the busy share of a machine above which a generator on it cannot be trusted.
@@ -37,6 +38,7 @@ type totals struct {
 	lastSequence uint64
 	groups       map[Key]Counters
 	values       uint64
+	message      *pb.Totals // as it came
 }
 
 func newAgent(name string) *Agent {

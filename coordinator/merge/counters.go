@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 
+	"google.golang.org/protobuf/reflect/protoreflect"
+
 	pb "github.com/loadline/loadline/proto/loadline/v1"
 )
 
@@ -77,7 +79,8 @@ func (c *Counters) RequestsEnded() uint64 {
 
 var errCount = errors.New("a counter is larger than any window can count")
 
-func countersOf(m *pb.Counters) (Counters, error) {
+// countersOf reads counters of at most `most` each.
+func countersOf(m *pb.Counters, most uint64) (Counters, error) {
 	c := Counters{
 		Due: m.GetDue(), Started: m.GetStarted(), Missed: m.GetMissed(), Shed: m.GetShed(),
 		SessionsSucceeded: m.GetSessionsSucceeded(), SessionsFailed: m.GetSessionsFailed(),
@@ -96,11 +99,24 @@ func countersOf(m *pb.Counters) (Counters, error) {
 		StampsDropped: m.GetStampsDropped(),
 	}
 	for i, v := range c {
-		if v > MaxCount {
+		if v > most {
 			return Counters{}, fmt.Errorf("%w: %s is %d", errCount, Counter(i), v)
 		}
 	}
 	return c, nil
+}
+
+// message writes the counters, of which the schema has one field each, in the same order.
+func (c *Counters) message() *pb.Counters {
+	m := &pb.Counters{}
+	to := m.ProtoReflect()
+	fields := to.Descriptor().Fields()
+	for i, v := range c {
+		if v > 0 {
+			to.Set(fields.Get(i), protoreflect.ValueOfUint64(v))
+		}
+	}
+	return m
 }
 
 // String is the counter's name in the schema.

@@ -25,7 +25,7 @@ type Run struct {
 	whole      Group
 	agents     []*Agent // in the order of the roster
 	timeline   *timeline
-	recent     *timeline // the last seconds singly, once timeline has longer entries
+	seconds    map[uint64]*secondSum
 	inFlight   map[phaseSecond]InFlight
 	lastEnd    []int64 // by phase, µs; 0: none
 	classes    map[string]bool
@@ -35,6 +35,7 @@ type Run struct {
 	cut      int64 // of cutNS, while cutKnown: until something is added
 	cutKnown bool
 
+	restoring      uint64 // parts of a checkpoint so far, while its end has not come
 	duplicates     uint64
 	lastEndUS      int64
 	lastSecond     uint64
@@ -62,7 +63,7 @@ func NewScheduled(h *pb.RunHeader, load *schedule.Schedule) (*Run, error) {
 	}
 	r := &Run{
 		header: h, scenario: s, schedule: load, members: make(map[string]int, len(members)),
-		groups: make(map[Key]*Group), timeline: newTimeline(keptSeries(s)),
+		groups: make(map[Key]*Group), timeline: newTimeline(keptSeries(s)), seconds: make(map[uint64]*secondSum),
 		inFlight: make(map[phaseSecond]InFlight), lastEnd: make([]int64, len(s.GetLoad())),
 		classes: make(map[string]bool), events: newEvents(),
 	}
@@ -96,6 +97,9 @@ func keptSeries(s *pb.Scenario) [measure.NumSeries]bool {
 // AddWindow adds a window up. One that was added before, by agent, incarnation and sequence, is
 // ignored and counted. On an error nothing has changed; the error says what is wrong with it.
 func (r *Run) AddWindow(w *pb.Window) error {
+	if r.restoring > 0 {
+		return errNotWhole
+	}
 	agent, s, err := r.sender(w.GetRunId(), w.GetAgent(), w.GetIncarnation())
 	if err != nil {
 		return fmt.Errorf("window %d of agent %q: %w", w.GetSequence(), w.GetAgent(), err)
@@ -154,7 +158,8 @@ func (r *Run) add(agent *Agent, s *stream, p *parsed) {
 		r.lastEnd[e.phase] = max(r.lastEnd[e.phase], e.endUS)
 	}
 	agent.addHealth(s, p, judged)
-	r.addTime(p)
+	r.timeline.add(p)
+	r.addSecond(p)
 }
 
 func (r *Run) addGroup(p *parsedGroup) {
@@ -177,35 +182,6 @@ func (r *Run) addInFlight(k phaseSecond, f InFlight) {
 	sum := r.inFlight[k]
 	sum.add(f)
 	r.inFlight[k] = sum
-}
-
-func (r *Run) addTime(p *parsed) {
-	r.timeline.add(p)
-	if r.timeline.seconds == 1 {
-		return
-	}
-	if r.recent == nil {
-		r.recent = newTimeline(r.timeline.kept)
-	}
-	if p.second+RecentSeconds < r.lastSecond {
-		return
-	}
-	r.recent.addRecent(p, r.lastSecond)
-}
-
-// addRecent counts a window into its own second and forgets the seconds that are too old.
-func (t *timeline) addRecent(p *parsed, last uint64) {
-	e := t.at(p.second)
-	e.Windows++
-	e.Health.Worst(p.health)
-	for i := range p.groups {
-		t.addGroup(e, &p.groups[i])
-	}
-	for second := range t.entries {
-		if second+RecentSeconds < last {
-			delete(t.entries, second)
-		}
-	}
 }
 
 // Header is what was fixed before the run began.
@@ -252,13 +228,12 @@ func (r *Run) LastEndUS() int64 { return r.lastEndUS }
 // Timeline yields the run over time, in order; seconds without a window have no entry.
 func (r *Run) Timeline() iter.Seq[*Entry] { return r.timeline.all() }
 
-// At returns the entry of a single second, or nil. In a run of more than MaxEntries seconds only
-// the last RecentSeconds are there.
+// At returns the entry of a single second, or nil. Only those of the last hour stand singly.
 func (r *Run) At(second uint64) *Entry {
-	if r.timeline.seconds == 1 {
-		return r.timeline.entries[second]
+	if e := r.timeline.entries[second]; e != nil && e.Seconds == 1 {
+		return e
 	}
-	return r.recent.entries[second]
+	return nil
 }
 
 // InFlight returns what was open of a phase in one second.

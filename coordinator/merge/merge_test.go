@@ -3,6 +3,7 @@ package merge
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -538,25 +539,26 @@ func TestNewRefuses(t *testing.T) {
 	}
 }
 
-// A long run has entries of several seconds; nothing is lost by that, and the last seconds stay
-// there one by one for the live view.
+// A long run has entries of several seconds; nothing is lost by that, and the seconds of the last
+// hour stay there one by one. What validity needs stays second by second.
 func TestTimelineOfALongRun(t *testing.T) {
 	h := mergetest.Header(mergetest.Scenario([]*pb.Phase{mergetest.Open("hold", 1, 24*time.Hour)}), "a1")
 	r := &run{t: t, Run: newRun(t, h)}
-	const seconds = 3*MaxEntries + 100
+	const seconds = 12*3600 + 100
 	for i := range uint64(seconds) {
 		r.addWindows(pb.Window_builder{
 			RunId: mergetest.RunID, Agent: "a1", Incarnation: 1, Sequence: i + 1, StartUs: int64(i) * 1e6, EndUs: int64(i+1) * 1e6,
-			Groups: []*pb.Group{pb.Group_builder{Counters: pb.Counters_builder{Due: 1, Started: 1}.Build()}.Build()},
+			Groups: []*pb.Group{pb.Group_builder{Counters: pb.Counters_builder{Due: 1, Started: 1, RequestsSucceeded: 1}.Build()}.Build()},
 		}.Build())
 	}
 	var windows, sum uint64
-	next := uint64(0)
+	next, lengths := uint64(0), map[uint64]int{}
 	for e := range r.Timeline() {
-		if e.Seconds != 4 || e.Second != next {
-			t.Fatalf("an entry of %d seconds at %d, want 4 at %d", e.Seconds, e.Second, next)
+		if e.Second != next {
+			t.Fatalf("an entry at %d, want %d", e.Second, next)
 		}
-		next += 4
+		next += e.Seconds
+		lengths[e.Seconds]++
 		windows += e.Windows
 		c := e.Counters(Key{})
 		sum += c[Started]
@@ -564,11 +566,61 @@ func TestTimelineOfALongRun(t *testing.T) {
 	if windows != seconds || sum != seconds {
 		t.Errorf("%d windows and %d sessions in the timeline, want %d of each", windows, sum, seconds)
 	}
-	for back := range uint64(RecentSeconds) {
+	if lengths[60] != 121 || lengths[10] != 3240 || lengths[1] != 3640 {
+		t.Errorf("entries by length: %v", lengths)
+	}
+	for back := range uint64(FineSeconds) {
 		if e := r.At(seconds - 1 - back); e == nil || e.Seconds != 1 || e.Windows != 1 {
 			t.Fatalf("second %d before the last is %+v", back, e)
 		}
 	}
+	if e := r.At(0); e != nil {
+		t.Errorf("second 0 stands singly: %+v", e)
+	}
+	single := 0
+	for s := range r.JudgedSeconds() {
+		if s.Requests != 1 {
+			t.Fatalf("second %d: %+v", s.Second, s)
+		}
+		single++
+	}
+	if single != seconds {
+		t.Errorf("%d seconds, want %d", single, seconds)
+	}
+}
+
+// Whatever the order in which windows come, the run over time is the same.
+func TestTimelineDoesNotDependOnOrder(t *testing.T) {
+	h := mergetest.Header(mergetest.Scenario([]*pb.Phase{mergetest.Open("hold", 1, 24*time.Hour)}), "a1")
+	rapid.Check(t, func(t *rapid.T) {
+		var windows []*pb.Window
+		for i, second := range rapid.SliceOfNDistinct(rapid.Int64Range(0, 50_000), 1, 12, rapid.ID).Draw(t, "seconds") {
+			windows = append(windows, pb.Window_builder{
+				RunId: mergetest.RunID, Agent: "a1", Incarnation: 1, Sequence: uint64(i + 1), StartUs: second * 1e6, EndUs: (second + 1) * 1e6,
+				Groups: []*pb.Group{pb.Group_builder{Counters: pb.Counters_builder{Due: uint64(second)}.Build()}.Build()},
+			}.Build())
+		}
+		describe := func(windows []*pb.Window) (out []string) {
+			r, err := New(h)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, w := range windows {
+				if err := r.AddWindow(w); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for e := range r.Timeline() {
+				c := e.Counters(Key{})
+				out = append(out, fmt.Sprint(e.Second, e.Seconds, e.Windows, c[Due]))
+			}
+			return out
+		}
+		shuffled := rapid.Permutation(windows).Draw(t, "order")
+		if a, b := describe(windows), describe(shuffled); !slices.Equal(a, b) {
+			t.Fatalf("%v\n%v", a, b)
+		}
+	})
 }
 
 func TestBusyWindows(t *testing.T) {
@@ -639,7 +691,7 @@ func TestNamesOfCounters(t *testing.T) {
 		f := fields.Get(i)
 		m := &pb.Counters{}
 		m.ProtoReflect().Set(f, protoValue(7))
-		c, err := countersOf(m)
+		c, err := countersOf(m, MaxCount)
 		if err != nil || Counter(i).String() != string(f.Name()) || c[i] != 7 {
 			t.Errorf("counter %d is %s, in the schema %s: %v", i, Counter(i), f.Name(), c)
 		}

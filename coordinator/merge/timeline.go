@@ -81,25 +81,26 @@ func (e *Entry) Series(k Key) []measure.Series {
 	return slices.Sorted(maps.Keys(g.series))
 }
 
-// timeline is a run over time. Its resolution follows from the last second alone, so that it
-// does not depend on the order in which windows came.
+// timeline is a run over time: the seconds of the last hour one by one, ten together in the nine
+// hours before, and minutes before that. Its resolution follows from the last second alone, so that
+// it does not depend on the order in which windows came.
 type timeline struct {
-	kept    [measure.NumSeries]bool
-	seconds uint64 // per entry: 1, 2, 4, …
-	entries map[uint64]*Entry
-	scratch hist.Histogram
+	kept         [measure.NumSeries]bool
+	last         uint64 // the latest second
+	fine, middle uint64 // from here on seconds stand singly, or by tens; multiples of coarse
+	coarse       uint64 // seconds of the entries before middle
+	entries      map[uint64]*Entry
+	scratch      hist.Histogram
 }
 
 func newTimeline(kept [measure.NumSeries]bool) *timeline {
-	return &timeline{kept: kept, seconds: 1, entries: make(map[uint64]*Entry)}
+	return &timeline{kept: kept, coarse: coarseSeconds, entries: make(map[uint64]*Entry)}
 }
 
 // add counts a window into the entry of its second.
 func (t *timeline) add(p *parsed) {
-	for p.second/t.seconds >= MaxEntries {
-		t.coarsen()
-	}
-	e := t.at(p.second / t.seconds)
+	t.advance(p.second)
+	e := t.at(p.second)
 	e.Windows++
 	e.Health.Worst(p.health)
 	for i := range p.groups {
@@ -107,16 +108,52 @@ func (t *timeline) add(p *parsed) {
 	}
 }
 
-func (t *timeline) at(index uint64) *Entry {
-	e := t.entries[index]
+// stretch is the entry that a second belongs to: its first second and its length.
+func (t *timeline) stretch(second uint64) (first, seconds uint64) {
+	switch {
+	case second >= t.fine:
+		return second, 1
+	case second >= t.middle:
+		return second - second%middleSeconds, middleSeconds
+	default:
+		return second - second%t.coarse, t.coarse
+	}
+}
+
+func (t *timeline) at(second uint64) *Entry {
+	first, seconds := t.stretch(second)
+	e := t.entries[first]
 	if e == nil {
-		e = &Entry{
-			Second: index * t.seconds, Seconds: t.seconds, Health: noHealth(),
-			groups: make(map[Key]*entryGroup),
-		}
-		t.entries[index] = e
+		e = &Entry{Second: first, Seconds: seconds, Health: noHealth(), groups: make(map[Key]*entryGroup)}
+		t.entries[first] = e
 	}
 	return e
+}
+
+// advance takes note that the run has come to a second, and puts together what is too old to stand
+// singly.
+func (t *timeline) advance(second uint64) {
+	if second <= t.last {
+		return
+	}
+	t.last = second
+	coarse := t.coarse
+	for second/coarse >= MaxEntries {
+		coarse *= 2
+	}
+	fine := (second - min(second, FineSeconds)) / coarse * coarse
+	middle := (second - min(second, MiddleSeconds)) / coarse * coarse
+	if fine == t.fine && middle == t.middle && coarse == t.coarse {
+		return
+	}
+	t.fine, t.middle, t.coarse = fine, middle, coarse
+	for _, first := range slices.Sorted(maps.Keys(t.entries)) {
+		from := t.entries[first]
+		if to, seconds := t.stretch(first); to != first || seconds != from.Seconds {
+			delete(t.entries, first)
+			t.fold(t.at(first), from)
+		}
+	}
 }
 
 func (e *Entry) group(k Key) *entryGroup {
@@ -149,25 +186,16 @@ func (t *timeline) sum(a, b []byte) []byte {
 	return t.scratch.AppendBinary(nil)
 }
 
-// coarsen doubles the seconds of every entry.
-func (t *timeline) coarsen() {
-	old := t.entries
-	t.seconds *= 2
-	t.entries = make(map[uint64]*Entry, len(old))
-	for index, from := range old {
-		to := t.at(index / 2)
-		to.Windows += from.Windows
-		to.Health.Worst(from.Health)
-		for k, g := range from.groups {
-			t.fold(to.group(k), g)
+// fold adds an entry up to one that spans it.
+func (t *timeline) fold(to, from *Entry) {
+	to.Windows += from.Windows
+	to.Health.Worst(from.Health)
+	for k, g := range from.groups {
+		sum := to.group(k)
+		sum.counters.Add(&g.counters)
+		for s, data := range g.series {
+			sum.series[s] = t.sum(sum.series[s], data)
 		}
-	}
-}
-
-func (t *timeline) fold(to, from *entryGroup) {
-	to.counters.Add(&from.counters)
-	for s, data := range from.series {
-		to.series[s] = t.sum(to.series[s], data)
 	}
 }
 

@@ -11,6 +11,9 @@ import (
 // AddTotals notes an agent's own sum. The same totals may come again; others for the same
 // incarnation are an error, and nothing has changed then.
 func (r *Run) AddTotals(m *pb.Totals) error {
+	if r.restoring > 0 {
+		return errNotWhole
+	}
 	agent, t, err := r.checkTotals(m)
 	if err != nil {
 		return err
@@ -36,7 +39,7 @@ func (r *Run) checkTotals(m *pb.Totals) (*Agent, *totals, error) {
 }
 
 func (r *Run) parseTotals(m *pb.Totals) (*totals, error) {
-	t := &totals{lastSequence: m.GetLastSequence(), values: m.GetValues(), groups: make(map[Key]Counters)}
+	t := &totals{lastSequence: m.GetLastSequence(), values: m.GetValues(), message: m, groups: make(map[Key]Counters)}
 	if t.lastSequence > MaxCount {
 		return nil, errors.New("the number of the last window is too large")
 	}
@@ -48,7 +51,7 @@ func (r *Run) parseTotals(m *pb.Totals) (*totals, error) {
 		if _, twice := t.groups[key]; twice {
 			return nil, fmt.Errorf("phase %d, workload %d stands in them twice", key.Phase, key.Workload)
 		}
-		if t.groups[key], err = countersOf(g.GetCounters()); err != nil {
+		if t.groups[key], err = countersOf(g.GetCounters(), MaxSum); err != nil {
 			return nil, err
 		}
 	}

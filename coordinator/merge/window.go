@@ -68,7 +68,7 @@ func (r *Run) parseWindow(w *pb.Window) (*parsed, error) {
 	}
 	p.second = uint64(max(p.startUS+jitterUS, 0)) / 1_000_000
 	var err error
-	if p.groups, err = r.parseGroups(w.GetGroups()); err != nil {
+	if p.groups, err = r.parseGroups(w.GetGroups(), MaxCount); err != nil {
 		return nil, err
 	}
 	if p.inFlight, err = r.parseInFlight(w.GetInFlight()); err != nil {
@@ -83,12 +83,13 @@ func (r *Run) parseWindow(w *pb.Window) (*parsed, error) {
 	return p, nil
 }
 
-func (r *Run) parseGroups(groups []*pb.Group) ([]parsedGroup, error) {
+// parseGroups checks groups whose counts are at most `most`: those of a window, or sums.
+func (r *Run) parseGroups(groups []*pb.Group, most uint64) ([]parsedGroup, error) {
 	out := make([]parsedGroup, 0, len(groups))
 	seen := make(map[Key]bool, len(groups))
 	fresh, classes := 0, 0
 	for _, g := range groups {
-		p, err := r.parseGroup(g)
+		p, err := r.parseGroup(g, most)
 		if err != nil {
 			return nil, err
 		}
@@ -141,23 +142,23 @@ func (r *Run) parseKey(phase, workload uint32) (Key, error) {
 	return Key{int(phase), int(workload)}, nil
 }
 
-func (r *Run) parseGroup(g *pb.Group) (parsedGroup, error) {
+func (r *Run) parseGroup(g *pb.Group, most uint64) (parsedGroup, error) {
 	var p parsedGroup
 	var err error
 	if p.key, err = r.parseKey(g.GetPhase(), g.GetWorkload()); err != nil {
 		return p, err
 	}
-	if p.counters, err = countersOf(g.GetCounters()); err != nil {
+	if p.counters, err = countersOf(g.GetCounters(), most); err != nil {
 		return p, err
 	}
-	if p.errors, err = parseErrors(g.GetErrors()); err != nil {
+	if p.errors, err = parseErrors(g.GetErrors(), most); err != nil {
 		return p, err
 	}
-	p.series, err = r.parseSeries(g.GetSeries())
+	p.series, err = r.parseSeries(g.GetSeries(), most)
 	return p, err
 }
 
-func parseErrors(in []*pb.ClassCount) ([]ErrorCount, error) {
+func parseErrors(in []*pb.ClassCount, most uint64) ([]ErrorCount, error) {
 	out := make([]ErrorCount, 0, len(in))
 	seen := make(map[string]bool, len(in))
 	for _, e := range in {
@@ -169,7 +170,7 @@ func parseErrors(in []*pb.ClassCount) ([]ErrorCount, error) {
 			return nil, fmt.Errorf("the class %q stands twice in one group", c.Class)
 		case len(c.Example) > measure.MaxErr:
 			return nil, fmt.Errorf("the example of %q has %d bytes; %d are allowed", c.Class, len(c.Example), measure.MaxErr)
-		case c.Count == 0 || c.Count > MaxCount:
+		case c.Count == 0 || c.Count > most:
 			return nil, fmt.Errorf("the class %q has the count %d", c.Class, c.Count)
 		}
 		seen[c.Class] = true
@@ -178,7 +179,7 @@ func parseErrors(in []*pb.ClassCount) ([]ErrorCount, error) {
 	return out, nil
 }
 
-func (r *Run) parseSeries(in []*pb.SeriesData) ([]parsedSeries, error) {
+func (r *Run) parseSeries(in []*pb.SeriesData, most uint64) ([]parsedSeries, error) {
 	out := make([]parsedSeries, 0, len(in))
 	var seen [measure.NumSeries]bool
 	for _, s := range in {
@@ -190,7 +191,7 @@ func (r *Run) parseSeries(in []*pb.SeriesData) ([]parsedSeries, error) {
 			return nil, fmt.Errorf("the series %s stands twice in one group", n)
 		}
 		seen[n] = true
-		p, err := r.recode(s.GetHistogram())
+		p, err := r.recode(s.GetHistogram(), most)
 		if err != nil {
 			return nil, fmt.Errorf("the series %s: %w", n, err)
 		}
@@ -202,12 +203,12 @@ func (r *Run) parseSeries(in []*pb.SeriesData) ([]parsedSeries, error) {
 }
 
 // recode checks a histogram and writes it in its one canonical form.
-func (r *Run) recode(data []byte) (parsedSeries, error) {
+func (r *Run) recode(data []byte, most uint64) (parsedSeries, error) {
 	r.scratch.Reset()
 	if err := r.scratch.MergeBinary(data); err != nil {
 		return parsedSeries{}, err
 	}
-	if r.scratch.Count() > MaxCount {
+	if r.scratch.Count() > most {
 		return parsedSeries{}, errCount
 	}
 	return parsedSeries{data: r.scratch.AppendBinary(make([]byte, 0, len(data))), count: r.scratch.Count()}, nil

@@ -140,7 +140,7 @@ func disarm(text string) string {
 }
 
 // WriteWindows writes the run over time as CSV: a heading, and one row a merged second (several
-// seconds in a run of hours, see merge.MaxEntries). Seconds without a window have no row.
+// seconds where the run is long past, see merge.FineSeconds). Seconds without a window have no row.
 func WriteWindows(w io.Writer, r *merge.Run) error {
 	out := csv.NewWriter(w)
 	cols := windowColumns()

@@ -2875,6 +2875,15 @@ func (x *JournalRecord) GetEvent() *RunEvent {
 	return nil
 }
 
+func (x *JournalRecord) GetCheckpoint() *Checkpoint {
+	if x != nil {
+		if x, ok := x.xxx_hidden_Record.(*journalRecord_Checkpoint); ok {
+			return x.Checkpoint
+		}
+	}
+	return nil
+}
+
 func (x *JournalRecord) SetHeader(v *RunHeader) {
 	if v == nil {
 		x.xxx_hidden_Record = nil
@@ -2905,6 +2914,14 @@ func (x *JournalRecord) SetEvent(v *RunEvent) {
 		return
 	}
 	x.xxx_hidden_Record = &journalRecord_Event{v}
+}
+
+func (x *JournalRecord) SetCheckpoint(v *Checkpoint) {
+	if v == nil {
+		x.xxx_hidden_Record = nil
+		return
+	}
+	x.xxx_hidden_Record = &journalRecord_Checkpoint{v}
 }
 
 func (x *JournalRecord) HasRecord() bool {
@@ -2946,6 +2963,14 @@ func (x *JournalRecord) HasEvent() bool {
 	return ok
 }
 
+func (x *JournalRecord) HasCheckpoint() bool {
+	if x == nil {
+		return false
+	}
+	_, ok := x.xxx_hidden_Record.(*journalRecord_Checkpoint)
+	return ok
+}
+
 func (x *JournalRecord) ClearRecord() {
 	x.xxx_hidden_Record = nil
 }
@@ -2974,11 +2999,18 @@ func (x *JournalRecord) ClearEvent() {
 	}
 }
 
+func (x *JournalRecord) ClearCheckpoint() {
+	if _, ok := x.xxx_hidden_Record.(*journalRecord_Checkpoint); ok {
+		x.xxx_hidden_Record = nil
+	}
+}
+
 const JournalRecord_Record_not_set_case case_JournalRecord_Record = 0
 const JournalRecord_Header_case case_JournalRecord_Record = 1
 const JournalRecord_Window_case case_JournalRecord_Record = 2
 const JournalRecord_Totals_case case_JournalRecord_Record = 3
 const JournalRecord_Event_case case_JournalRecord_Record = 4
+const JournalRecord_Checkpoint_case case_JournalRecord_Record = 5
 
 func (x *JournalRecord) WhichRecord() case_JournalRecord_Record {
 	if x == nil {
@@ -2993,6 +3025,8 @@ func (x *JournalRecord) WhichRecord() case_JournalRecord_Record {
 		return JournalRecord_Totals_case
 	case *journalRecord_Event:
 		return JournalRecord_Event_case
+	case *journalRecord_Checkpoint:
+		return JournalRecord_Checkpoint_case
 	default:
 		return JournalRecord_Record_not_set_case
 	}
@@ -3012,6 +3046,8 @@ type JournalRecord_builder struct {
 	Totals *Totals
 	// Something happened.
 	Event *RunEvent
+	// A part of a checkpoint: the sum of every window so far, in place of the windows.
+	Checkpoint *Checkpoint
 	// -- end of xxx_hidden_Record
 }
 
@@ -3030,6 +3066,9 @@ func (b0 JournalRecord_builder) Build() *JournalRecord {
 	}
 	if b.Event != nil {
 		x.xxx_hidden_Record = &journalRecord_Event{b.Event}
+	}
+	if b.Checkpoint != nil {
+		x.xxx_hidden_Record = &journalRecord_Checkpoint{b.Checkpoint}
 	}
 	return m0
 }
@@ -3068,6 +3107,11 @@ type journalRecord_Event struct {
 	Event *RunEvent `protobuf:"bytes,4,opt,name=event,oneof"`
 }
 
+type journalRecord_Checkpoint struct {
+	// A part of a checkpoint: the sum of every window so far, in place of the windows.
+	Checkpoint *Checkpoint `protobuf:"bytes,5,opt,name=checkpoint,oneof"`
+}
+
 func (*journalRecord_Header) isJournalRecord_Record() {}
 
 func (*journalRecord_Window) isJournalRecord_Record() {}
@@ -3075,6 +3119,1226 @@ func (*journalRecord_Window) isJournalRecord_Record() {}
 func (*journalRecord_Totals) isJournalRecord_Record() {}
 
 func (*journalRecord_Event) isJournalRecord_Record() {}
+
+func (*journalRecord_Checkpoint) isJournalRecord_Record() {}
+
+// Checkpoint is one part of the sum of all windows that were appended before. A file of the journal that does not begin
+// with the run begins with the header, then the parts of one checkpoint from begin to end, then all totals and events so
+// far as they came. It holds all that a report needs, in the resolution that a run keeps: totals exact, seconds of the
+// last hour singly, ten together in the nine hours before, and minutes before that; what the validity of the generator
+// is judged by stays second by second. Request records are kept apart from it.
+type Checkpoint struct {
+	state           protoimpl.MessageState `protogen:"opaque.v1"`
+	xxx_hidden_Part isCheckpoint_Part      `protobuf_oneof:"part"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *Checkpoint) Reset() {
+	*x = Checkpoint{}
+	mi := &file_loadline_v1_results_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Checkpoint) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Checkpoint) ProtoMessage() {}
+
+func (x *Checkpoint) ProtoReflect() protoreflect.Message {
+	mi := &file_loadline_v1_results_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+func (x *Checkpoint) GetBegin() *CheckpointBegin {
+	if x != nil {
+		if x, ok := x.xxx_hidden_Part.(*checkpoint_Begin); ok {
+			return x.Begin
+		}
+	}
+	return nil
+}
+
+func (x *Checkpoint) GetGroup() *Group {
+	if x != nil {
+		if x, ok := x.xxx_hidden_Part.(*checkpoint_Group); ok {
+			return x.Group
+		}
+	}
+	return nil
+}
+
+func (x *Checkpoint) GetAgent() *AgentSum {
+	if x != nil {
+		if x, ok := x.xxx_hidden_Part.(*checkpoint_Agent); ok {
+			return x.Agent
+		}
+	}
+	return nil
+}
+
+func (x *Checkpoint) GetStretch() *StretchSum {
+	if x != nil {
+		if x, ok := x.xxx_hidden_Part.(*checkpoint_Stretch); ok {
+			return x.Stretch
+		}
+	}
+	return nil
+}
+
+func (x *Checkpoint) GetSeconds() *SecondSums {
+	if x != nil {
+		if x, ok := x.xxx_hidden_Part.(*checkpoint_Seconds); ok {
+			return x.Seconds
+		}
+	}
+	return nil
+}
+
+func (x *Checkpoint) GetInFlight() *InFlightSums {
+	if x != nil {
+		if x, ok := x.xxx_hidden_Part.(*checkpoint_InFlight); ok {
+			return x.InFlight
+		}
+	}
+	return nil
+}
+
+func (x *Checkpoint) GetEnd() *CheckpointEnd {
+	if x != nil {
+		if x, ok := x.xxx_hidden_Part.(*checkpoint_End); ok {
+			return x.End
+		}
+	}
+	return nil
+}
+
+func (x *Checkpoint) SetBegin(v *CheckpointBegin) {
+	if v == nil {
+		x.xxx_hidden_Part = nil
+		return
+	}
+	x.xxx_hidden_Part = &checkpoint_Begin{v}
+}
+
+func (x *Checkpoint) SetGroup(v *Group) {
+	if v == nil {
+		x.xxx_hidden_Part = nil
+		return
+	}
+	x.xxx_hidden_Part = &checkpoint_Group{v}
+}
+
+func (x *Checkpoint) SetAgent(v *AgentSum) {
+	if v == nil {
+		x.xxx_hidden_Part = nil
+		return
+	}
+	x.xxx_hidden_Part = &checkpoint_Agent{v}
+}
+
+func (x *Checkpoint) SetStretch(v *StretchSum) {
+	if v == nil {
+		x.xxx_hidden_Part = nil
+		return
+	}
+	x.xxx_hidden_Part = &checkpoint_Stretch{v}
+}
+
+func (x *Checkpoint) SetSeconds(v *SecondSums) {
+	if v == nil {
+		x.xxx_hidden_Part = nil
+		return
+	}
+	x.xxx_hidden_Part = &checkpoint_Seconds{v}
+}
+
+func (x *Checkpoint) SetInFlight(v *InFlightSums) {
+	if v == nil {
+		x.xxx_hidden_Part = nil
+		return
+	}
+	x.xxx_hidden_Part = &checkpoint_InFlight{v}
+}
+
+func (x *Checkpoint) SetEnd(v *CheckpointEnd) {
+	if v == nil {
+		x.xxx_hidden_Part = nil
+		return
+	}
+	x.xxx_hidden_Part = &checkpoint_End{v}
+}
+
+func (x *Checkpoint) HasPart() bool {
+	if x == nil {
+		return false
+	}
+	return x.xxx_hidden_Part != nil
+}
+
+func (x *Checkpoint) HasBegin() bool {
+	if x == nil {
+		return false
+	}
+	_, ok := x.xxx_hidden_Part.(*checkpoint_Begin)
+	return ok
+}
+
+func (x *Checkpoint) HasGroup() bool {
+	if x == nil {
+		return false
+	}
+	_, ok := x.xxx_hidden_Part.(*checkpoint_Group)
+	return ok
+}
+
+func (x *Checkpoint) HasAgent() bool {
+	if x == nil {
+		return false
+	}
+	_, ok := x.xxx_hidden_Part.(*checkpoint_Agent)
+	return ok
+}
+
+func (x *Checkpoint) HasStretch() bool {
+	if x == nil {
+		return false
+	}
+	_, ok := x.xxx_hidden_Part.(*checkpoint_Stretch)
+	return ok
+}
+
+func (x *Checkpoint) HasSeconds() bool {
+	if x == nil {
+		return false
+	}
+	_, ok := x.xxx_hidden_Part.(*checkpoint_Seconds)
+	return ok
+}
+
+func (x *Checkpoint) HasInFlight() bool {
+	if x == nil {
+		return false
+	}
+	_, ok := x.xxx_hidden_Part.(*checkpoint_InFlight)
+	return ok
+}
+
+func (x *Checkpoint) HasEnd() bool {
+	if x == nil {
+		return false
+	}
+	_, ok := x.xxx_hidden_Part.(*checkpoint_End)
+	return ok
+}
+
+func (x *Checkpoint) ClearPart() {
+	x.xxx_hidden_Part = nil
+}
+
+func (x *Checkpoint) ClearBegin() {
+	if _, ok := x.xxx_hidden_Part.(*checkpoint_Begin); ok {
+		x.xxx_hidden_Part = nil
+	}
+}
+
+func (x *Checkpoint) ClearGroup() {
+	if _, ok := x.xxx_hidden_Part.(*checkpoint_Group); ok {
+		x.xxx_hidden_Part = nil
+	}
+}
+
+func (x *Checkpoint) ClearAgent() {
+	if _, ok := x.xxx_hidden_Part.(*checkpoint_Agent); ok {
+		x.xxx_hidden_Part = nil
+	}
+}
+
+func (x *Checkpoint) ClearStretch() {
+	if _, ok := x.xxx_hidden_Part.(*checkpoint_Stretch); ok {
+		x.xxx_hidden_Part = nil
+	}
+}
+
+func (x *Checkpoint) ClearSeconds() {
+	if _, ok := x.xxx_hidden_Part.(*checkpoint_Seconds); ok {
+		x.xxx_hidden_Part = nil
+	}
+}
+
+func (x *Checkpoint) ClearInFlight() {
+	if _, ok := x.xxx_hidden_Part.(*checkpoint_InFlight); ok {
+		x.xxx_hidden_Part = nil
+	}
+}
+
+func (x *Checkpoint) ClearEnd() {
+	if _, ok := x.xxx_hidden_Part.(*checkpoint_End); ok {
+		x.xxx_hidden_Part = nil
+	}
+}
+
+const Checkpoint_Part_not_set_case case_Checkpoint_Part = 0
+const Checkpoint_Begin_case case_Checkpoint_Part = 1
+const Checkpoint_Group_case case_Checkpoint_Part = 2
+const Checkpoint_Agent_case case_Checkpoint_Part = 3
+const Checkpoint_Stretch_case case_Checkpoint_Part = 4
+const Checkpoint_Seconds_case case_Checkpoint_Part = 5
+const Checkpoint_InFlight_case case_Checkpoint_Part = 6
+const Checkpoint_End_case case_Checkpoint_Part = 7
+
+func (x *Checkpoint) WhichPart() case_Checkpoint_Part {
+	if x == nil {
+		return Checkpoint_Part_not_set_case
+	}
+	switch x.xxx_hidden_Part.(type) {
+	case *checkpoint_Begin:
+		return Checkpoint_Begin_case
+	case *checkpoint_Group:
+		return Checkpoint_Group_case
+	case *checkpoint_Agent:
+		return Checkpoint_Agent_case
+	case *checkpoint_Stretch:
+		return Checkpoint_Stretch_case
+	case *checkpoint_Seconds:
+		return Checkpoint_Seconds_case
+	case *checkpoint_InFlight:
+		return Checkpoint_InFlight_case
+	case *checkpoint_End:
+		return Checkpoint_End_case
+	default:
+		return Checkpoint_Part_not_set_case
+	}
+}
+
+type Checkpoint_builder struct {
+	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
+
+	// What it is; exactly one.
+
+	// Fields of oneof xxx_hidden_Part:
+	// The first part.
+	Begin *CheckpointBegin
+	// Sums of one (phase, workload) over the whole run.
+	Group *Group
+	// What one agent sent; once for each of the run's agents that sent anything.
+	Agent *AgentSum
+	// One stretch of the run over time, in ascending order.
+	Stretch *StretchSum
+	// Counters of single seconds, in ascending order.
+	Seconds *SecondSums
+	// Requests in flight in single seconds, in ascending order.
+	InFlight *InFlightSums
+	// The last part.
+	End *CheckpointEnd
+	// -- end of xxx_hidden_Part
+}
+
+func (b0 Checkpoint_builder) Build() *Checkpoint {
+	m0 := &Checkpoint{}
+	b, x := &b0, m0
+	_, _ = b, x
+	if b.Begin != nil {
+		x.xxx_hidden_Part = &checkpoint_Begin{b.Begin}
+	}
+	if b.Group != nil {
+		x.xxx_hidden_Part = &checkpoint_Group{b.Group}
+	}
+	if b.Agent != nil {
+		x.xxx_hidden_Part = &checkpoint_Agent{b.Agent}
+	}
+	if b.Stretch != nil {
+		x.xxx_hidden_Part = &checkpoint_Stretch{b.Stretch}
+	}
+	if b.Seconds != nil {
+		x.xxx_hidden_Part = &checkpoint_Seconds{b.Seconds}
+	}
+	if b.InFlight != nil {
+		x.xxx_hidden_Part = &checkpoint_InFlight{b.InFlight}
+	}
+	if b.End != nil {
+		x.xxx_hidden_Part = &checkpoint_End{b.End}
+	}
+	return m0
+}
+
+type case_Checkpoint_Part protoreflect.FieldNumber
+
+func (x case_Checkpoint_Part) String() string {
+	md := file_loadline_v1_results_proto_msgTypes[14].Descriptor()
+	if x == 0 {
+		return "not set"
+	}
+	return protoimpl.X.MessageFieldStringOf(md, protoreflect.FieldNumber(x))
+}
+
+type isCheckpoint_Part interface {
+	isCheckpoint_Part()
+}
+
+type checkpoint_Begin struct {
+	// The first part.
+	Begin *CheckpointBegin `protobuf:"bytes,1,opt,name=begin,oneof"`
+}
+
+type checkpoint_Group struct {
+	// Sums of one (phase, workload) over the whole run.
+	Group *Group `protobuf:"bytes,2,opt,name=group,oneof"`
+}
+
+type checkpoint_Agent struct {
+	// What one agent sent; once for each of the run's agents that sent anything.
+	Agent *AgentSum `protobuf:"bytes,3,opt,name=agent,oneof"`
+}
+
+type checkpoint_Stretch struct {
+	// One stretch of the run over time, in ascending order.
+	Stretch *StretchSum `protobuf:"bytes,4,opt,name=stretch,oneof"`
+}
+
+type checkpoint_Seconds struct {
+	// Counters of single seconds, in ascending order.
+	Seconds *SecondSums `protobuf:"bytes,5,opt,name=seconds,oneof"`
+}
+
+type checkpoint_InFlight struct {
+	// Requests in flight in single seconds, in ascending order.
+	InFlight *InFlightSums `protobuf:"bytes,6,opt,name=in_flight,json=inFlight,oneof"`
+}
+
+type checkpoint_End struct {
+	// The last part.
+	End *CheckpointEnd `protobuf:"bytes,7,opt,name=end,oneof"`
+}
+
+func (*checkpoint_Begin) isCheckpoint_Part() {}
+
+func (*checkpoint_Group) isCheckpoint_Part() {}
+
+func (*checkpoint_Agent) isCheckpoint_Part() {}
+
+func (*checkpoint_Stretch) isCheckpoint_Part() {}
+
+func (*checkpoint_Seconds) isCheckpoint_Part() {}
+
+func (*checkpoint_InFlight) isCheckpoint_Part() {}
+
+func (*checkpoint_End) isCheckpoint_Part() {}
+
+// CheckpointBegin holds what there is once.
+type CheckpointBegin struct {
+	state                     protoimpl.MessageState `protogen:"opaque.v1"`
+	xxx_hidden_LastEndUs      int64                  `protobuf:"varint,1,opt,name=last_end_us,json=lastEndUs"`
+	xxx_hidden_LastSecond     uint64                 `protobuf:"varint,2,opt,name=last_second,json=lastSecond"`
+	xxx_hidden_RecordsLeftOut uint64                 `protobuf:"varint,3,opt,name=records_left_out,json=recordsLeftOut"`
+	xxx_hidden_SeriesLeftOut  uint64                 `protobuf:"varint,4,opt,name=series_left_out,json=seriesLeftOut"`
+	xxx_hidden_PhaseEndUs     []int64                `protobuf:"varint,5,rep,packed,name=phase_end_us,json=phaseEndUs"`
+	xxx_hidden_Duplicates     uint64                 `protobuf:"varint,6,opt,name=duplicates"`
+	unknownFields             protoimpl.UnknownFields
+	sizeCache                 protoimpl.SizeCache
+}
+
+func (x *CheckpointBegin) Reset() {
+	*x = CheckpointBegin{}
+	mi := &file_loadline_v1_results_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckpointBegin) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckpointBegin) ProtoMessage() {}
+
+func (x *CheckpointBegin) ProtoReflect() protoreflect.Message {
+	mi := &file_loadline_v1_results_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+func (x *CheckpointBegin) GetLastEndUs() int64 {
+	if x != nil {
+		return x.xxx_hidden_LastEndUs
+	}
+	return 0
+}
+
+func (x *CheckpointBegin) GetLastSecond() uint64 {
+	if x != nil {
+		return x.xxx_hidden_LastSecond
+	}
+	return 0
+}
+
+func (x *CheckpointBegin) GetRecordsLeftOut() uint64 {
+	if x != nil {
+		return x.xxx_hidden_RecordsLeftOut
+	}
+	return 0
+}
+
+func (x *CheckpointBegin) GetSeriesLeftOut() uint64 {
+	if x != nil {
+		return x.xxx_hidden_SeriesLeftOut
+	}
+	return 0
+}
+
+func (x *CheckpointBegin) GetPhaseEndUs() []int64 {
+	if x != nil {
+		return x.xxx_hidden_PhaseEndUs
+	}
+	return nil
+}
+
+func (x *CheckpointBegin) GetDuplicates() uint64 {
+	if x != nil {
+		return x.xxx_hidden_Duplicates
+	}
+	return 0
+}
+
+func (x *CheckpointBegin) SetLastEndUs(v int64) {
+	x.xxx_hidden_LastEndUs = v
+}
+
+func (x *CheckpointBegin) SetLastSecond(v uint64) {
+	x.xxx_hidden_LastSecond = v
+}
+
+func (x *CheckpointBegin) SetRecordsLeftOut(v uint64) {
+	x.xxx_hidden_RecordsLeftOut = v
+}
+
+func (x *CheckpointBegin) SetSeriesLeftOut(v uint64) {
+	x.xxx_hidden_SeriesLeftOut = v
+}
+
+func (x *CheckpointBegin) SetPhaseEndUs(v []int64) {
+	x.xxx_hidden_PhaseEndUs = v
+}
+
+func (x *CheckpointBegin) SetDuplicates(v uint64) {
+	x.xxx_hidden_Duplicates = v
+}
+
+type CheckpointBegin_builder struct {
+	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
+
+	// End of the latest window in microseconds since the run's start.
+	LastEndUs int64
+	// Second in which the latest window began.
+	LastSecond uint64
+	// Requests of which agents kept no record.
+	RecordsLeftOut uint64
+	// Values that agents did not record for want of room.
+	SeriesLeftOut uint64
+	// Last end of a request of each phase, in microseconds since the run's start, in the order of the scenario; 0: none.
+	PhaseEndUs []int64
+	// Windows that came more than once.
+	Duplicates uint64
+}
+
+func (b0 CheckpointBegin_builder) Build() *CheckpointBegin {
+	m0 := &CheckpointBegin{}
+	b, x := &b0, m0
+	_, _ = b, x
+	x.xxx_hidden_LastEndUs = b.LastEndUs
+	x.xxx_hidden_LastSecond = b.LastSecond
+	x.xxx_hidden_RecordsLeftOut = b.RecordsLeftOut
+	x.xxx_hidden_SeriesLeftOut = b.SeriesLeftOut
+	x.xxx_hidden_PhaseEndUs = b.PhaseEndUs
+	x.xxx_hidden_Duplicates = b.Duplicates
+	return m0
+}
+
+// CheckpointEnd closes a checkpoint.
+type CheckpointEnd struct {
+	state            protoimpl.MessageState `protogen:"opaque.v1"`
+	xxx_hidden_Parts uint64                 `protobuf:"varint,1,opt,name=parts"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *CheckpointEnd) Reset() {
+	*x = CheckpointEnd{}
+	mi := &file_loadline_v1_results_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckpointEnd) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckpointEnd) ProtoMessage() {}
+
+func (x *CheckpointEnd) ProtoReflect() protoreflect.Message {
+	mi := &file_loadline_v1_results_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+func (x *CheckpointEnd) GetParts() uint64 {
+	if x != nil {
+		return x.xxx_hidden_Parts
+	}
+	return 0
+}
+
+func (x *CheckpointEnd) SetParts(v uint64) {
+	x.xxx_hidden_Parts = v
+}
+
+type CheckpointEnd_builder struct {
+	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
+
+	// Parts of the checkpoint, begin and end included: a cross-check.
+	Parts uint64
+}
+
+func (b0 CheckpointEnd_builder) Build() *CheckpointEnd {
+	m0 := &CheckpointEnd{}
+	b, x := &b0, m0
+	_, _ = b, x
+	x.xxx_hidden_Parts = b.Parts
+	return m0
+}
+
+// AgentSum is everything that one agent sent.
+type AgentSum struct {
+	state               protoimpl.MessageState `protogen:"opaque.v1"`
+	xxx_hidden_Agent    string                 `protobuf:"bytes,1,opt,name=agent"`
+	xxx_hidden_Health   *Health                `protobuf:"bytes,2,opt,name=health"`
+	xxx_hidden_Lateness []byte                 `protobuf:"bytes,3,opt,name=lateness"`
+	xxx_hidden_Streams  *[]*StreamSum          `protobuf:"bytes,4,rep,name=streams"`
+	unknownFields       protoimpl.UnknownFields
+	sizeCache           protoimpl.SizeCache
+}
+
+func (x *AgentSum) Reset() {
+	*x = AgentSum{}
+	mi := &file_loadline_v1_results_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AgentSum) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AgentSum) ProtoMessage() {}
+
+func (x *AgentSum) ProtoReflect() protoreflect.Message {
+	mi := &file_loadline_v1_results_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+func (x *AgentSum) GetAgent() string {
+	if x != nil {
+		return x.xxx_hidden_Agent
+	}
+	return ""
+}
+
+func (x *AgentSum) GetHealth() *Health {
+	if x != nil {
+		return x.xxx_hidden_Health
+	}
+	return nil
+}
+
+func (x *AgentSum) GetLateness() []byte {
+	if x != nil {
+		return x.xxx_hidden_Lateness
+	}
+	return nil
+}
+
+func (x *AgentSum) GetStreams() []*StreamSum {
+	if x != nil {
+		if x.xxx_hidden_Streams != nil {
+			return *x.xxx_hidden_Streams
+		}
+	}
+	return nil
+}
+
+func (x *AgentSum) SetAgent(v string) {
+	x.xxx_hidden_Agent = v
+}
+
+func (x *AgentSum) SetHealth(v *Health) {
+	x.xxx_hidden_Health = v
+}
+
+func (x *AgentSum) SetLateness(v []byte) {
+	if v == nil {
+		v = []byte{}
+	}
+	x.xxx_hidden_Lateness = v
+}
+
+func (x *AgentSum) SetStreams(v []*StreamSum) {
+	x.xxx_hidden_Streams = &v
+}
+
+func (x *AgentSum) HasHealth() bool {
+	if x == nil {
+		return false
+	}
+	return x.xxx_hidden_Health != nil
+}
+
+func (x *AgentSum) ClearHealth() {
+	x.xxx_hidden_Health = nil
+}
+
+type AgentSum_builder struct {
+	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
+
+	// Name of the agent.
+	Agent string
+	// Its worst health; absent: none was ever reported.
+	Health *Health
+	// Lateness of its sessions without discarded phases: a sparse histogram in the form of internal/hist.
+	Lateness []byte
+	// What each of its incarnations sent, in ascending order; at most 64.
+	Streams []*StreamSum
+}
+
+func (b0 AgentSum_builder) Build() *AgentSum {
+	m0 := &AgentSum{}
+	b, x := &b0, m0
+	_, _ = b, x
+	x.xxx_hidden_Agent = b.Agent
+	x.xxx_hidden_Health = b.Health
+	x.xxx_hidden_Lateness = b.Lateness
+	x.xxx_hidden_Streams = &b.Streams
+	return m0
+}
+
+// StreamSum is what one incarnation of an agent sent.
+type StreamSum struct {
+	state                  protoimpl.MessageState `protogen:"opaque.v1"`
+	xxx_hidden_Incarnation uint64                 `protobuf:"varint,1,opt,name=incarnation"`
+	xxx_hidden_Received    []uint64               `protobuf:"varint,2,rep,packed,name=received"`
+	xxx_hidden_Busy        []uint64               `protobuf:"varint,3,rep,packed,name=busy"`
+	xxx_hidden_Groups      *[]*Group              `protobuf:"bytes,4,rep,name=groups"`
+	xxx_hidden_Values      uint64                 `protobuf:"varint,5,opt,name=values"`
+	xxx_hidden_Cursors     *[]*Cursor             `protobuf:"bytes,6,rep,name=cursors"`
+	unknownFields          protoimpl.UnknownFields
+	sizeCache              protoimpl.SizeCache
+}
+
+func (x *StreamSum) Reset() {
+	*x = StreamSum{}
+	mi := &file_loadline_v1_results_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StreamSum) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StreamSum) ProtoMessage() {}
+
+func (x *StreamSum) ProtoReflect() protoreflect.Message {
+	mi := &file_loadline_v1_results_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+func (x *StreamSum) GetIncarnation() uint64 {
+	if x != nil {
+		return x.xxx_hidden_Incarnation
+	}
+	return 0
+}
+
+func (x *StreamSum) GetReceived() []uint64 {
+	if x != nil {
+		return x.xxx_hidden_Received
+	}
+	return nil
+}
+
+func (x *StreamSum) GetBusy() []uint64 {
+	if x != nil {
+		return x.xxx_hidden_Busy
+	}
+	return nil
+}
+
+func (x *StreamSum) GetGroups() []*Group {
+	if x != nil {
+		if x.xxx_hidden_Groups != nil {
+			return *x.xxx_hidden_Groups
+		}
+	}
+	return nil
+}
+
+func (x *StreamSum) GetValues() uint64 {
+	if x != nil {
+		return x.xxx_hidden_Values
+	}
+	return 0
+}
+
+func (x *StreamSum) GetCursors() []*Cursor {
+	if x != nil {
+		if x.xxx_hidden_Cursors != nil {
+			return *x.xxx_hidden_Cursors
+		}
+	}
+	return nil
+}
+
+func (x *StreamSum) SetIncarnation(v uint64) {
+	x.xxx_hidden_Incarnation = v
+}
+
+func (x *StreamSum) SetReceived(v []uint64) {
+	x.xxx_hidden_Received = v
+}
+
+func (x *StreamSum) SetBusy(v []uint64) {
+	x.xxx_hidden_Busy = v
+}
+
+func (x *StreamSum) SetGroups(v []*Group) {
+	x.xxx_hidden_Groups = &v
+}
+
+func (x *StreamSum) SetValues(v uint64) {
+	x.xxx_hidden_Values = v
+}
+
+func (x *StreamSum) SetCursors(v []*Cursor) {
+	x.xxx_hidden_Cursors = &v
+}
+
+type StreamSum_builder struct {
+	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
+
+	// The incarnation.
+	Incarnation uint64
+	// Numbers of the windows that came, as spans: first and last of each, one after the other, ascending.
+	Received []uint64
+	// The same for windows with load to be judged in which the machine was too busy.
+	Busy []uint64
+	// Counters, one entry a (phase, workload); without errors and series.
+	Groups []*Group
+	// Values recorded over all series.
+	Values uint64
+	// The farthest cursor of each phase.
+	Cursors []*Cursor
+}
+
+func (b0 StreamSum_builder) Build() *StreamSum {
+	m0 := &StreamSum{}
+	b, x := &b0, m0
+	_, _ = b, x
+	x.xxx_hidden_Incarnation = b.Incarnation
+	x.xxx_hidden_Received = b.Received
+	x.xxx_hidden_Busy = b.Busy
+	x.xxx_hidden_Groups = &b.Groups
+	x.xxx_hidden_Values = b.Values
+	x.xxx_hidden_Cursors = &b.Cursors
+	return m0
+}
+
+// StretchSum is one entry of the run over time.
+type StretchSum struct {
+	state              protoimpl.MessageState `protogen:"opaque.v1"`
+	xxx_hidden_Second  uint64                 `protobuf:"varint,1,opt,name=second"`
+	xxx_hidden_Seconds uint64                 `protobuf:"varint,2,opt,name=seconds"`
+	xxx_hidden_Windows uint64                 `protobuf:"varint,3,opt,name=windows"`
+	xxx_hidden_Health  *Health                `protobuf:"bytes,4,opt,name=health"`
+	xxx_hidden_Groups  *[]*Group              `protobuf:"bytes,5,rep,name=groups"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
+}
+
+func (x *StretchSum) Reset() {
+	*x = StretchSum{}
+	mi := &file_loadline_v1_results_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StretchSum) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StretchSum) ProtoMessage() {}
+
+func (x *StretchSum) ProtoReflect() protoreflect.Message {
+	mi := &file_loadline_v1_results_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+func (x *StretchSum) GetSecond() uint64 {
+	if x != nil {
+		return x.xxx_hidden_Second
+	}
+	return 0
+}
+
+func (x *StretchSum) GetSeconds() uint64 {
+	if x != nil {
+		return x.xxx_hidden_Seconds
+	}
+	return 0
+}
+
+func (x *StretchSum) GetWindows() uint64 {
+	if x != nil {
+		return x.xxx_hidden_Windows
+	}
+	return 0
+}
+
+func (x *StretchSum) GetHealth() *Health {
+	if x != nil {
+		return x.xxx_hidden_Health
+	}
+	return nil
+}
+
+func (x *StretchSum) GetGroups() []*Group {
+	if x != nil {
+		if x.xxx_hidden_Groups != nil {
+			return *x.xxx_hidden_Groups
+		}
+	}
+	return nil
+}
+
+func (x *StretchSum) SetSecond(v uint64) {
+	x.xxx_hidden_Second = v
+}
+
+func (x *StretchSum) SetSeconds(v uint64) {
+	x.xxx_hidden_Seconds = v
+}
+
+func (x *StretchSum) SetWindows(v uint64) {
+	x.xxx_hidden_Windows = v
+}
+
+func (x *StretchSum) SetHealth(v *Health) {
+	x.xxx_hidden_Health = v
+}
+
+func (x *StretchSum) SetGroups(v []*Group) {
+	x.xxx_hidden_Groups = &v
+}
+
+func (x *StretchSum) HasHealth() bool {
+	if x == nil {
+		return false
+	}
+	return x.xxx_hidden_Health != nil
+}
+
+func (x *StretchSum) ClearHealth() {
+	x.xxx_hidden_Health = nil
+}
+
+type StretchSum_builder struct {
+	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
+
+	// First second, counted from the run's start.
+	Second uint64
+	// Length in seconds; at least 1.
+	Seconds uint64
+	// Windows that began within it.
+	Windows uint64
+	// Worst health of any agent; absent: none was reported.
+	Health *Health
+	// Counters and the distributions that are kept over time, one entry a (phase, workload); without errors.
+	Groups []*Group
+}
+
+func (b0 StretchSum_builder) Build() *StretchSum {
+	m0 := &StretchSum{}
+	b, x := &b0, m0
+	_, _ = b, x
+	x.xxx_hidden_Second = b.Second
+	x.xxx_hidden_Seconds = b.Seconds
+	x.xxx_hidden_Windows = b.Windows
+	x.xxx_hidden_Health = b.Health
+	x.xxx_hidden_Groups = &b.Groups
+	return m0
+}
+
+// SecondSums are columns of equal length, one row a second; at most 4,096 rows.
+type SecondSums struct {
+	state               protoimpl.MessageState `protogen:"opaque.v1"`
+	xxx_hidden_Second   []uint64               `protobuf:"varint,1,rep,packed,name=second"`
+	xxx_hidden_Requests []uint64               `protobuf:"varint,2,rep,packed,name=requests"`
+	xxx_hidden_Events   []uint64               `protobuf:"varint,3,rep,packed,name=events"`
+	xxx_hidden_Judged   []bool                 `protobuf:"varint,4,rep,packed,name=judged"`
+	unknownFields       protoimpl.UnknownFields
+	sizeCache           protoimpl.SizeCache
+}
+
+func (x *SecondSums) Reset() {
+	*x = SecondSums{}
+	mi := &file_loadline_v1_results_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SecondSums) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SecondSums) ProtoMessage() {}
+
+func (x *SecondSums) ProtoReflect() protoreflect.Message {
+	mi := &file_loadline_v1_results_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+func (x *SecondSums) GetSecond() []uint64 {
+	if x != nil {
+		return x.xxx_hidden_Second
+	}
+	return nil
+}
+
+func (x *SecondSums) GetRequests() []uint64 {
+	if x != nil {
+		return x.xxx_hidden_Requests
+	}
+	return nil
+}
+
+func (x *SecondSums) GetEvents() []uint64 {
+	if x != nil {
+		return x.xxx_hidden_Events
+	}
+	return nil
+}
+
+func (x *SecondSums) GetJudged() []bool {
+	if x != nil {
+		return x.xxx_hidden_Judged
+	}
+	return nil
+}
+
+func (x *SecondSums) SetSecond(v []uint64) {
+	x.xxx_hidden_Second = v
+}
+
+func (x *SecondSums) SetRequests(v []uint64) {
+	x.xxx_hidden_Requests = v
+}
+
+func (x *SecondSums) SetEvents(v []uint64) {
+	x.xxx_hidden_Events = v
+}
+
+func (x *SecondSums) SetJudged(v []bool) {
+	x.xxx_hidden_Judged = v
+}
+
+type SecondSums_builder struct {
+	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
+
+	// The second, counted from the run's start.
+	Second []uint64
+	// Requests that ended.
+	Requests []uint64
+	// Content events.
+	Events []uint64
+	// Whether there was load that is judged.
+	Judged []bool
+}
+
+func (b0 SecondSums_builder) Build() *SecondSums {
+	m0 := &SecondSums{}
+	b, x := &b0, m0
+	_, _ = b, x
+	x.xxx_hidden_Second = b.Second
+	x.xxx_hidden_Requests = b.Requests
+	x.xxx_hidden_Events = b.Events
+	x.xxx_hidden_Judged = b.Judged
+	return m0
+}
+
+// InFlightSums are columns of equal length, one row a second and phase; at most 4,096 rows.
+type InFlightSums struct {
+	state             protoimpl.MessageState `protogen:"opaque.v1"`
+	xxx_hidden_Second []uint64               `protobuf:"varint,1,rep,packed,name=second"`
+	xxx_hidden_Phase  []uint32               `protobuf:"varint,2,rep,packed,name=phase"`
+	xxx_hidden_Max    []uint64               `protobuf:"varint,3,rep,packed,name=max"`
+	xxx_hidden_Now    []uint64               `protobuf:"varint,4,rep,packed,name=now"`
+	xxx_hidden_OpenUs []uint64               `protobuf:"varint,5,rep,packed,name=open_us,json=openUs"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *InFlightSums) Reset() {
+	*x = InFlightSums{}
+	mi := &file_loadline_v1_results_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InFlightSums) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InFlightSums) ProtoMessage() {}
+
+func (x *InFlightSums) ProtoReflect() protoreflect.Message {
+	mi := &file_loadline_v1_results_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+func (x *InFlightSums) GetSecond() []uint64 {
+	if x != nil {
+		return x.xxx_hidden_Second
+	}
+	return nil
+}
+
+func (x *InFlightSums) GetPhase() []uint32 {
+	if x != nil {
+		return x.xxx_hidden_Phase
+	}
+	return nil
+}
+
+func (x *InFlightSums) GetMax() []uint64 {
+	if x != nil {
+		return x.xxx_hidden_Max
+	}
+	return nil
+}
+
+func (x *InFlightSums) GetNow() []uint64 {
+	if x != nil {
+		return x.xxx_hidden_Now
+	}
+	return nil
+}
+
+func (x *InFlightSums) GetOpenUs() []uint64 {
+	if x != nil {
+		return x.xxx_hidden_OpenUs
+	}
+	return nil
+}
+
+func (x *InFlightSums) SetSecond(v []uint64) {
+	x.xxx_hidden_Second = v
+}
+
+func (x *InFlightSums) SetPhase(v []uint32) {
+	x.xxx_hidden_Phase = v
+}
+
+func (x *InFlightSums) SetMax(v []uint64) {
+	x.xxx_hidden_Max = v
+}
+
+func (x *InFlightSums) SetNow(v []uint64) {
+	x.xxx_hidden_Now = v
+}
+
+func (x *InFlightSums) SetOpenUs(v []uint64) {
+	x.xxx_hidden_OpenUs = v
+}
+
+type InFlightSums_builder struct {
+	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
+
+	// The second, counted from the run's start.
+	Second []uint64
+	// Index of the phase.
+	Phase []uint32
+	// Sum over agents of each one's most.
+	Max []uint64
+	// Open at the end of the second.
+	Now []uint64
+	// Time they were open, in microseconds.
+	OpenUs []uint64
+}
+
+func (b0 InFlightSums_builder) Build() *InFlightSums {
+	m0 := &InFlightSums{}
+	b, x := &b0, m0
+	_, _ = b, x
+	x.xxx_hidden_Second = b.Second
+	x.xxx_hidden_Phase = b.Phase
+	x.xxx_hidden_Max = b.Max
+	x.xxx_hidden_Now = b.Now
+	x.xxx_hidden_OpenUs = b.OpenUs
+	return m0
+}
 
 // RunHeader is everything that was fixed before the run began.
 type RunHeader struct {
@@ -3093,7 +4357,7 @@ type RunHeader struct {
 
 func (x *RunHeader) Reset() {
 	*x = RunHeader{}
-	mi := &file_loadline_v1_results_proto_msgTypes[14]
+	mi := &file_loadline_v1_results_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3105,7 +4369,7 @@ func (x *RunHeader) String() string {
 func (*RunHeader) ProtoMessage() {}
 
 func (x *RunHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_results_proto_msgTypes[14]
+	mi := &file_loadline_v1_results_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3300,7 +4564,7 @@ type Roofline struct {
 
 func (x *Roofline) Reset() {
 	*x = Roofline{}
-	mi := &file_loadline_v1_results_proto_msgTypes[15]
+	mi := &file_loadline_v1_results_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3312,7 +4576,7 @@ func (x *Roofline) String() string {
 func (*Roofline) ProtoMessage() {}
 
 func (x *Roofline) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_results_proto_msgTypes[15]
+	mi := &file_loadline_v1_results_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3448,7 +4712,7 @@ type RunEvent struct {
 
 func (x *RunEvent) Reset() {
 	*x = RunEvent{}
-	mi := &file_loadline_v1_results_proto_msgTypes[16]
+	mi := &file_loadline_v1_results_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3460,7 +4724,7 @@ func (x *RunEvent) String() string {
 func (*RunEvent) ProtoMessage() {}
 
 func (x *RunEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_results_proto_msgTypes[16]
+	mi := &file_loadline_v1_results_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3773,13 +5037,70 @@ const file_loadline_v1_results_proto_rawDesc = "" +
 	"\rlast_sequence\x18\x04 \x01(\x04R\flastSequence\x12*\n" +
 	"\x06groups\x18\x05 \x03(\v2\x12.loadline.v1.GroupR\x06groups\x12\x16\n" +
 	"\x06values\x18\x06 \x01(\x04R\x06values\x12-\n" +
-	"\acursors\x18\a \x03(\v2\x13.loadline.v1.CursorR\acursors\"\xd8\x01\n" +
+	"\acursors\x18\a \x03(\v2\x13.loadline.v1.CursorR\acursors\"\x93\x02\n" +
 	"\rJournalRecord\x120\n" +
 	"\x06header\x18\x01 \x01(\v2\x16.loadline.v1.RunHeaderH\x00R\x06header\x12-\n" +
 	"\x06window\x18\x02 \x01(\v2\x13.loadline.v1.WindowH\x00R\x06window\x12-\n" +
 	"\x06totals\x18\x03 \x01(\v2\x13.loadline.v1.TotalsH\x00R\x06totals\x12-\n" +
-	"\x05event\x18\x04 \x01(\v2\x15.loadline.v1.RunEventH\x00R\x05eventB\b\n" +
-	"\x06record\"\xc9\x02\n" +
+	"\x05event\x18\x04 \x01(\v2\x15.loadline.v1.RunEventH\x00R\x05event\x129\n" +
+	"\n" +
+	"checkpoint\x18\x05 \x01(\v2\x17.loadline.v1.CheckpointH\x00R\n" +
+	"checkpointB\b\n" +
+	"\x06record\"\xf9\x02\n" +
+	"\n" +
+	"Checkpoint\x124\n" +
+	"\x05begin\x18\x01 \x01(\v2\x1c.loadline.v1.CheckpointBeginH\x00R\x05begin\x12*\n" +
+	"\x05group\x18\x02 \x01(\v2\x12.loadline.v1.GroupH\x00R\x05group\x12-\n" +
+	"\x05agent\x18\x03 \x01(\v2\x15.loadline.v1.AgentSumH\x00R\x05agent\x123\n" +
+	"\astretch\x18\x04 \x01(\v2\x17.loadline.v1.StretchSumH\x00R\astretch\x123\n" +
+	"\aseconds\x18\x05 \x01(\v2\x17.loadline.v1.SecondSumsH\x00R\aseconds\x128\n" +
+	"\tin_flight\x18\x06 \x01(\v2\x19.loadline.v1.InFlightSumsH\x00R\binFlight\x12.\n" +
+	"\x03end\x18\a \x01(\v2\x1a.loadline.v1.CheckpointEndH\x00R\x03endB\x06\n" +
+	"\x04part\"\xe6\x01\n" +
+	"\x0fCheckpointBegin\x12\x1e\n" +
+	"\vlast_end_us\x18\x01 \x01(\x03R\tlastEndUs\x12\x1f\n" +
+	"\vlast_second\x18\x02 \x01(\x04R\n" +
+	"lastSecond\x12(\n" +
+	"\x10records_left_out\x18\x03 \x01(\x04R\x0erecordsLeftOut\x12&\n" +
+	"\x0fseries_left_out\x18\x04 \x01(\x04R\rseriesLeftOut\x12 \n" +
+	"\fphase_end_us\x18\x05 \x03(\x03R\n" +
+	"phaseEndUs\x12\x1e\n" +
+	"\n" +
+	"duplicates\x18\x06 \x01(\x04R\n" +
+	"duplicates\"%\n" +
+	"\rCheckpointEnd\x12\x14\n" +
+	"\x05parts\x18\x01 \x01(\x04R\x05parts\"\x9b\x01\n" +
+	"\bAgentSum\x12\x14\n" +
+	"\x05agent\x18\x01 \x01(\tR\x05agent\x12+\n" +
+	"\x06health\x18\x02 \x01(\v2\x13.loadline.v1.HealthR\x06health\x12\x1a\n" +
+	"\blateness\x18\x03 \x01(\fR\blateness\x120\n" +
+	"\astreams\x18\x04 \x03(\v2\x16.loadline.v1.StreamSumR\astreams\"\xd0\x01\n" +
+	"\tStreamSum\x12 \n" +
+	"\vincarnation\x18\x01 \x01(\x04R\vincarnation\x12\x1a\n" +
+	"\breceived\x18\x02 \x03(\x04R\breceived\x12\x12\n" +
+	"\x04busy\x18\x03 \x03(\x04R\x04busy\x12*\n" +
+	"\x06groups\x18\x04 \x03(\v2\x12.loadline.v1.GroupR\x06groups\x12\x16\n" +
+	"\x06values\x18\x05 \x01(\x04R\x06values\x12-\n" +
+	"\acursors\x18\x06 \x03(\v2\x13.loadline.v1.CursorR\acursors\"\xb1\x01\n" +
+	"\n" +
+	"StretchSum\x12\x16\n" +
+	"\x06second\x18\x01 \x01(\x04R\x06second\x12\x18\n" +
+	"\aseconds\x18\x02 \x01(\x04R\aseconds\x12\x18\n" +
+	"\awindows\x18\x03 \x01(\x04R\awindows\x12+\n" +
+	"\x06health\x18\x04 \x01(\v2\x13.loadline.v1.HealthR\x06health\x12*\n" +
+	"\x06groups\x18\x05 \x03(\v2\x12.loadline.v1.GroupR\x06groups\"p\n" +
+	"\n" +
+	"SecondSums\x12\x16\n" +
+	"\x06second\x18\x01 \x03(\x04R\x06second\x12\x1a\n" +
+	"\brequests\x18\x02 \x03(\x04R\brequests\x12\x16\n" +
+	"\x06events\x18\x03 \x03(\x04R\x06events\x12\x16\n" +
+	"\x06judged\x18\x04 \x03(\bR\x06judged\"y\n" +
+	"\fInFlightSums\x12\x16\n" +
+	"\x06second\x18\x01 \x03(\x04R\x06second\x12\x14\n" +
+	"\x05phase\x18\x02 \x03(\rR\x05phase\x12\x10\n" +
+	"\x03max\x18\x03 \x03(\x04R\x03max\x12\x10\n" +
+	"\x03now\x18\x04 \x03(\x04R\x03now\x12\x17\n" +
+	"\aopen_us\x18\x05 \x03(\x04R\x06openUs\"\xc9\x02\n" +
 	"\tRunHeader\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x15\n" +
@@ -3863,7 +5184,7 @@ const file_loadline_v1_results_proto_rawDesc = "" +
 	"\vPushWindows\x12\x1f.loadline.v1.PushWindowsRequest\x1a .loadline.v1.PushWindowsResponse(\x010\x01BEZ9github.com/loadline/loadline/proto/loadline/v1;loadlinev1\x92\x03\a\xd2>\x02\x10\x03\b\x02b\beditionsp\xe8\a"
 
 var file_loadline_v1_results_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_loadline_v1_results_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_loadline_v1_results_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_loadline_v1_results_proto_goTypes = []any{
 	(Series)(0),                   // 0: loadline.v1.Series
 	(RunEventKind)(0),             // 1: loadline.v1.RunEventKind
@@ -3882,25 +5203,33 @@ var file_loadline_v1_results_proto_goTypes = []any{
 	(*RequestRecord)(nil),         // 14: loadline.v1.RequestRecord
 	(*Totals)(nil),                // 15: loadline.v1.Totals
 	(*JournalRecord)(nil),         // 16: loadline.v1.JournalRecord
-	(*RunHeader)(nil),             // 17: loadline.v1.RunHeader
-	(*Roofline)(nil),              // 18: loadline.v1.Roofline
-	(*RunEvent)(nil),              // 19: loadline.v1.RunEvent
-	(*RenewRequest)(nil),          // 20: loadline.v1.RenewRequest
-	(*RenewResponse)(nil),         // 21: loadline.v1.RenewResponse
-	(*StopRequest)(nil),           // 22: loadline.v1.StopRequest
-	(*Scenario)(nil),              // 23: loadline.v1.Scenario
-	(*Plan)(nil),                  // 24: loadline.v1.Plan
-	(*timestamppb.Timestamp)(nil), // 25: google.protobuf.Timestamp
-	(StopMode)(0),                 // 26: loadline.v1.StopMode
-	(*Change)(nil),                // 27: loadline.v1.Change
+	(*Checkpoint)(nil),            // 17: loadline.v1.Checkpoint
+	(*CheckpointBegin)(nil),       // 18: loadline.v1.CheckpointBegin
+	(*CheckpointEnd)(nil),         // 19: loadline.v1.CheckpointEnd
+	(*AgentSum)(nil),              // 20: loadline.v1.AgentSum
+	(*StreamSum)(nil),             // 21: loadline.v1.StreamSum
+	(*StretchSum)(nil),            // 22: loadline.v1.StretchSum
+	(*SecondSums)(nil),            // 23: loadline.v1.SecondSums
+	(*InFlightSums)(nil),          // 24: loadline.v1.InFlightSums
+	(*RunHeader)(nil),             // 25: loadline.v1.RunHeader
+	(*Roofline)(nil),              // 26: loadline.v1.Roofline
+	(*RunEvent)(nil),              // 27: loadline.v1.RunEvent
+	(*RenewRequest)(nil),          // 28: loadline.v1.RenewRequest
+	(*RenewResponse)(nil),         // 29: loadline.v1.RenewResponse
+	(*StopRequest)(nil),           // 30: loadline.v1.StopRequest
+	(*Scenario)(nil),              // 31: loadline.v1.Scenario
+	(*Plan)(nil),                  // 32: loadline.v1.Plan
+	(*timestamppb.Timestamp)(nil), // 33: google.protobuf.Timestamp
+	(StopMode)(0),                 // 34: loadline.v1.StopMode
+	(*Change)(nil),                // 35: loadline.v1.Change
 }
 var file_loadline_v1_results_proto_depIdxs = []int32{
 	4,  // 0: loadline.v1.PushWindowsRequest.hello:type_name -> loadline.v1.Hello
 	6,  // 1: loadline.v1.PushWindowsRequest.window:type_name -> loadline.v1.Window
 	15, // 2: loadline.v1.PushWindowsRequest.totals:type_name -> loadline.v1.Totals
-	20, // 3: loadline.v1.PushWindowsRequest.renew:type_name -> loadline.v1.RenewRequest
-	21, // 4: loadline.v1.PushWindowsResponse.renewed:type_name -> loadline.v1.RenewResponse
-	22, // 5: loadline.v1.PushWindowsResponse.stop:type_name -> loadline.v1.StopRequest
+	28, // 3: loadline.v1.PushWindowsRequest.renew:type_name -> loadline.v1.RenewRequest
+	29, // 4: loadline.v1.PushWindowsResponse.renewed:type_name -> loadline.v1.RenewResponse
+	30, // 5: loadline.v1.PushWindowsResponse.stop:type_name -> loadline.v1.StopRequest
 	8,  // 6: loadline.v1.Window.groups:type_name -> loadline.v1.Group
 	12, // 7: loadline.v1.Window.in_flight:type_name -> loadline.v1.InFlight
 	14, // 8: loadline.v1.Window.records:type_name -> loadline.v1.RequestRecord
@@ -3912,27 +5241,41 @@ var file_loadline_v1_results_proto_depIdxs = []int32{
 	0,  // 14: loadline.v1.SeriesData.series:type_name -> loadline.v1.Series
 	8,  // 15: loadline.v1.Totals.groups:type_name -> loadline.v1.Group
 	7,  // 16: loadline.v1.Totals.cursors:type_name -> loadline.v1.Cursor
-	17, // 17: loadline.v1.JournalRecord.header:type_name -> loadline.v1.RunHeader
+	25, // 17: loadline.v1.JournalRecord.header:type_name -> loadline.v1.RunHeader
 	6,  // 18: loadline.v1.JournalRecord.window:type_name -> loadline.v1.Window
 	15, // 19: loadline.v1.JournalRecord.totals:type_name -> loadline.v1.Totals
-	19, // 20: loadline.v1.JournalRecord.event:type_name -> loadline.v1.RunEvent
-	23, // 21: loadline.v1.RunHeader.scenario:type_name -> loadline.v1.Scenario
-	24, // 22: loadline.v1.RunHeader.plan:type_name -> loadline.v1.Plan
-	25, // 23: loadline.v1.RunHeader.created_time:type_name -> google.protobuf.Timestamp
-	18, // 24: loadline.v1.RunHeader.roofline:type_name -> loadline.v1.Roofline
-	25, // 25: loadline.v1.Roofline.measured_time:type_name -> google.protobuf.Timestamp
-	1,  // 26: loadline.v1.RunEvent.kind:type_name -> loadline.v1.RunEventKind
-	25, // 27: loadline.v1.RunEvent.time:type_name -> google.protobuf.Timestamp
-	2,  // 28: loadline.v1.RunEvent.state:type_name -> loadline.v1.RunState
-	26, // 29: loadline.v1.RunEvent.mode:type_name -> loadline.v1.StopMode
-	27, // 30: loadline.v1.RunEvent.change:type_name -> loadline.v1.Change
-	3,  // 31: loadline.v1.ResultsService.PushWindows:input_type -> loadline.v1.PushWindowsRequest
-	5,  // 32: loadline.v1.ResultsService.PushWindows:output_type -> loadline.v1.PushWindowsResponse
-	32, // [32:33] is the sub-list for method output_type
-	31, // [31:32] is the sub-list for method input_type
-	31, // [31:31] is the sub-list for extension type_name
-	31, // [31:31] is the sub-list for extension extendee
-	0,  // [0:31] is the sub-list for field type_name
+	27, // 20: loadline.v1.JournalRecord.event:type_name -> loadline.v1.RunEvent
+	17, // 21: loadline.v1.JournalRecord.checkpoint:type_name -> loadline.v1.Checkpoint
+	18, // 22: loadline.v1.Checkpoint.begin:type_name -> loadline.v1.CheckpointBegin
+	8,  // 23: loadline.v1.Checkpoint.group:type_name -> loadline.v1.Group
+	20, // 24: loadline.v1.Checkpoint.agent:type_name -> loadline.v1.AgentSum
+	22, // 25: loadline.v1.Checkpoint.stretch:type_name -> loadline.v1.StretchSum
+	23, // 26: loadline.v1.Checkpoint.seconds:type_name -> loadline.v1.SecondSums
+	24, // 27: loadline.v1.Checkpoint.in_flight:type_name -> loadline.v1.InFlightSums
+	19, // 28: loadline.v1.Checkpoint.end:type_name -> loadline.v1.CheckpointEnd
+	13, // 29: loadline.v1.AgentSum.health:type_name -> loadline.v1.Health
+	21, // 30: loadline.v1.AgentSum.streams:type_name -> loadline.v1.StreamSum
+	8,  // 31: loadline.v1.StreamSum.groups:type_name -> loadline.v1.Group
+	7,  // 32: loadline.v1.StreamSum.cursors:type_name -> loadline.v1.Cursor
+	13, // 33: loadline.v1.StretchSum.health:type_name -> loadline.v1.Health
+	8,  // 34: loadline.v1.StretchSum.groups:type_name -> loadline.v1.Group
+	31, // 35: loadline.v1.RunHeader.scenario:type_name -> loadline.v1.Scenario
+	32, // 36: loadline.v1.RunHeader.plan:type_name -> loadline.v1.Plan
+	33, // 37: loadline.v1.RunHeader.created_time:type_name -> google.protobuf.Timestamp
+	26, // 38: loadline.v1.RunHeader.roofline:type_name -> loadline.v1.Roofline
+	33, // 39: loadline.v1.Roofline.measured_time:type_name -> google.protobuf.Timestamp
+	1,  // 40: loadline.v1.RunEvent.kind:type_name -> loadline.v1.RunEventKind
+	33, // 41: loadline.v1.RunEvent.time:type_name -> google.protobuf.Timestamp
+	2,  // 42: loadline.v1.RunEvent.state:type_name -> loadline.v1.RunState
+	34, // 43: loadline.v1.RunEvent.mode:type_name -> loadline.v1.StopMode
+	35, // 44: loadline.v1.RunEvent.change:type_name -> loadline.v1.Change
+	3,  // 45: loadline.v1.ResultsService.PushWindows:input_type -> loadline.v1.PushWindowsRequest
+	5,  // 46: loadline.v1.ResultsService.PushWindows:output_type -> loadline.v1.PushWindowsResponse
+	46, // [46:47] is the sub-list for method output_type
+	45, // [45:46] is the sub-list for method input_type
+	45, // [45:45] is the sub-list for extension type_name
+	45, // [45:45] is the sub-list for extension extendee
+	0,  // [0:45] is the sub-list for field type_name
 }
 
 func init() { file_loadline_v1_results_proto_init() }
@@ -3953,6 +5296,16 @@ func file_loadline_v1_results_proto_init() {
 		(*journalRecord_Window)(nil),
 		(*journalRecord_Totals)(nil),
 		(*journalRecord_Event)(nil),
+		(*journalRecord_Checkpoint)(nil),
+	}
+	file_loadline_v1_results_proto_msgTypes[14].OneofWrappers = []any{
+		(*checkpoint_Begin)(nil),
+		(*checkpoint_Group)(nil),
+		(*checkpoint_Agent)(nil),
+		(*checkpoint_Stretch)(nil),
+		(*checkpoint_Seconds)(nil),
+		(*checkpoint_InFlight)(nil),
+		(*checkpoint_End)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -3960,7 +5313,7 @@ func file_loadline_v1_results_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_loadline_v1_results_proto_rawDesc), len(file_loadline_v1_results_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   17,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
