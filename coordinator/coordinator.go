@@ -59,6 +59,8 @@ type Config struct {
 	StartAhead time.Duration
 	// ExpectedTokens gives the mean input and output tokens of one request of a workload, for plans; may be nil.
 	ExpectedTokens func(*pb.Workload) (input, output float64)
+	// CheckpointAfter is how many bytes a run's journal grows between two checkpoints, at least; 0: 64 MiB.
+	CheckpointAfter int64
 	// Version of the build.
 	Version string
 	// Log takes what an operator should know.

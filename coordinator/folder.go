@@ -96,11 +96,11 @@ func writeFile(folder, name string, write func(io.Writer) error) (err error) {
 // errEnough ends a replay early.
 var errEnough = errors.New("enough")
 
-// windows yields the windows of a run folder's journal.
+// windows yields the windows of a run folder's journal whose request records are kept.
 func windows(folder string) iter.Seq2[*pb.Window, error] {
 	return func(yield func(*pb.Window, error) bool) {
-		_, err := journal.Replay(journalFolder(folder), func(record *pb.JournalRecord) error {
-			if record.HasWindow() && !yield(record.GetWindow(), nil) {
+		err := journal.Windows(journalFolder(folder), func(w *pb.Window) error {
+			if !yield(w, nil) {
 				return errEnough
 			}
 			return nil
@@ -116,28 +116,34 @@ func windows(folder string) iter.Seq2[*pb.Window, error] {
 // summary.json are the same; a run that was killed becomes partial, with everything that had been
 // acknowledged. A journal that is damaged before its end is an error that wraps journal.ErrDamaged.
 func Recompute(folder string) (*pb.Summary, error) {
-	var merged *merge.Run
-	_, err := journal.Replay(journalFolder(folder), func(record *pb.JournalRecord) (err error) {
-		switch {
-		case record.HasHeader() && merged == nil:
-			merged, err = merge.New(record.GetHeader())
-		case merged == nil:
-			return fmt.Errorf("%w: it does not begin with a header", journal.ErrDamaged)
-		case record.HasWindow():
-			err = merged.AddWindow(record.GetWindow())
-		case record.HasTotals():
-			err = merged.AddTotals(record.GetTotals())
-		case record.HasEvent():
-			err = merged.AddEvent(record.GetEvent())
-		}
-		return err
-	})
-	if err != nil {
+	replayed := &replayed{}
+	if _, err := journal.Replay(journalFolder(folder), replayed.add); err != nil {
 		return nil, fmt.Errorf("%s: %w", folder, err)
 	}
+	merged := replayed.merged
 	if merged == nil {
 		return nil, fmt.Errorf("%s: the journal is empty: the run never began", folder)
 	}
 	summary := judge.Summarize(merged)
 	return summary, writeResults(folder, merged, summary)
+}
+
+// replayed is what a journal's records add up to.
+type replayed struct {
+	merged *merge.Run
+	events []*pb.RunEvent // every one, in the order of the journal
+}
+
+// add takes the next record.
+func (r *replayed) add(record *pb.JournalRecord) (err error) {
+	switch {
+	case record.HasHeader() && r.merged == nil:
+		r.merged, err = merge.New(record.GetHeader())
+		return err
+	case r.merged == nil:
+		return fmt.Errorf("%w: it does not begin with a header", journal.ErrDamaged)
+	case record.HasEvent():
+		r.events = append(r.events, record.GetEvent())
+	}
+	return r.merged.AddRecord(record)
 }

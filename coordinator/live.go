@@ -38,6 +38,7 @@ type liveRun struct {
 
 	mu       sync.Mutex
 	merged   *merge.Run
+	durable  []*pb.RunEvent   // events in the journal, in its order
 	windows  map[string]int64 // agent → end of its last merged window, µs since the run's start; absent: it is lost or done
 	status   *pb.RunStatus
 	summary  *pb.Summary
@@ -319,7 +320,7 @@ const maxNotes = 4096
 func (r *liveRun) appendNotes() {
 	for n := range r.notes {
 		record := pb.JournalRecord_builder{Event: n.Event}.Build()
-		err := r.journal.Append(r.coordinator.ctx, record, func() { r.mergeEvent(n.Event) })
+		err := r.journal.Append(r.coordinator.ctx, record, func() { r.eventDurable(n.Event) })
 		if err != nil {
 			r.log.Error("event not in the journal", "event", n.Event.GetKind(), "error", err)
 		}

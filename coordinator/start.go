@@ -124,10 +124,7 @@ func (r *liveRun) openFolder(source []byte) error {
 	if err := writeIntent(r.folder, r.header, source); err != nil {
 		return err
 	}
-	j, err := journal.Create(journalFolder(r.folder), journal.Options{
-		Failed:    func(err error) { r.mail.post(run.JournalFailed{Why: err.Error()}) },
-		Recovered: func() { r.mail.post(run.JournalRecovered{}) },
-	})
+	j, err := journal.Create(journalFolder(r.folder), r.journalOptions())
 	if err != nil {
 		return err
 	}

@@ -1,11 +1,20 @@
 // Package journal is a run's append-only, synced log: the truth from which every report can be
 // computed again. Records are written in groups, one sync a group, and only then called durable.
+//
+// The folder of a journal holds numbered files, of which the one with the highest number is the
+// journal. File 1 begins with the run's header. When a file has grown enough, the next one is written
+// beside it, under a temporary name: it begins with the header and a checkpoint that stands for
+// everything in the file before. It is synced, renamed, and from then on the journal. So a replay
+// reads one checkpoint and what came after it, however long the run was. What is left of the file
+// before are the records of single requests, which no checkpoint holds: they are moved to a file of
+// their own and thinned as they grow old (see compact).
 package journal
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"os"
 	"path/filepath"
 	"sync"
@@ -21,6 +30,9 @@ const (
 	groupBytes = 8 << 20
 	// retryEvery is the pause after a commit that failed.
 	retryEvery = 500 * time.Millisecond
+	// checkpointAfter is how many bytes follow a checkpoint before the next is made, at least; twice
+	// the checkpoint's own size where that is more.
+	checkpointAfter = 64 << 20
 )
 
 // ErrClosed is returned by Append after Close.
@@ -34,14 +46,51 @@ type File interface {
 	Close() error
 }
 
-// Options say who hears of trouble. Both functions may be nil; they are called from the journal's
-// goroutine and must not call the journal.
+// Options say what a journal is made of and who hears of trouble. All functions may be nil. They are
+// called from the journal's goroutines and must not call the journal.
 type Options struct {
 	// Failed is called once when commits begin to fail, with the reason.
 	Failed func(error)
 	// Recovered is called when a commit works again after Failed.
 	Recovered func()
+	// Checkpoint yields the records that stand for everything that was called durable so far: the
+	// header first. nil: no checkpoints are made.
+	Checkpoint func() iter.Seq[*pb.JournalRecord]
+	// CheckpointAfter is how many bytes follow a checkpoint before the next is made, at least; 0: 64 MiB.
+	CheckpointAfter int64
+	// NotCompacted is called when a checkpoint or a compaction failed; the journal goes on without it
+	// and tries again later.
+	NotCompacted func(error)
+	// Point is called at every point at which a crash must do no harm; tests crash there.
+	Point func(Point)
 }
+
+// Point names a moment of a journal's life.
+type Point string
+
+// The points, in the order in which they are passed.
+const (
+	// Written: a frame is written and not synced.
+	Written Point = "append"
+	// Synced: it is synced, and nobody has been told.
+	Synced Point = "sync"
+	// Told: its records were called durable.
+	Told Point = "acknowledge"
+	// CheckpointWritten: a checkpoint stands under its temporary name, not synced.
+	CheckpointWritten Point = "checkpoint written"
+	// CheckpointSynced: it is synced.
+	CheckpointSynced Point = "checkpoint synced"
+	// CheckpointRenamed: it has its name; the folder is not synced.
+	CheckpointRenamed Point = "checkpoint renamed"
+	// Switched: the journal goes on in the new file.
+	Switched Point = "checkpoint"
+	// CompactedWritten: the kept records of an older file have their name; the older file is still there.
+	CompactedWritten Point = "compaction written"
+	// Compacted: the older file is gone.
+	Compacted Point = "compaction"
+	// Ended: everything is committed; the file is not closed.
+	Ended Point = "end"
+)
 
 // Journal appends records. It is safe for concurrent use.
 type Journal struct {
@@ -57,10 +106,17 @@ type Journal struct {
 	closed  bool
 
 	// The writer's own.
+	folder  string // empty: the file stands alone
+	number  uint64
 	size    int64
+	base    int64 // end of the checkpoint that the file begins with
+	notYet  int64 // size below which no checkpoint is tried again
+	lastUS  int64 // end of the latest window
 	failing bool
+	broken  bool  // nothing may be appended any more
 	err     error // what the writer ended with
 	left    int   // records never committed
+	compact compactor
 }
 
 type entry struct {
@@ -73,15 +129,68 @@ func Create(folder string, options Options) (*Journal, error) {
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return nil, fmt.Errorf("create the journal: %w", err)
 	}
-	file, err := os.OpenFile(filepath.Join(folder, fileName), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o644)
+	file, err := os.OpenFile(filepath.Join(folder, fileName(1)), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o644)
 	if err != nil {
 		return nil, fmt.Errorf("create the journal: %w", err)
 	}
-	j, err := New(file, options)
-	if err != nil {
+	if err := begin(file); err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
-	return j, errors.Join(syncFolder(folder), syncFolder(filepath.Dir(folder)))
+	if err := errors.Join(syncFolder(folder), syncFolder(filepath.Dir(folder))); err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return start(&Journal{file: file, options: options, folder: folder, number: 1, size: int64(len(fileHeader))}), nil
+}
+
+// Open takes a journal up again that was left by a process which is no more. It hands every record to
+// visit, as Replay does, cuts a torn tail off, and goes on at its end.
+func Open(folder string, options Options, visit func(*pb.JournalRecord) error) (j *Journal, torn int64, err error) {
+	found, err := list(folder)
+	if err != nil {
+		return nil, 0, err
+	}
+	file, err := os.OpenFile(filepath.Join(folder, fileName(found.newest())), os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, 0, fmt.Errorf("open the journal: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, file.Close())
+		}
+	}()
+	j = &Journal{file: file, options: options, folder: folder, number: found.newest()}
+	if torn, err = j.takeUp(file, visit); err != nil {
+		return nil, 0, err
+	}
+	if err := found.removeRemains(folder); err != nil {
+		return nil, 0, err
+	}
+	return start(j), torn, nil
+}
+
+// takeUp replays the file and cuts its torn tail off.
+func (j *Journal) takeUp(file *os.File, visit func(*pb.JournalRecord) error) (torn int64, err error) {
+	info, err := file.Stat()
+	if err != nil {
+		return 0, fmt.Errorf("read the journal: %w", err)
+	}
+	torn, err = replay(file, info.Size(), func(at int64, record *pb.JournalRecord) error {
+		if record.HasCheckpoint() {
+			j.base = at
+		}
+		j.lastUS = max(j.lastUS, record.GetWindow().GetEndUs(), record.GetCheckpoint().GetBegin().GetLastEndUs())
+		return visit(record)
+	})
+	if err != nil {
+		return 0, err
+	}
+	j.size = info.Size() - torn
+	if torn > 0 {
+		if err := errors.Join(file.Truncate(j.size), file.Sync()); err != nil {
+			return 0, fmt.Errorf("cut the torn tail of the journal off: %w", err)
+		}
+	}
+	return torn, nil
 }
 
 // syncFolder makes the names within a folder durable.
@@ -93,20 +202,45 @@ func syncFolder(folder string) error {
 	return errors.Join(dir.Sync(), dir.Close())
 }
 
-// New begins a journal in an empty file, which it then owns. Close ends it.
+// New begins a journal in an empty file, which it then owns. Close ends it. It makes no checkpoints.
 func New(file File, options Options) (*Journal, error) {
+	if err := begin(file); err != nil {
+		return nil, err
+	}
+	return start(&Journal{file: file, options: options, size: int64(len(fileHeader))}), nil
+}
+
+// begin writes what every file begins with.
+func begin(file File) error {
 	if _, err := file.WriteAt([]byte(fileHeader), 0); err != nil {
-		return nil, fmt.Errorf("begin the journal: %w", err)
+		return fmt.Errorf("begin the journal: %w", err)
 	}
 	if err := file.Sync(); err != nil {
-		return nil, fmt.Errorf("begin the journal: %w", err)
+		return fmt.Errorf("begin the journal: %w", err)
 	}
-	j := &Journal{
-		file: file, options: options, size: int64(len(fileHeader)),
-		queue: make(chan entry, queueLength), closing: make(chan struct{}), abandon: make(chan struct{}), ended: make(chan struct{}),
+	return nil
+}
+
+// start begins the goroutines of a journal whose file is ready to be appended to.
+func start(j *Journal) *Journal {
+	j.queue, j.closing, j.abandon = make(chan entry, queueLength), make(chan struct{}), make(chan struct{})
+	j.ended = make(chan struct{})
+	if j.options.CheckpointAfter == 0 {
+		j.options.CheckpointAfter = checkpointAfter
+	}
+	if j.folder != "" {
+		j.compact.start(j.folder, j.options, j.abandon)
+		j.compact.ask(j.number, j.lastUS)
 	}
 	go j.write()
-	return j, nil
+	return j
+}
+
+// pass tells of a point.
+func (o *Options) pass(p Point) {
+	if o.Point != nil {
+		o.Point(p)
+	}
 }
 
 // Append queues a record. durable, which may be nil, is called once the record has been written
@@ -160,19 +294,24 @@ func (j *Journal) write() {
 			j.err = errors.Join(j.err, errors.Join(bad...))
 		}
 		frame = appendFrame(frame[:0], body)
-		if !j.commit(frame) {
+		if j.broken || !j.commit(frame) {
 			j.left += len(group)
 			continue
 		}
 		for _, e := range group {
+			j.lastUS = max(j.lastUS, e.record.GetWindow().GetEndUs())
 			if e.durable != nil {
 				e.durable()
 			}
 		}
+		j.options.pass(Told)
+		j.checkpoint()
 	}
+	j.options.pass(Ended)
 	if j.left > 0 {
 		j.err = errors.Join(j.err, fmt.Errorf("%d journal records could not be written", j.left))
 	}
+	j.compact.wait()
 	j.err = errors.Join(j.err, j.file.Close())
 }
 
@@ -207,10 +346,18 @@ func (j *Journal) gather(body []byte, group *[]entry) ([]byte, []error) {
 
 // commit writes and syncs one frame, again and again until it works or Close has given up.
 func (j *Journal) commit(frame []byte) bool {
+	if !j.insist(func() error { return j.try(frame) }) {
+		return false
+	}
+	j.size += int64(len(frame))
+	return true
+}
+
+// insist does something again and again until it works or Close has given up.
+func (j *Journal) insist(do func() error) bool {
 	for {
-		err := j.try(frame)
+		err := do()
 		if err == nil {
-			j.size += int64(len(frame))
 			if j.failing && j.options.Recovered != nil {
 				j.options.Recovered()
 			}
@@ -235,9 +382,11 @@ func (j *Journal) commit(frame []byte) bool {
 func (j *Journal) try(frame []byte) error {
 	_, err := j.file.WriteAt(frame, j.size)
 	if err == nil {
+		j.options.pass(Written)
 		err = j.file.Sync()
 	}
 	if err == nil {
+		j.options.pass(Synced)
 		return nil
 	}
 	return errors.Join(fmt.Errorf("append to the journal: %w", err), j.file.Truncate(j.size))

@@ -111,7 +111,7 @@ func TestDurableIsCalledAfterTheSyncAndInOrder(t *testing.T) {
 
 // A commit may be interrupted at any byte: what was synced before is replayed, the rest left out.
 func TestATornTailIsLeftOutWhereverItIsTorn(t *testing.T) {
-	whole, err := os.ReadFile(filepath.Join(fill(t, 4, true), fileName))
+	whole, err := os.ReadFile(filepath.Join(fill(t, 4, true), fileName(1)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +125,7 @@ func TestATornTailIsLeftOutWhereverItIsTorn(t *testing.T) {
 	}
 	for cut := len(fileHeader); cut <= len(whole); cut++ {
 		folder := t.TempDir()
-		if err := os.WriteFile(filepath.Join(folder, fileName), whole[:cut], 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(folder, fileName(1)), whole[:cut], 0o644); err != nil {
 			t.Fatal(err)
 		}
 		frames := 0
@@ -142,7 +142,7 @@ func TestATornTailIsLeftOutWhereverItIsTorn(t *testing.T) {
 
 // Any flipped byte before the last frame is damage; within the last frame it is a torn tail.
 func TestDamageBeforeTheEndIsAnError(t *testing.T) {
-	whole, err := os.ReadFile(filepath.Join(fill(t, 3, true), fileName))
+	whole, err := os.ReadFile(filepath.Join(fill(t, 3, true), fileName(1)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -151,7 +151,7 @@ func TestDamageBeforeTheEndIsAnError(t *testing.T) {
 		data := []byte(string(whole))
 		data[at] ^= 0x41
 		folder := t.TempDir()
-		if err := os.WriteFile(filepath.Join(folder, fileName), data, 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(folder, fileName(1)), data, 0o644); err != nil {
 			t.Fatal(err)
 		}
 		got, torn, err := sequences(t, folder)
@@ -197,7 +197,7 @@ func TestAFullDiskIsReportedAndWaitedOut(t *testing.T) {
 			t.Fatal(err)
 		}
 		var got []uint64
-		if _, err := replay(strings.NewReader(file.data()), int64(len(file.data())), func(r *pb.JournalRecord) error {
+		if _, err := replay(strings.NewReader(file.data()), int64(len(file.data())), func(_ int64, r *pb.JournalRecord) error {
 			got = append(got, r.GetWindow().GetSequence())
 			return nil
 		}); err != nil {
@@ -292,7 +292,7 @@ func FuzzReplayNeverPanicsAndKeepsItsBounds(f *testing.F) {
 	f.Add(appendFrame([]byte(fileHeader), body))
 	f.Add(appendFrame(appendFrame([]byte(fileHeader), body), body)[:60])
 	f.Fuzz(func(t *testing.T, data []byte) {
-		torn, err := replay(strings.NewReader(string(data)), int64(len(data)), func(*pb.JournalRecord) error { return nil })
+		torn, err := replay(strings.NewReader(string(data)), int64(len(data)), func(int64, *pb.JournalRecord) error { return nil })
 		if torn < 0 || torn > int64(len(data)) || err != nil && torn != 0 {
 			t.Errorf("torn %d of %d, error %v", torn, len(data), err)
 		}

@@ -10,18 +10,47 @@ import (
 	pb "github.com/loadline/loadline/proto/loadline/v1"
 )
 
-// fileName is the one file of a journal's folder.
-const fileName = "00000001.journal"
-
 // ErrDamaged is wrapped by the error of a journal that is damaged before its end.
 var ErrDamaged = errors.New("the journal is damaged")
 
 // Replay hands every record of the journal in folder to visit, in the order in which they were
-// appended, and returns how many bytes of a torn tail it left out (0 after a clean end). A frame
-// whose commit was interrupted is a torn tail: nothing in it was acknowledged. Any other damage is
-// an error that wraps ErrDamaged and names the offset. An error of visit ends the replay.
+// appended, and returns how many bytes of a torn tail it left out (0 after a clean end). Where a
+// checkpoint was made, its parts stand for the windows before it. A frame whose commit was interrupted
+// is a torn tail: nothing in it was acknowledged. Any other damage is an error that wraps ErrDamaged
+// and names the offset. An error of visit ends the replay.
 func Replay(folder string, visit func(*pb.JournalRecord) error) (torn int64, err error) {
-	file, err := os.Open(filepath.Join(folder, fileName))
+	found, err := list(folder)
+	if err != nil {
+		return 0, err
+	}
+	return replayFile(filepath.Join(folder, fileName(found.newest())), visit)
+}
+
+// Windows hands every window of the journal in folder whose request records are kept to visit: those
+// that a checkpoint stands for have nothing but their records, and several of them may have been put
+// together. An error of visit ends it.
+func Windows(folder string, visit func(*pb.Window) error) error {
+	found, err := list(folder)
+	if err != nil {
+		return err
+	}
+	each := func(record *pb.JournalRecord) error {
+		if record.HasWindow() {
+			return visit(record.GetWindow())
+		}
+		return nil
+	}
+	for _, o := range found.older() {
+		if err := eachRecordOf(filepath.Join(folder, o.path), each); err != nil {
+			return err
+		}
+	}
+	_, err = replayFile(filepath.Join(folder, fileName(found.newest())), each)
+	return err
+}
+
+func replayFile(path string, visit func(*pb.JournalRecord) error) (torn int64, err error) {
+	file, err := os.Open(path)
 	if err != nil {
 		return 0, fmt.Errorf("open the journal: %w", err)
 	}
@@ -30,11 +59,12 @@ func Replay(folder string, visit func(*pb.JournalRecord) error) (torn int64, err
 	if err != nil {
 		return 0, fmt.Errorf("read the journal: %w", err)
 	}
-	return replay(file, info.Size(), visit)
+	return replay(file, info.Size(), func(_ int64, record *pb.JournalRecord) error { return visit(record) })
 }
 
-// replay reads frame by frame, so that memory is bounded by a frame and not by the journal.
-func replay(file io.ReaderAt, size int64, visit func(*pb.JournalRecord) error) (torn int64, err error) {
+// replay reads frame by frame, so that memory is bounded by a frame and not by the journal. visit is
+// told where the frame of a record ends.
+func replay(file io.ReaderAt, size int64, visit func(end int64, record *pb.JournalRecord) error) (torn int64, err error) {
 	head := make([]byte, len(fileHeader))
 	if n, err := file.ReadAt(head, 0); err != nil && !errors.Is(err, io.EOF) {
 		return 0, fmt.Errorf("read the journal: %w", err)
@@ -49,10 +79,11 @@ func replay(file io.ReaderAt, size int64, visit func(*pb.JournalRecord) error) (
 		if err != nil {
 			return 0, fmt.Errorf("read the journal: %w", err)
 		}
-		if err := eachRecord(body, visit); err != nil {
+		end := at + frameHeader + int64(len(body))
+		if err := eachRecord(body, func(record *pb.JournalRecord) error { return visit(end, record) }); err != nil {
 			return 0, fmt.Errorf("journal frame at byte %d: %w", at, err)
 		}
-		at += frameHeader + int64(len(body))
+		at = end
 	}
 	return 0, nil
 }

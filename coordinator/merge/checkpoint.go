@@ -16,7 +16,7 @@ const maxRows = 4096
 // Records yields what a journal must hold instead of everything that was added so far: the header, a
 // checkpoint of the windows, and the totals as they came. A Run that is given these, and the same
 // events, shows the same: AddCheckpoint takes the parts. Events are not among them, for a run keeps
-// only the first of each kind.
+// only the first of each kind. What was yielded stays as it is when more is added to the run.
 func (r *Run) Records() iter.Seq[*pb.JournalRecord] {
 	return func(yield func(*pb.JournalRecord) bool) {
 		if !yield(pb.JournalRecord_builder{Header: r.header}.Build()) {
@@ -48,7 +48,7 @@ func (r *Run) parts() iter.Seq[*pb.Checkpoint] {
 	return func(yield func(*pb.Checkpoint) bool) {
 		begin := pb.CheckpointBegin_builder{
 			LastEndUs: r.lastEndUS, LastSecond: r.lastSecond, RecordsLeftOut: r.recordsLeftOut,
-			SeriesLeftOut: r.seriesLeftOut, PhaseEndUs: r.lastEnd, Duplicates: r.duplicates,
+			SeriesLeftOut: r.seriesLeftOut, PhaseEndUs: slices.Clone(r.lastEnd), Duplicates: r.duplicates,
 		}.Build()
 		if !yield(pb.Checkpoint_builder{Begin: begin}.Build()) {
 			return

@@ -57,7 +57,9 @@ type Row struct {
 }
 
 // WriteRequests writes the records of single requests that the windows hold as Parquet,
-// compressed with zstd, in the order of the windows. It holds at most 65,536 rows at a time. An
+// compressed with zstd, in the order of the windows. The key left_out of the file's metadata says how
+// many requests have no row: of them agents kept no record, or the journal, of a run of hours, not
+// any more. It holds at most 65,536 rows at a time. An
 // error of the sequence ends it and is returned.
 func WriteRequests(w io.Writer, h *pb.RunHeader, windows iter.Seq2[*pb.Window, error]) error {
 	out := parquet.NewGenericWriter[Row](w,
@@ -66,11 +68,12 @@ func WriteRequests(w io.Writer, h *pb.RunHeader, windows iter.Seq2[*pb.Window, e
 		parquet.KeyValueMetadata("run_id", h.GetRunId()),
 		parquet.KeyValueMetadata("instants", "microseconds after due_us; due_us in microseconds since the run's start"))
 	var rows []Row
+	var leftOut uint64
 	for window, err := range windows {
 		if err != nil {
 			return fmt.Errorf("write the requests: %w", err)
 		}
-		rows = rows[:0]
+		rows, leftOut = rows[:0], leftOut+window.GetRecordsLeftOut()
 		for _, r := range window.GetRecords() {
 			row, err := rowOfRecord(h.GetScenario(), window.GetAgent(), r)
 			if err != nil {
@@ -82,6 +85,7 @@ func WriteRequests(w io.Writer, h *pb.RunHeader, windows iter.Seq2[*pb.Window, e
 			return fmt.Errorf("write the requests: %w", err)
 		}
 	}
+	out.SetKeyValueMetadata("left_out", fmt.Sprint(leftOut))
 	if err := out.Close(); err != nil {
 		return fmt.Errorf("write the requests: %w", err)
 	}
