@@ -82,7 +82,7 @@ func story(t testing.TB) []*pb.JournalRecord {
 		pb.JournalRecord_builder{Event: mergetest.Event(pb.RunEventKind_RUN_EVENT_KIND_STARTED, 0)}.Build(),
 	}
 	for i, w := range sent.All() {
-		shift := int64(i) * 3_700_000_000 // hours go by, so that records are thinned
+		shift := int64(i/6) * 40_000_000_000 // hours go by, so that records are thinned
 		w.SetStartUs(w.GetStartUs() + shift)
 		w.SetEndUs(w.GetEndUs() + shift)
 		w.SetRecords([]*pb.RequestRecord{pb.RequestRecord_builder{Arrival: uint64(2 * i)}.Build(), pb.RequestRecord_builder{Arrival: uint64(2*i + 1)}.Build()})
