@@ -112,7 +112,8 @@ func (b *Inbox) close(last uint64, add func(durable func()) error) error {
 	return err
 }
 
-func (b *Inbox) durable() (windows uint64, totals bool) {
+// Durable is the number of the last window that is durable, and whether the totals are.
+func (b *Inbox) Durable() (windows uint64, totals bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.sequence.durable, b.sequence.totalsStored
@@ -142,4 +143,10 @@ func (b *Inbox) notify() {
 		default:
 		}
 	}
+}
+
+// Resumed is the inbox of an agent whose windows up to a number, and whose totals, are durable from
+// before this process began.
+func Resumed(last uint64, totals bool) *Inbox {
+	return &Inbox{sequence: Sequence{accepted: last, durable: last, closed: totals, totalsStored: totals}}
 }

@@ -154,7 +154,7 @@ func refused(ctx context.Context, err error) error {
 // sent on is about to end: receive finds out why.
 func (s *session) acknowledge(ctx context.Context) {
 	for {
-		windows, totals := s.inbox.durable()
+		windows, totals := s.inbox.Durable()
 		answer := pb.PushWindowsResponse_builder{Acknowledged: windows, TotalsAcknowledged: totals}.Build()
 		if s.stream.Send(answer) != nil {
 			return

@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -127,4 +128,35 @@ func tail(file io.ReaderAt, size, at int64, cause error) (torn int64, err error)
 		return 0, fmt.Errorf("%w at byte %d of %d: %w, and a whole frame follows", ErrDamaged, at, size, cause)
 	}
 	return size - at, nil
+}
+
+// lastBytes is how far from the end Last looks for a frame.
+const lastBytes = 1 << 20
+
+// Last hands the records of the last whole frame of the journal in folder to visit, without reading
+// what is before it. It looks at the last MiB alone, and visits nothing where no frame lies in it.
+func Last(folder string, visit func(*pb.JournalRecord) error) (err error) {
+	found, err := list(folder)
+	if err != nil {
+		return err
+	}
+	file, err := os.Open(filepath.Join(folder, fileName(found.newest())))
+	if err != nil {
+		return fmt.Errorf("open the journal: %w", err)
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	info, err := file.Stat()
+	if err != nil {
+		return fmt.Errorf("read the journal: %w", err)
+	}
+	data := make([]byte, min(info.Size(), lastBytes))
+	if _, err := file.ReadAt(data, info.Size()-int64(len(data))); err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("read the journal: %w", err)
+	}
+	for at := bytes.LastIndex(data, []byte(frameMagic)); at >= 0; at = bytes.LastIndex(data[:at], []byte(frameMagic)) {
+		if body, _, err := readFrame(data[at:]); err == nil {
+			return eachRecord(body, visit)
+		}
+	}
+	return nil
 }

@@ -160,3 +160,27 @@ func (a *Agent) reported() bool {
 	}
 	return len(a.streams) > 0
 }
+
+// Sent is how far one incarnation of an agent came.
+type Sent struct {
+	// Agent by name, and its incarnation.
+	Agent       string
+	Incarnation uint64
+	// Last is the number of its latest window; every one before it is there too, unless MissingWindows
+	// says otherwise.
+	Last uint64
+	// Totals says that its totals are there.
+	Totals bool
+}
+
+// Sent lists how far each incarnation of each agent came, in the order of the roster.
+func (r *Run) Sent() []Sent {
+	var out []Sent
+	for _, a := range r.agents {
+		for _, incarnation := range slices.Sorted(maps.Keys(a.streams)) {
+			s := a.streams[incarnation]
+			out = append(out, Sent{a.Name, incarnation, s.received.last(), s.totals != nil})
+		}
+	}
+	return out
+}

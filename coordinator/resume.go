@@ -1,0 +1,200 @@
+package coordinator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/loadline/loadline/coordinator/ingest"
+	"github.com/loadline/loadline/coordinator/journal"
+	"github.com/loadline/loadline/coordinator/judge"
+	"github.com/loadline/loadline/coordinator/run"
+	pb "github.com/loadline/loadline/proto/loadline/v1"
+)
+
+// openRun is a run whose coordinator is no more and which never ended: everything that its journal
+// tells, with the journal open at its end.
+type openRun struct {
+	// run is ready to go on but for its loop and its machine.
+	run *liveRun
+	// events are all that happened, in the order of the journal; the machine is built from them.
+	events []*pb.RunEvent
+	// inboxes take the results of every incarnation that has sent any up where they ended.
+	inboxes map[sender]*ingest.Inbox
+	// torn is how many bytes of an interrupted commit were left out.
+	torn int64
+	// ended says that only the report was missing.
+	ended bool
+}
+
+// sender is one incarnation of an agent.
+type sender struct {
+	agent       string
+	incarnation uint64
+}
+
+// proceeds continues an open run, or says that it cannot; it then has changed nothing.
+type proceeds func(*openRun) bool
+
+// TakeUp looks for runs below a folder whose coordinator was stopped before they ended, and ends each:
+// with a report of everything that was acknowledged, which is complete only if nothing is missing. A
+// folder that holds no run, or one that has ended, is left alone. The error lists the runs that could
+// not be ended; the others are cared for.
+func (c *Coordinator) TakeUp(ctx context.Context, runs string) error {
+	return c.takeUpAll(ctx, runs, nil)
+}
+
+// takeUpAll is TakeUp with a way to continue runs instead; nil: there is none.
+func (c *Coordinator) takeUpAll(ctx context.Context, runs string, proceed proceeds) error {
+	entries, err := os.ReadDir(runs)
+	if err != nil {
+		return fmt.Errorf("look for open runs: %w", err)
+	}
+	var errs []error
+	for _, e := range entries {
+		folder := filepath.Join(runs, e.Name())
+		if !e.IsDir() || !unfinished(folder) {
+			continue
+		}
+		if err := c.takeUp(ctx, folder, proceed); err != nil {
+			errs = append(errs, fmt.Errorf("run in %s: %w", folder, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// unfinished says that a folder holds the journal of a run and not everything that a run leaves behind.
+func unfinished(folder string) bool {
+	if _, err := os.Stat(journalFolder(folder)); err != nil {
+		return false
+	}
+	if _, err := os.Stat(filepath.Join(folder, summaryFile)); errors.Is(err, fs.ErrNotExist) {
+		return true
+	}
+	// There is a summary, but a person may have asked for it while the run was open.
+	ended := false
+	err := journal.Last(journalFolder(folder), func(record *pb.JournalRecord) error {
+		ended = ended || record.GetEvent().GetKind() == pb.RunEventKind_RUN_EVENT_KIND_ENDED
+		return nil
+	})
+	return err == nil && !ended
+}
+
+func (c *Coordinator) takeUp(ctx context.Context, folder string, proceed proceeds) error {
+	o, err := c.reopen(folder)
+	if err != nil {
+		return err
+	}
+	if o == nil {
+		c.log.Warn("folder without the beginning of a run left alone", "folder", folder)
+		return nil
+	}
+	o.run.log.Info("open run found", "events", len(o.events), "torn_bytes", o.torn, "ended", o.ended)
+	if !o.ended && proceed != nil && proceed(o) {
+		o.run.log.Info("run taken up again")
+		return nil
+	}
+	return c.finishOpen(ctx, o)
+}
+
+// reopen replays the journal of a run and opens it at its end. It returns nil for a journal in which
+// nothing stands: such a run never began.
+func (c *Coordinator) reopen(folder string) (*openRun, error) {
+	r := &liveRun{
+		coordinator: c, log: c.log.With("folder", folder), folder: folder, mail: newMailbox(),
+		assignments: map[string]*pb.Assignment{}, inboxes: map[string]*ingest.Inbox{}, windows: map[string]int64{},
+		notes: make(chan run.Note, maxNotes), ended: make(chan struct{}),
+	}
+	replayed := &replayed{}
+	j, torn, err := journal.Open(journalFolder(folder), r.journalOptions(), replayed.add)
+	if err != nil {
+		return nil, err
+	}
+	if replayed.merged == nil {
+		return nil, j.Close(c.ctx)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.journal, r.merged, r.durable, r.header = j, replayed.merged, replayed.events, replayed.merged.Header()
+	r.log, r.monitor, r.status = c.log.With("run", r.header.GetRunId()), judge.NewMonitor(r.header), r.firstStatus()
+	r.ctx, r.cancel = context.WithCancel(c.ctx)
+	o := &openRun{run: r, events: replayed.events, inboxes: map[sender]*ingest.Inbox{}, torn: torn}
+	for _, s := range r.merged.Sent() {
+		o.inboxes[sender{s.Agent, s.Incarnation}] = ingest.Resumed(s.Last, s.Totals)
+	}
+	for _, m := range r.header.GetPlan().GetMembers() {
+		inbox := o.inboxes[sender{m.GetAgent(), m.GetIncarnation()}]
+		if inbox == nil {
+			inbox = &ingest.Inbox{}
+		}
+		r.inboxes[m.GetAgent()] = inbox
+	}
+	_, o.ended = r.merged.Event(pb.RunEventKind_RUN_EVENT_KIND_ENDED)
+	return o, nil
+}
+
+// finishOpen ends a run that is not continued, and writes its report.
+func (c *Coordinator) finishOpen(ctx context.Context, o *openRun) error {
+	r := o.run
+	defer r.cancel()
+	defer close(r.ended)
+	ctx, cancel := context.WithTimeout(ctx, closeWait)
+	defer cancel()
+	var appended error
+	if !o.ended {
+		end := r.endOfOpen(time.Now())
+		appended = r.journal.Append(ctx, pb.JournalRecord_builder{Event: end}.Build(), func() { r.eventDurable(end) })
+	}
+	if err := errors.Join(appended, r.journal.Close(ctx)); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.summary = judge.Summarize(r.merged)
+	r.status.SetState(endState(r.summary.GetState()))
+	r.status.SetDetail("the coordinator was restarted")
+	r.watchers.close()
+	err := writeResults(r.folder, r.merged, r.summary)
+	r.merged = nil
+	c.remember(r)
+	r.log.Info("open run ended", "state", r.status.GetState())
+	return err
+}
+
+// endOfOpen is the event that ends a run which nobody looked after for a time: complete only where
+// every agent's totals came and nothing is missing.
+func (r *liveRun) endOfOpen(now time.Time) *pb.RunEvent {
+	b := pb.RunEvent_builder{
+		Kind: pb.RunEventKind_RUN_EVENT_KIND_ENDED, Time: timestamppb.New(now), State: pb.RunState_RUN_STATE_PARTIAL,
+		Detail: "the coordinator was restarted and did not take the run up again",
+	}
+	started, ok := r.merged.Started()
+	switch {
+	case !ok:
+		b.State = pb.RunState_RUN_STATE_ABORTED
+	case len(r.merged.Missing()) == 0:
+		b.State, b.Detail = pb.RunState_RUN_STATE_COMPLETE, "the coordinator was restarted after everything had arrived"
+	}
+	if ok {
+		b.AtUs = max(now.Sub(started).Microseconds(), r.merged.LastEndUS())
+	}
+	return b.Build()
+}
+
+// remember lets a run that has ended be asked about.
+func (c *Coordinator) remember(r *liveRun) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.forgetOldest()
+	id := r.header.GetRunId()
+	if c.runs[id] == nil {
+		c.order = append(c.order, id)
+	}
+	c.runs[id] = r
+}
