@@ -23,6 +23,7 @@ import (
 	"github.com/loadline/loadline/coordinator/fleet"
 	"github.com/loadline/loadline/coordinator/ingest"
 	"github.com/loadline/loadline/internal/bus"
+	"github.com/loadline/loadline/internal/content"
 	pb "github.com/loadline/loadline/proto/loadline/v1"
 )
 
@@ -59,6 +60,9 @@ type Config struct {
 	StartAhead time.Duration
 	// ExpectedTokens gives the mean input and output tokens of one request of a workload, for plans; may be nil.
 	ExpectedTokens func(*pb.Workload) (input, output float64)
+	// Files keeps the files that scenarios name until no run needs them; nil: agents read them where
+	// they are, as in an embedded run.
+	Files *content.Store
 	// CheckpointAfter is how many bytes a run's journal grows between two checkpoints, at least; 0: 64 MiB.
 	CheckpointAfter int64
 	// Version of the build.
@@ -114,6 +118,9 @@ func New(ctx context.Context, config Config) (*Coordinator, error) {
 func (c *Coordinator) Register(s *grpc.Server) {
 	pb.RegisterControlServiceServer(s, &control{coordinator: c})
 	pb.RegisterResultsServiceServer(s, c.ingest)
+	if c.config.Files != nil {
+		pb.RegisterFileServiceServer(s, content.NewService(c.config.Files, c.config.Log))
+	}
 }
 
 // Close stops every run at once, waits until each has written what it can, and returns.
