@@ -63,7 +63,7 @@ type Config struct {
 	// Files keeps the files that scenarios name until no run needs them; nil: agents read them where
 	// they are, as in an embedded run.
 	Files *content.Store
-	// CheckpointAfter is how many bytes a run's journal grows between two checkpoints, at least; 0: 64 MiB.
+	// CheckpointAfter is how many bytes a run's journal grows between two checkpoints, at least; 0: 8 MiB.
 	CheckpointAfter int64
 	// Version of the build.
 	Version string

@@ -7,7 +7,6 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/loadline/loadline/internal/hist"
 	"github.com/loadline/loadline/internal/measure"
 	"github.com/loadline/loadline/internal/schedule"
 	pb "github.com/loadline/loadline/proto/loadline/v1"
@@ -41,7 +40,6 @@ type Run struct {
 	lastSecond     uint64
 	recordsLeftOut uint64
 	seriesLeftOut  uint64
-	scratch        hist.Histogram
 }
 
 // New returns a run without any window. The header must hold a scenario with its defaults filled
