@@ -20,6 +20,7 @@ import (
 	"github.com/loadline/loadline/agent/pace"
 	"github.com/loadline/loadline/agent/run"
 	"github.com/loadline/loadline/internal/bus"
+	"github.com/loadline/loadline/internal/content"
 	"github.com/loadline/loadline/internal/measure"
 	pb "github.com/loadline/loadline/proto/loadline/v1"
 )
@@ -57,6 +58,11 @@ type Config struct {
 	Bus *bus.Conn
 	// Results is where windows go.
 	Results pb.ResultsServiceClient
+	// Cache keeps the files that scenarios name by their digest; nil: they are read where they are, as
+	// the embedded agent does.
+	Cache *content.Store
+	// Files is where the cache's files come from; needed with Cache.
+	Files pb.FileServiceClient
 	// Env looks an environment variable up; secrets by reference come from it.
 	Env func(string) (string, bool)
 	// Own is what the agent's owner allows it; nil: whatever the scenario says, as within the process of its only user.

@@ -238,7 +238,7 @@ func (a *Agent) load(p *part) error {
 	if a.config.Own != nil {
 		secrets = a.config.Own.BindSecrets(s, secrets)
 	}
-	filesErr := errors.Join(a.checkNamed(p, s), p.checkFiles())
+	filesErr := a.getFiles(p, s)
 	var setErr error
 	if filesErr == nil {
 		p.set, setErr = workload.Compile(s, p.files.Open, secrets)
@@ -257,6 +257,17 @@ func (a *Agent) load(p *part) error {
 	p.uplink = uplink.New(a.config.Results, hello, record.NewMerger(s.GetSeed(), records(s)).Merge, a.log)
 	p.uplink.Keep(stream{a, p.incarnation})
 	return nil
+}
+
+// getFiles fetches the files of the scenario where they are not here, and checks each.
+func (a *Agent) getFiles(p *part, s *pb.Scenario) error {
+	if err := a.checkNamed(p, s); err != nil {
+		return err
+	}
+	if err := p.files.Fetch(p.ctx, a.config.Files); err != nil {
+		return err
+	}
+	return p.checkFiles()
 }
 
 // scenario is the assignment's, with the addresses that stand in for targets' urls.
@@ -301,6 +312,8 @@ func (p *part) checkFiles() error {
 		switch {
 		case err != nil:
 			errs = append(errs, err)
+		case p.files.Store != nil && string(got.GetSha256()) != string(want.GetSha256()):
+			errs = append(errs, fmt.Errorf("%s was damaged in this agent's cache and is removed from it: start the run again", want.GetPath()), p.files.Damaged(want))
 		case got.GetSize() != want.GetSize() || string(got.GetSha256()) != string(want.GetSha256()):
 			errs = append(errs, fmt.Errorf("%s has changed since the scenario was read: start the run again", want.GetPath()))
 		}

@@ -53,6 +53,10 @@ func access() map[string]Role {
 		pb.ControlService_GetRunFiles_FullMethodName:      RoleClient,
 		pb.ControlService_FetchRun_FullMethodName:         RoleClient,
 
+		pb.FileService_HasFiles_FullMethodName: RoleClient,
+		pb.FileService_PutFile_FullMethodName:  RoleClient,
+		pb.FileService_GetFile_FullMethodName:  RoleAgent,
+
 		grpc_health_v1.Health_Check_FullMethodName:                             roleAny,
 		grpc_health_v1.Health_List_FullMethodName:                              roleAny,
 		grpc_health_v1.Health_Watch_FullMethodName:                             roleAny,

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/reflection"
 	"google.golang.org/grpc/status"
 
+	"github.com/loadline/loadline/internal/content"
 	pb "github.com/loadline/loadline/proto/loadline/v1"
 )
 
@@ -24,6 +25,11 @@ import (
 func methods(t *testing.T) []string {
 	t.Helper()
 	c, _ := begin(t)
+	files, err := content.Open(t.TempDir(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.config.Files = files
 	server := grpc.NewServer()
 	c.Register(server)
 	(&Entrance{Log: slog.New(slog.DiscardHandler)}).Register(server)

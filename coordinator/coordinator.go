@@ -23,6 +23,7 @@ import (
 	"github.com/loadline/loadline/coordinator/fleet"
 	"github.com/loadline/loadline/coordinator/ingest"
 	"github.com/loadline/loadline/internal/bus"
+	"github.com/loadline/loadline/internal/content"
 	pb "github.com/loadline/loadline/proto/loadline/v1"
 )
 
@@ -132,6 +133,9 @@ func New(ctx context.Context, config Config) (*Coordinator, error) {
 func (c *Coordinator) Register(s *grpc.Server) {
 	pb.RegisterControlServiceServer(s, &control{coordinator: c})
 	pb.RegisterResultsServiceServer(s, c.ingest)
+	if c.config.Files != nil {
+		pb.RegisterFileServiceServer(s, content.NewService(c.config.Files, c.config.Log))
+	}
 }
 
 // Close stops every run at once, waits until each has written what it can, and returns.

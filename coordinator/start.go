@@ -33,8 +33,8 @@ func newRunID(now time.Time) string {
 	return now.UTC().Format("20060102-150405-") + strings.ToLower(base32.StdEncoding.EncodeToString(random[:]))
 }
 
-// startRun plans and begins a run. Errors carry a gRPC status.
-func (c *Coordinator) startRun(ctx context.Context, q *pb.StartRunRequest) (*liveRun, error) {
+// beginRun plans and begins a run whose files are here. Errors carry a gRPC status.
+func (c *Coordinator) beginRun(ctx context.Context, q *pb.StartRunRequest) (*liveRun, error) {
 	s := q.GetScenario()
 	if problems := scenario.Check(s); len(problems) > 0 {
 		return nil, status.Error(codes.InvalidArgument, problems.Error())

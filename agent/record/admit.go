@@ -78,8 +78,17 @@ const (
 	streamSeries uint32 = 1<<measure.TTFT | 1<<measure.TTFTService | 1<<measure.TTFO | 1<<measure.ITL |
 		1<<measure.MaxITL | 1<<measure.TPOT | 1<<measure.TokensPerEvent | wireSeries
 	wireSeries  uint32 = 1<<measure.TTFTWire | 1<<measure.ITLWire
+	callSeries  uint32 = 1 << measure.RoundTrip
 	tokenSeries uint32 = 1<<measure.InputTokens | 1<<measure.OutputTokens
 )
+
+// everySeries are all that there are.
+func everySeries() (set uint32) {
+	for _, s := range measure.All() {
+		set |= 1 << s
+	}
+	return set
+}
 
 // likelySeries returns for each workload the series that its protocol can yield.
 func likelySeries(s *pb.Scenario) []uint32 {
@@ -89,22 +98,27 @@ func likelySeries(s *pb.Scenario) []uint32 {
 	}
 	out := make([]uint32, 0, len(s.GetWorkloads()))
 	for _, w := range s.GetWorkloads() {
-		series := ^uint32(0)
+		series := everySeries()
 		t := targets[w.GetTarget()]
-		if !strings.HasPrefix(t.GetUrl(), "https:") {
+		if !strings.HasPrefix(t.GetUrl(), "https:") && !strings.HasPrefix(t.GetUrl(), "grpcs:") {
 			series &^= 1 << measure.TLS
 		}
 		switch t.GetProtocol() {
 		case pb.Protocol_PROTOCOL_HTTP:
-			series &^= streamSeries | tokenSeries
+			series &^= streamSeries | tokenSeries | callSeries
 		case pb.Protocol_PROTOCOL_GRPC:
 			series &^= tokenSeries | 1<<measure.TPOT | 1<<measure.TokensPerEvent | 1<<measure.ReadLag | wireSeries
+			if len(w.GetGrpc().GetMessages()) == 0 {
+				series &^= callSeries
+			}
+		default:
+			series &^= callSeries
 		}
 		if !s.GetCapture().GetWire() {
 			series &^= wireSeries
 		}
 		if !w.GetStream() {
-			series &^= streamSeries
+			series &^= streamSeries | callSeries
 		}
 		out = append(out, series)
 	}

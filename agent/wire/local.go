@@ -42,3 +42,12 @@ func HandshakeError(ctx context.Context, err error) *Error {
 
 // TimedOut is the failure of a request whose time limit of the given class has passed.
 func TimedOut(class string) *Error { return timedOut(class) }
+
+// BrokenError tells the class of an error of reading or writing on a connection that had been ready: tls
+// where the peer says so, else reset.
+func BrokenError(err error) *Error {
+	if isAlert(err) {
+		return &Error{measure.ClassTLS, plain(err)}
+	}
+	return &Error{measure.ClassReset, plain(err)}
+}

@@ -17,6 +17,7 @@ import (
 	"testing"
 
 	"github.com/loadline/loadline/internal/bus"
+	"github.com/loadline/loadline/internal/sim"
 	pb "github.com/loadline/loadline/proto/loadline/v1"
 )
 
@@ -24,7 +25,8 @@ import (
 type clusterOf struct {
 	dir         string // the working folder of all
 	address     string
-	certs       string // folder of the authority; empty: in the clear
+	certs       string   // folder of the authority; empty: in the clear
+	env         []string // of the agents
 	coordinator *process
 	agents      []*process
 }
@@ -70,7 +72,7 @@ func (c *clusterOf) join(t *testing.T, name string, more ...string) *process {
 	} else if p := execLoadline(t, c.dir, nil, "certs", "agent", name, "--dir", c.certs); p.wait() != 0 {
 		t.Fatalf("certs agent: %s", &p.err)
 	}
-	p := start(t, c.dir, nil, append(args, c.tls("agents/"+name)...)...)
+	p := start(t, c.dir, c.env, append(args, c.tls("agents/"+name)...)...)
 	c.agents = append(c.agents, p)
 	return p
 }
@@ -334,6 +336,51 @@ func TestOwnersAndStrangers(t *testing.T) {
 	}
 	if n := target.begun(); n != 0 {
 		t.Errorf("%d requests reached a target that the owner does not allow", n)
+	}
+}
+
+// TestASecretIsTheAgentsAlone gives a key to one agent and its host; the client and the coordinator never see it.
+func TestASecretIsTheAgentsAlone(t *testing.T) {
+	t.Parallel()
+	const canary = "canary-5f1c"
+	target := serveSim(t, func(c *sim.Config) { c.APIKey = canary })
+	f := clusterScenario(target, 20, 1, "")
+	f["s.yaml"] = strings.Replace(f["s.yaml"], "model: m}", "model: m, auth: {bearer: {env: THE_KEY}}}", 1)
+	c := startCluster(t, f, 0, false)
+	c.env = []string{"THE_KEY=" + canary}
+	bare := c.join(t, "a1")
+	c.wantAgents(t, 1)
+	refused := execLoadline(t, c.dir, nil, c.client("run", "s.yaml", "--out", "refused")...)
+	grant := "--secret THE_KEY=" + strings.TrimPrefix(target.root, "http://")
+	if said := refused.out.String() + refused.err.String(); refused.status == 0 || !strings.Contains(strings.Join(strings.Fields(said), " "), grant) {
+		t.Errorf("exit status %d; the refusal does not name %s:\n%s", refused.status, grant, said)
+	}
+	bare.signal(t, syscall.SIGTERM)
+	bare.wait()
+	c.join(t, "a2", strings.Fields(grant)...)
+	p := &played{dir: c.dir, folder: filepath.Join(c.dir, "r")}
+	c.coordinator.until(t, "a2 is there alone", func() bool {
+		agents := c.ask(t, "agents")
+		return strings.Contains(agents, "a2") && !strings.Contains(agents, "a1") && strings.Contains(agents, "±")
+	})
+	p.process = execLoadline(t, c.dir, nil, c.client("run", "s.yaml", "--out", "r")...)
+	p.read(t)
+	if n := p.summary.GetRequests().GetSucceeded(); n != 20 {
+		t.Errorf("%d requests succeeded, want 20: %v", n, p.summary.GetReasons())
+	}
+	for _, process := range append(slices.Clone(c.agents), c.coordinator, p.process, refused) {
+		if strings.Contains(process.out.String()+process.err.String(), canary) {
+			t.Errorf("the key was printed by %v", process.cmd.Args)
+		}
+	}
+	err := fs.WalkDir(os.DirFS(c.dir), ".", func(name string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() && bytes.Contains(read(t, c.dir, name), []byte(canary)) {
+			t.Errorf("the key stands in %s", name)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -21,6 +21,8 @@ type quickOptions struct {
 	users, sessions                uint64
 	duration                       time.Duration
 	headers, slo                   []string
+	method                         string
+	messages                       []string
 	save                           string
 }
 
@@ -40,13 +42,16 @@ const (
 // quickFlags names the flags that make sense without a scenario file only.
 func quickFlags() []string {
 	return []string{"url", "model", "protocol", "rate", "users", "sessions", "duration", "arrivals",
-		"input-tokens", "output-tokens", "header", "slo", "save"}
+		"input-tokens", "output-tokens", "method", "message", "header", "slo", "save"}
 }
 
 // complete fills in the defaults and names everything that is missing or does not go together.
 func (q *quickOptions) complete() error {
 	if q.protocol == "" {
 		q.protocol = quickProtocol
+		if strings.HasPrefix(q.url, "grpc://") || strings.HasPrefix(q.url, "grpcs://") {
+			q.protocol = grpcProtocol
+		}
 	}
 	if q.model == "" && strings.HasPrefix(q.url, simScheme) {
 		q.model = quickSimModel
@@ -65,19 +70,35 @@ func (q *quickOptions) complete() error {
 	if q.users > 0 && q.arrivals != "" {
 		bad("--arrivals goes with --rate: users start a session when their last one has ended")
 	}
-	switch {
-	case q.protocol == grpcProtocol:
-		bad("--protocol grpc needs a method and messages, which a scenario names: see examples/grpc.yaml")
-	case q.protocol == httpProtocol:
-		for name, value := range map[string]string{"--input-tokens": q.input, "--output-tokens": q.output} {
-			if value != "" {
-				bad("%s is for model protocols; plain http has no tokens", name)
+	q.spoken(bad)
+	return errors.Join(problems...)
+}
+
+// spoken names what does not go with the protocol.
+func (q *quickOptions) spoken(bad func(format string, args ...any)) {
+	if q.protocol == httpProtocol || q.protocol == grpcProtocol {
+		for _, f := range []struct{ name, value string }{{"--input-tokens", q.input}, {"--output-tokens", q.output}} {
+			if f.value != "" {
+				bad("%s is for model protocols; %s has no tokens", f.name, q.protocol)
 			}
 		}
-	case q.model == "":
-		bad("--model is needed by %s; for plain requests say --protocol http", q.protocol)
 	}
-	return errors.Join(problems...)
+	if q.protocol != grpcProtocol && (q.method != "" || len(q.messages) > 0) {
+		bad("--method and --message are for --protocol grpc")
+	}
+	switch {
+	case q.protocol == grpcProtocol && q.method == "":
+		bad("--method is needed by grpc: write --method package.Service/Method")
+	case q.protocol == grpcProtocol:
+		for _, m := range q.messages {
+			var object map[string]any
+			if err := json.Unmarshal([]byte(m), &object); err != nil {
+				bad("--message %q: write the message as a JSON object: '{\"name\": \"value\"}'", m)
+			}
+		}
+	case q.protocol != httpProtocol && q.model == "":
+		bad("--model is needed by %s; for plain requests say --protocol http, for calls grpc", q.protocol)
+	}
 }
 
 // document writes the scenario that the flags describe.
@@ -129,9 +150,37 @@ func (q *quickOptions) writeWorkload(w *yamlWriter, path string) {
 		w.line(1, "- http: {method: GET, path: %s}", quoted(path))
 		return
 	}
+	if q.protocol == grpcProtocol {
+		q.writeCall(w)
+		return
+	}
 	w.line(1, "- synthetic:")
 	w.line(3, "input_tokens: %s", distribution(q.input, quickInput))
 	w.line(3, "output_tokens: %s", distribution(q.output, quickOutput))
+}
+
+// writeCall writes the call of a gRPC target. Several messages are a stream; JSON is YAML too.
+func (q *quickOptions) writeCall(w *yamlWriter) {
+	w.line(1, "- grpc:")
+	w.line(3, "method: %s", quoted(q.method))
+	if len(q.messages) == 1 {
+		w.line(3, "message: %s", tight(q.messages[0]))
+	}
+	if len(q.messages) > 1 {
+		w.line(3, "messages:")
+		for _, m := range q.messages {
+			w.line(4, "- %s", tight(m))
+		}
+	}
+}
+
+// tight writes JSON, which has been checked, on one line.
+func tight(text string) string {
+	var b bytes.Buffer
+	if err := json.Compact(&b, []byte(text)); err != nil {
+		return "{}"
+	}
+	return b.String()
 }
 
 func (q *quickOptions) writeLoad(w *yamlWriter) {
@@ -272,6 +321,7 @@ func flagOf(path string) string {
 	for _, f := range []struct{ prefix, flag string }{
 		{"targets[0].protocol", "--protocol"}, {"targets[0].model", "--model"}, {"targets[0].headers", "--header"},
 		{"targets[0]", "--url"}, {"workloads[0].http", "--url"},
+		{"workloads[0].grpc.message", "--message"}, {"workloads[0].grpc.messages", "--message"}, {"workloads[0].grpc", "--method"},
 		{"workloads[0].synthetic.output_tokens", "--output-tokens"}, {"workloads[0].synthetic", "--input-tokens"},
 		{"load[0].open.arrivals", "--arrivals"}, {"load[0].open.cv", "--arrivals"}, {"load[0].open", "--rate"}, {"load[0].closed", "--users"},
 		{"load[0].sessions", "--sessions"}, {"load[0]", "--duration"}, {"slo", "--slo"}, {"seed", "--seed"},

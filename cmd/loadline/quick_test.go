@@ -52,12 +52,43 @@ func TestQuickRun(t *testing.T) {
 	}
 }
 
+// TestQuickCalls: a gRPC method from flags alone, with one message and with a stream of them.
+func TestQuickCalls(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for _, c := range []struct {
+		messages []string
+		one      string
+		many     int
+	}{{nil, "", 0}, {[]string{`{"text": "n {{arrival}}",
+ "count": 2}`}, "n {{arrival}}", 0}, {[]string{`{"text": "a"}`, `{"text": "b"}`}, "", 2}} {
+		fake := newFake()
+		close(fake.messages)
+		a := newTestApp(t, fake, nil)
+		args := []string{"run", "--url", "grpc://127.0.0.1:9000", "--method", "pkg.Service/Method", "--users", "2", "--header", "x-team: a"}
+		for _, m := range c.messages {
+			args = append(args, "--message", m)
+		}
+		if got := a.run(context.Background(), args); got != 0 {
+			t.Fatalf("exit status %d: %s", got, a.err)
+		}
+		s := fake.started[0].GetScenario()
+		g := s.GetWorkloads()[0].GetGrpc()
+		if s.GetTargets()[0].GetProtocol() != pb.Protocol_PROTOCOL_GRPC || g.GetMethod() != "pkg.Service/Method" ||
+			g.GetMessage().GetFields()["text"].GetStringValue() != c.one || len(g.GetMessages()) != c.many {
+			t.Errorf("%v makes %v", c.messages, s)
+		}
+	}
+}
+
 func TestQuickRunNamesTheFlagAtFault(t *testing.T) {
 	base := []string{"run", "--url", "http://127.0.0.1:8000/v1", "--model", "m"}
 	tests := []struct {
 		args []string
 		want string
 	}{
+		{[]string{"--rate", "1", "--method", "a.B/C"}, "--method and --message are for --protocol grpc"},
+		{[]string{"--rate", "1", "--protocol", "grpc"}, "--method is needed by grpc"},
+		{[]string{"--rate", "1", "--protocol", "grpc", "--method", "a.B/C", "--message", "[1]"}, "--message \"[1]\": write the message as a JSON object"},
 		{[]string{"--rate", "-3"}, "--rate"},
 		{[]string{"--rate", "fast"}, "--rate"},
 		{[]string{"--rate", "5", "--protocol", "smtp"}, "--protocol"},

@@ -72,7 +72,7 @@ The exit status tells the verdict: 0 pass, 99 an objective failed, 98 not valid 
 func (q *quickOptions) add(f *flags) {
 	f.text(&q.url, "url", "", "address `URL` of the target, instead of FILE; sim://small is the built-in simulator")
 	f.text(&q.model, "model", "", "`NAME` of the model asked for")
-	f.text(&q.protocol, "protocol", "", "`NAME` of the protocol: openai-chat (default), openai-completions or http")
+	f.text(&q.protocol, "protocol", "", "`NAME` of the protocol: openai-chat (default), openai-completions, http or grpc")
 	f.text(&q.rate, "rate", "", "number `N` of sessions started a second, whatever the target does")
 	f.uint(&q.users, "users", 0, "number `N` of users, each starting a session when its last one has ended")
 	f.duration(&q.duration, "duration", 0, "length `D` of the load, as 90s or 2m (default 30s unless --sessions is given)")
@@ -80,6 +80,8 @@ func (q *quickOptions) add(f *flags) {
 	f.text(&q.arrivals, "arrivals", "", "spacing `LAW` of --rate: constant (default) or poisson")
 	f.text(&q.input, "input-tokens", "", "length `N` of prompts: 256 (default), 100-300, or a law as in a scenario")
 	f.text(&q.output, "output-tokens", "", "length `N` of answers, likewise (default 128)")
+	f.text(&q.method, "method", "", "`NAME` of the gRPC method, as package.Service/Method")
+	f.list(&q.messages, "message", "request `JSON` of a gRPC call, an object; repeatable: a stream of them")
 	f.list(&q.headers, "header", "header `'Name: value'` of every request, or 'Name: env:VARIABLE'; repeatable")
 	f.list(&q.slo, "slo", "objective `EXPRESSION`, as 'p99(ttft) < 800ms'; repeatable")
 	f.text(&q.save, "save", "", "keep the scenario that the flags make in a new `FILE`, and run it")

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"log/slog"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -13,9 +14,11 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	"github.com/loadline/loadline/cmd/loadline/trust"
+	"github.com/loadline/loadline/coordinator"
 	pb "github.com/loadline/loadline/proto/loadline/v1"
 )
 
@@ -178,5 +181,42 @@ func TestRolesOnSockets(t *testing.T) {
 	health, err := grpc_health_v1.NewHealthClient(a1).Check(ctx, &grpc_health_v1.HealthCheckRequest{})
 	if err != nil || health.GetStatus() != grpc_health_v1.HealthCheckResponse_SERVING {
 		t.Errorf("health: %v %v", health, err)
+	}
+}
+
+// TestLimitsOfTheServer is T21: messages, headers and calls beyond the limits are refused, and the server goes on.
+func TestLimitsOfTheServer(t *testing.T) {
+	address := serveStation(t, "")
+	conn := dialWith(t, address, insecure.NewCredentials())
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	client := pb.NewControlServiceClient(conn)
+	huge := pb.ValidateScenarioRequest_builder{Source: make([]byte, coordinator.MaxResultsMessage+1)}.Build()
+	if _, err := client.ValidateScenario(ctx, huge, grpc.MaxCallSendMsgSize(2*coordinator.MaxResultsMessage)); status.Code(err) != codes.ResourceExhausted {
+		t.Errorf("a message beyond the limit: %v", err)
+	}
+	long := metadata.AppendToOutgoingContext(ctx, "x", strings.Repeat("x", 2*maxHeader))
+	if _, err := client.ListRuns(long, &pb.ListRunsRequest{}); err == nil {
+		t.Error("a header beyond the limit was taken")
+	}
+	// One stream more than the limit waits for another to end.
+	var open []grpc.ServerStreamingClient[grpc_health_v1.HealthCheckResponse]
+	for range maxStreams {
+		stream, err := grpc_health_v1.NewHealthClient(conn).Watch(ctx, &grpc_health_v1.HealthCheckRequest{})
+		if err == nil {
+			_, err = stream.Recv()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		open = append(open, stream)
+	}
+	short, stop := context.WithTimeout(ctx, 100*time.Millisecond)
+	defer stop()
+	if _, err := client.ListRuns(short, &pb.ListRunsRequest{}); status.Code(err) != codes.DeadlineExceeded {
+		t.Errorf("call %d of one connection: %v", len(open)+1, err)
+	}
+	if err := listRuns(t, dialWith(t, address, insecure.NewCredentials())); err != nil {
+		t.Errorf("another client: %v", err)
 	}
 }

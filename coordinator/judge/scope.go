@@ -148,6 +148,9 @@ func applies(s *pb.Scenario, series measure.Series, k merge.Key) bool {
 	case measure.TTFT, measure.TTFTService, measure.TTFO, measure.ITL, measure.MaxITL, measure.TTFTWire, measure.ITLWire:
 		w := s.GetWorkloads()[k.Workload]
 		return w.GetStream() && (speaksModel(s, k.Workload) || w.HasGrpc())
+	case measure.RoundTrip:
+		w := s.GetWorkloads()[k.Workload]
+		return w.GetStream() && w.HasGrpc()
 	case measure.TPOT, measure.TokensPerEvent:
 		return speaksModel(s, k.Workload) && s.GetWorkloads()[k.Workload].GetStream()
 	case measure.InputTokens, measure.OutputTokens:

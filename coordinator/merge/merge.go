@@ -7,7 +7,6 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/loadline/loadline/internal/hist"
 	"github.com/loadline/loadline/internal/measure"
 	"github.com/loadline/loadline/internal/schedule"
 	pb "github.com/loadline/loadline/proto/loadline/v1"
@@ -43,7 +42,6 @@ type Run struct {
 	lastSecond     uint64
 	recordsLeftOut uint64
 	seriesLeftOut  uint64
-	scratch        hist.Histogram
 }
 
 // New returns a run without any window. The header must hold a scenario with its defaults filled
@@ -246,7 +244,7 @@ func (r *Run) InFlight(second uint64, phase int) InFlight {
 // SeriesNamed finds a series by its name in metrics.md.
 func SeriesNamed(name string) (measure.Series, bool) {
 	for s := measure.Series(1); s < measure.NumSeries; s++ {
-		if SeriesName(s) == name {
+		if name != "" && SeriesName(s) == name {
 			return s, true
 		}
 	}
@@ -263,6 +261,7 @@ func SeriesName(s measure.Series) string {
 		measure.OutputTokens: "output_tokens", measure.TokensPerEvent: "tokens_per_event",
 		measure.DNS: "dns", measure.TLS: "tls", measure.Receive: "receive",
 		measure.ReadLag: "read_lag", measure.TTFTWire: "ttft_wire", measure.ITLWire: "itl_wire",
+		measure.RoundTrip: "round_trip",
 	}
 	if s >= measure.NumSeries {
 		return ""

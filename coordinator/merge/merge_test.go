@@ -670,7 +670,7 @@ func TestSequences(t *testing.T) {
 
 // The names are those of the schema.
 func TestNamesOfSeries(t *testing.T) {
-	for s := measure.Series(1); s < measure.NumSeries; s++ {
+	for _, s := range measure.All() {
 		want := strings.ToLower(strings.TrimPrefix(pb.Series(s).String(), "SERIES_"))
 		if SeriesName(s) != want {
 			t.Errorf("series %d is called %q, in the schema %q", s, SeriesName(s), want)

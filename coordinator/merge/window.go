@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/loadline/loadline/internal/hist"
 	"github.com/loadline/loadline/internal/measure"
 	pb "github.com/loadline/loadline/proto/loadline/v1"
 )
@@ -215,7 +216,7 @@ func (r *Run) recode(data []byte, most uint64) (parsedSeries, error) {
 	if r.scratch.Count() > most {
 		return parsedSeries{}, errCount
 	}
-	return parsedSeries{data: r.scratch.AppendBinary(make([]byte, 0, len(data))), count: r.scratch.Count()}, nil
+	return parsedSeries{data: data, count: count}, nil
 }
 
 func (r *Run) parseInFlight(in []*pb.InFlight) ([]parsedInFlight, error) {

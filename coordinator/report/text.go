@@ -129,7 +129,7 @@ func latency(p *page, s *pb.Summary) {
 		t.head = []string{"latency", "min", "mean", "p50", "p90", "p95", "p99", "p99.9", "max", "count"}
 	}
 	for _, name := range []string{
-		"ttft", "ttft_service", "ttft_wire", "itl", "itl_wire", "max_itl", "tpot", "wait", "e2e", "e2e_service", "e2e_failed",
+		"ttft", "ttft_service", "ttft_wire", "itl", "itl_wire", "max_itl", "round_trip", "tpot", "wait", "e2e", "e2e_service", "e2e_failed",
 		"connect", "lateness", "read_lag",
 	} {
 		series := whole(s, name)

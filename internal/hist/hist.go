@@ -27,6 +27,7 @@ type page [pageSize]uint64
 // It must not be copied once it holds values.
 type Histogram struct {
 	pages    [numPages]*page
+	free     []*page // empty, from before a Reset
 	count    uint64
 	sum      uint64
 	min, max uint64
@@ -64,10 +65,20 @@ func (h *Histogram) Merge(o *Histogram) {
 func (h *Histogram) add(index int, n uint64) {
 	p := h.pages[index>>pageBits]
 	if p == nil {
-		p = new(page)
+		p = h.newPage()
 		h.pages[index>>pageBits] = p
 	}
 	p[index&(pageSize-1)] += n
+}
+
+func (h *Histogram) newPage() *page {
+	last := len(h.free) - 1
+	if last < 0 {
+		return new(page)
+	}
+	p := h.free[last]
+	h.free = h.free[:last]
+	return p
 }
 
 // note keeps the exact figures for count values of the given sum, minimum and maximum.
@@ -111,9 +122,11 @@ func (h *Histogram) Reset() {
 	if h.count == 0 {
 		return
 	}
-	for _, p := range h.pages {
+	for i, p := range h.pages {
 		if p != nil {
 			clear(p[:])
+			h.free = append(h.free, p)
+			h.pages[i] = nil
 		}
 	}
 	h.count, h.sum, h.min, h.max = 0, 0, 0, 0

@@ -60,6 +60,17 @@ func (h *Histogram) MergeBinary(data []byte) error {
 	return nil
 }
 
+// CheckBinary says how many values a histogram in the sparse form holds. Its error is that of
+// MergeBinary into an empty histogram. What passes is in the one form that AppendBinary writes.
+func CheckBinary(data []byte) (count uint64, err error) {
+	r := reader{data: data}
+	head, err := r.check()
+	if err != nil {
+		return 0, fmt.Errorf("histogram of %d bytes, at byte %d: %w", len(data), r.at, err)
+	}
+	return head.count, nil
+}
+
 // header is what stands before the runs.
 type header struct {
 	count, sum, min, max uint64

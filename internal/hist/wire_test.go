@@ -152,6 +152,9 @@ func FuzzMergeBinary(f *testing.F) {
 		if err := back.MergeBinary(data); err != nil {
 			t.Fatalf("accepted once, then refused: %v", err)
 		}
+		if n, err := CheckBinary(data); err != nil || n != back.Count() {
+			t.Fatalf("checked: %d values, %v; merged: %d", n, err, back.Count())
+		}
 		if got := back.AppendBinary(nil); !bytes.Equal(got, data) {
 			t.Fatalf("%x comes back as %x", data, got)
 		}

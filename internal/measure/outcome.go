@@ -84,6 +84,9 @@ type Outcome struct {
 	StampsDropped uint64
 	// Wire says that TTFTWire and ITLWire are wanted.
 	Wire bool
+	// RoundTrips holds, for a stream in both directions that ended well, how long each message of the answer
+	// came after the message of the same place was sent.
+	RoundTrips []time.Duration
 	// Coalesced counts the events that shared a read with the one before.
 	Coalesced uint64
 
@@ -122,7 +125,7 @@ const (
 func (o *Outcome) Reset() {
 	*o = Outcome{
 		Dispatched: None, Connected: None, Sent: None, FirstByte: None, End: None, FirstAnswer: None, FirstByteStamp: None,
-		Events: o.Events[:0], Stamps: o.Stamps[:0], Body: o.Body[:0],
+		Events: o.Events[:0], RoundTrips: o.RoundTrips[:0], Stamps: o.Stamps[:0], Body: o.Body[:0],
 	}
 }
 

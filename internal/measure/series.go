@@ -28,6 +28,7 @@ const (
 	ReadLag
 	TTFTWire
 	ITLWire
+	RoundTrip
 
 	// NumSeries is one more than the highest series: the length of an array indexed by series.
 	NumSeries
@@ -57,7 +58,7 @@ type Definition struct {
 	Notes string `json:"notes,omitempty"`
 }
 
-// definitions is indexed by series; it is never changed.
+// definitions is indexed by series; it is never changed. A number without a name is no series.
 var definitions = [NumSeries]Definition{
 	Lateness:       {"lateness", UnitMicros, "session start", "dispatched − due", "The generator's own delay; large values make a run invalid. A missed arrival adds how late it was when it was given up."},
 	Connect:        {"connect", UnitMicros, "new connection", "connected − dispatched", "Name lookup, TCP and TLS together."},
@@ -82,20 +83,23 @@ var definitions = [NumSeries]Definition{
 	ReadLag:        {"read_lag", UnitMicros, "read of a first byte or of content", "our instant after the read − the kernel's stamp of the last segment it took", "The generator's own delay in taking what had come; large values make a run invalid. HTTP/1.1 on Linux; absent where the system gives no stamps."},
 	TTFTWire:       {"ttft_wire", UnitMicros, "streamed request", "the kernel's stamp of the first token − dispatched", "ttft_service without read_lag. Only with capture.wire."},
 	ITLWire:        {"itl_wire", UnitMicros, "gap", "the kernel's stamp of content event i − that of content event i−1", "itl without read_lag. Only with capture.wire."},
+	RoundTrip:      {"round_trip", UnitMicros, "message answered in a gRPC stream of both directions", "message i of the answer − message i of the request begun to be sent", "For services that answer each message in turn; others say little with it."},
 }
 
 // All returns the series in the order of their numbers.
 func All() []Series {
 	all := make([]Series, 0, NumSeries-1)
 	for s := Lateness; s < NumSeries; s++ {
-		all = append(all, s)
+		if definitions[s].Name != "" {
+			all = append(all, s)
+		}
 	}
 	return all
 }
 
 // SeriesByName returns the series of that name, and whether there is one.
 func SeriesByName(name string) (Series, bool) {
-	for s := Lateness; s < NumSeries; s++ {
+	for _, s := range All() {
 		if definitions[s].Name == name {
 			return s, true
 		}

@@ -19,7 +19,7 @@ func (o *Outcome) Canceled() bool { return o.Class == ClassCanceled }
 func (o *Outcome) Failed() bool { return o.Class != "" && o.Class != ClassCanceled }
 
 // Values yields every value that the request adds to a series, by the formulas of metrics.md.
-// The gaps of ITL come in order, one call each. Session is not among them: it is a matter of
+// The gaps of ITL and the round trips come in order, one call each. Session is not among them: it is a matter of
 // the whole session. A failed request yields Lateness, Connect with its parts, ReadLag and E2EFailed alone, a
 // canceled one Lateness, Connect with its parts, and ReadLag. Values allocates nothing.
 func (o *Outcome) Values(yield func(Series, uint64)) {
@@ -78,6 +78,9 @@ func (o *Outcome) success(yield func(Series, uint64)) {
 	}
 	if o.Streamed && len(o.Events) > 0 {
 		o.stream(yield)
+	}
+	for _, d := range o.RoundTrips {
+		yield(RoundTrip, Micros(int64(d)))
 	}
 }
 

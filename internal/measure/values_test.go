@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -44,6 +45,8 @@ func TestValues(t *testing.T) {
 		change func(*Outcome)
 		want   values
 	}{
+		{"messages answered in turn", func(o *Outcome) { o.RoundTrips = append(o.RoundTrips, 70*time.Microsecond, 80*time.Microsecond) },
+			with(whole, values{RoundTrip: {70, 80}})},
 		{"streamed", func(o *Outcome) {}, whole},
 		{"connection used again", func(o *Outcome) {
 			o.NewConnection, o.Connected, o.Sent = false, o.Dispatched, 1030*us

@@ -98,6 +98,8 @@ func (c *checker) references(p *path, o *pb.Objective) {
 		c.value(p, "can never have data: no phase in the filter plays such a workload", "")
 	case isSeries && s.streamed && !slices.ContainsFunc(reach, c.streams):
 		c.value(p, o.GetMetric()+" can never have data: only streamed answers of the model protocols and grpc have it", "use e2e")
+	case o.GetMetric() == "round_trip" && !slices.ContainsFunc(reach, (*pb.Workload).HasGrpc):
+		c.value(p, "round_trip can never have data: only gRPC streams in both directions have it", "")
 	case (s.tokens || o.GetMetric() == "input_tokens" || o.GetMetric() == "output_tokens") && !slices.ContainsFunc(reach, c.isModelWorkload):
 		c.value(p, o.GetMetric()+" can never have data: only the model protocols have tokens", "")
 	}

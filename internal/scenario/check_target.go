@@ -42,10 +42,8 @@ func (c *checker) eachTarget() {
 func (c *checker) connections(p *path, t *pb.Target) {
 	s := t.GetConnections()
 	policy := s.GetPolicy()
-	special := policy > pb.ConnectionPolicy_CONNECTION_POLICY_REUSE || s.GetMax() > 0 || s.GetWarm() > 0 || s.GetHttp() != 0 || s.GetStreams() > 0 || len(s.GetSourceAddresses()) > 0
-	if special && t.GetProtocol() == pb.Protocol_PROTOCOL_GRPC {
-		c.key(p, "policy, max, warm, http, streams and source_addresses are for HTTP: a gRPC target's channels carry 100 calls each and grow as needed", "leave them out")
-		return
+	if t.GetProtocol() == pb.Protocol_PROTOCOL_GRPC {
+		c.calls(p, s)
 	}
 	c.sources(p.field("source_addresses"), t)
 	if s.GetStreams() > 0 && s.GetHttp() == pb.HttpVersion_HTTP_VERSION_HTTP1 {
@@ -56,6 +54,20 @@ func (c *checker) connections(p *path, t *pb.Target) {
 	}
 	if s.GetMax() > 0 && s.GetWarm() > s.GetMax() {
 		c.value(p.field("warm"), "is more than max", "open at most max connections before the start")
+	}
+}
+
+// maxChannels bounds the connections that the calls to a gRPC target share.
+const maxChannels = 256
+
+// calls checks what is said of a gRPC target's connections.
+func (c *checker) calls(p *path, s *pb.Connections) {
+	if s.GetHttp() != 0 || s.GetStreams() > 0 || len(s.GetSourceAddresses()) > 0 {
+		c.key(p, "http, streams and source_addresses are for HTTP", "leave them out")
+	}
+	shared := s.GetPolicy() <= pb.ConnectionPolicy_CONNECTION_POLICY_REUSE
+	if shared && (s.GetMax() > maxChannels || s.GetWarm() > maxChannels) {
+		c.value(p, "a gRPC target has at most 256 connections, each for 100 calls at once", "leave max out, or use policy: per-request")
 	}
 }
 

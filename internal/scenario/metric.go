@@ -57,6 +57,7 @@ func seriesTable() []series {
 		{"read_lag", d, false, false, false},
 		{"ttft_wire", d, false, true, false},
 		{"itl_wire", d, false, true, false},
+		{"round_trip", d, false, true, false},
 	}
 }
 

@@ -86,8 +86,13 @@ func TestCheck(t *testing.T) {
 		"max connections of grpc": {func(s *pb.Scenario) {
 			s.GetTargets()[0].SetProtocol(pb.Protocol_PROTOCOL_GRPC)
 			s.GetTargets()[0].SetUrl("grpc://127.0.0.1:1")
-			s.GetTargets()[0].SetConnections(pb.Connections_builder{Max: proto.Uint32(1)}.Build())
-		}, "targets[0].connections: policy, max, warm, http, streams and source_addresses are for HTTP"},
+			s.GetTargets()[0].SetConnections(pb.Connections_builder{Max: proto.Uint32(257)}.Build())
+		}, "targets[0].connections: a gRPC target has at most 256 connections"},
+		"source addresses of grpc": {func(s *pb.Scenario) {
+			s.GetTargets()[0].SetProtocol(pb.Protocol_PROTOCOL_GRPC)
+			s.GetTargets()[0].SetUrl("grpc://127.0.0.1:1")
+			s.GetTargets()[0].SetConnections(pb.Connections_builder{SourceAddresses: []string{"127.0.0.2"}}.Build())
+		}, "targets[0].connections: http, streams and source_addresses are for HTTP"},
 		"warm in vain": {func(s *pb.Scenario) {
 			s.GetTargets()[0].SetConnections(pb.Connections_builder{Policy: pb.ConnectionPolicy_CONNECTION_POLICY_PER_REQUEST.Enum(), Warm: proto.Uint32(1)}.Build())
 		}, "targets[0].connections.warm: opens connections that the policy lets nobody use again"},
@@ -98,7 +103,7 @@ func TestCheck(t *testing.T) {
 			s.GetTargets()[0].SetProtocol(pb.Protocol_PROTOCOL_GRPC)
 			s.GetTargets()[0].SetUrl("grpc://127.0.0.1:1")
 			s.GetTargets()[0].SetConnections(pb.Connections_builder{Http: pb.HttpVersion_HTTP_VERSION_HTTP2.Enum()}.Build())
-		}, "targets[0].connections: policy, max, warm, http, streams and source_addresses are for HTTP"},
+		}, "targets[0].connections: http, streams and source_addresses are for HTTP"},
 		"streams over HTTP/1.1": {func(s *pb.Scenario) {
 			s.GetTargets()[0].SetConnections(pb.Connections_builder{Http: pb.HttpVersion_HTTP_VERSION_HTTP1.Enum(), Streams: proto.Uint32(2)}.Build())
 		}, "targets[0].connections.streams: is for HTTP/2"},

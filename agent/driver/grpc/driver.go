@@ -4,14 +4,14 @@
 // .proto files. Each message of the scenario is then turned from JSON into bytes, once where it does not
 // vary, and the method's kind decides how the call is played:
 //
-//  1. dispatched: a channel is chosen, round robin.
-//  2. connected: the stream has a connection; equal to dispatched on a channel that was ready.
+//  1. dispatched: a connection is chosen, round robin.
+//  2. connected: the stream has a connection; equal to dispatched on one that was ready.
 //  3. sent: the last message has been handed to the connection.
-//  4. first byte: the header of the answer came back; read by the connection's own goroutine.
+//  4. first byte: the header of the answer came back.
 //  5. one content event for each message, with the instant at which it had been read in full.
 //  6. end: the trailer with the status came, or the failure is known.
 //
-// A call is sent once: retries are off, and a stream that the server turned away unread is a failure.
+// A call is sent once: a stream that the server turned away unread is a failure.
 package grpcdriver
 
 import (
@@ -21,12 +21,13 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"sync"
 	"time"
 
-	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/loadline/loadline/agent/wire"
+	"github.com/loadline/loadline/agent/wire/rpc"
 	"github.com/loadline/loadline/agent/workload"
 	"github.com/loadline/loadline/internal/measure"
 	"github.com/loadline/loadline/internal/scenario"
@@ -46,16 +47,10 @@ const (
 	// SchemaTimeout bounds the reading of it.
 	SchemaTimeout = 30 * time.Second
 
-	// firstChannels are opened at once, as calls come; maxChannels bounds them when those are full.
-	firstChannels, maxChannels = 4, 256
-	// maxStreams are put on one channel before another is opened: what many servers allow.
-	maxStreams = 100
-	// reconnectPause is the time between two tries to connect; calls in between fail as the last try did.
-	reconnectPause = 100 * time.Millisecond
 	// maxKept bounds the answer that is only kept, in bytes.
 	maxKept = measure.MaxBody
-	// userAgent comes before grpc-go's own.
-	userAgent = "loadline"
+	// keepBuffer is the largest buffer that is kept for the next call, in bytes.
+	keepBuffer = 64 << 10
 )
 
 // Config is the machine's side of the driver, and what it is to be ready for.
@@ -76,9 +71,10 @@ type Driver struct {
 	authority string
 	tls       *tls.Config // nil: none
 	limits    wire.Timeouts
-	channels  channels
+	pool      *rpc.Pool
 	schema    *schema
 	methods   map[*workload.Call]*method
+	calls     sync.Pool
 }
 
 // New makes the driver of a target with the protocol grpc. It reads the description of the service, by
@@ -92,16 +88,18 @@ func New(ctx context.Context, t *pb.Target, cfg Config) (*Driver, error) {
 		return nil, errors.New("grpcdriver: Config.Local.Now is needed")
 	}
 	d := &Driver{local: cfg.Local, methods: map[*workload.Call]*method{}}
+	d.calls.New = func() any { return new(call) }
 	if err := d.aim(t); err != nil {
 		return nil, err
 	}
-	if err := d.channels.start(firstChannels, d.newChannel); err != nil {
-		return nil, err
-	}
+	d.pool = rpc.New(ctx, rpc.Config{
+		Address: d.address, TLS: d.tls, Timeouts: d.limits, Local: d.local, Max: int(t.GetConnections().GetMax()),
+		Private: t.GetConnections().GetPolicy() > pb.ConnectionPolicy_CONNECTION_POLICY_REUSE,
+	})
 	ctx, cancel := context.WithTimeout(ctx, SchemaTimeout)
 	defer cancel()
 	if err := d.prepare(ctx, t, cfg); err != nil {
-		return nil, errors.Join(err, d.channels.close())
+		return nil, errors.Join(err, d.pool.Close())
 	}
 	return d, nil
 }
@@ -165,6 +163,9 @@ func (d *Driver) prepare(ctx context.Context, t *pb.Target, cfg Config) error {
 			continue
 		}
 		m, err := d.schema.compile(sample)
+		if err == nil {
+			err = m.address(d.authority, d.tls != nil, sample)
+		}
 		if err != nil {
 			errs = append(errs, err)
 			continue
@@ -185,42 +186,25 @@ func (d *Driver) reflect(ctx context.Context, samples []*workload.Request) (*sch
 			services = append(services, serviceOf(sample.Call.Method))
 		}
 	}
-	ctx, err := withMetadata(ctx, samples[0].Header, true)
-	if err != nil {
-		return nil, err
-	}
-	channel, err := d.channels.take()
-	if err != nil {
-		return nil, err
-	}
-	defer channel.give()
-	s, err := reflectSchema(ctx, channel.conn, services)
-	if failure := channel.failed.Load(); err != nil && failure != nil {
-		return nil, fmt.Errorf("the service's description could not be read: %w", failure)
-	}
-	return s, err
+	return reflectSchema(ctx, &asker{d, samples[0].Header}, services)
 }
 
+// Warm opens n connections for the calls to come.
+func (d *Driver) Warm(ctx context.Context, n int) error { return d.pool.Warm(ctx, n) }
+
 // Close closes the connections.
-func (d *Driver) Close() error { return d.channels.close() }
+func (d *Driver) Close() error { return d.pool.Close() }
 
 // Do plays the call and fills in the outcome from Dispatched on. It returns when the call has ended,
 // with End set. When ctx ends, the class is canceled, and the cause of ctx is its text.
 func (d *Driver) Do(ctx context.Context, r *workload.Request, o *measure.Outcome) {
-	m := d.methods[r.Call]
-	c := &call{d: d, m: m, r: r, o: o}
-	if err := c.begin(); err != nil {
+	c := d.calls.Get().(*call)
+	defer d.calls.Put(c)
+	if err := c.begin(d, r, o); err != nil {
 		o.Dispatched = d.local.Now()
 		o.Fail(o.Dispatched, measure.ClassScript, err.Error())
 		return
 	}
-	c.play(ctx)
-}
-
-// options are those of one call.
-func options(m *method) []grpc.CallOption {
-	if m.gzip {
-		return gzipOptions()
-	}
-	return nil
+	err := d.pool.Do(ctx, &c.rpc)
+	c.finish(err)
 }

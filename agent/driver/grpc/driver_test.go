@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -13,6 +13,8 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/reflection"
 
+	"github.com/loadline/loadline/agent/wire"
+	"github.com/loadline/loadline/agent/wire/rpc"
 	"github.com/loadline/loadline/internal/measure"
 )
 
@@ -43,17 +45,23 @@ func TestKinds(t *testing.T) {
 		}
 	}
 	md := *s.last.Load()
-	for name, want := range map[string]string{"x-loadline-run": "run", "x-loadline-arrival": "p/7/0", "content-type": "application/grpc+proto"} {
+	for name, want := range map[string]string{"x-loadline-run": "run", "x-loadline-arrival": "p/7/0", "content-type": "application/grpc"} {
 		if got := md.Get(name); len(got) != 1 || got[0] != want {
 			t.Errorf("metadata %s is %q, want %q", name, got, want)
 		}
 	}
 }
 
-// TestConnections: the first call on each channel waits for its connection, later ones do not.
+// firstChannels are the connections of a target to begin with, maxStreams the calls on each.
+const firstChannels, maxStreams = 4, 100
+
+// TestConnections: the first call on each connection waits for it, later ones do not.
 func TestConnections(t *testing.T) {
-	_, address := serve(t, reflected)
-	r := mustCompile(t, target(address), workloadOf("w", "Unary", "message: {}"))
+	_, address := serve(t, nil)
+	r, err := compile(t, target(address)+", descriptor_set: svc.binpb", inMemory(map[string][]byte{"svc.binpb": simSet(t)}), workloadOf("w", "Unary", "message: {}"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	opened, waited := 0, 0
 	for i := range 3 * firstChannels {
 		o := r.play(t.Context(), 0, uint64(i))
@@ -64,9 +72,8 @@ func TestConnections(t *testing.T) {
 			waited++
 		}
 	}
-	// One was opened for reflection already; its call counts it.
-	if opened < firstChannels-1 || opened > firstChannels || waited > firstChannels {
-		t.Errorf("%d connections opened, %d calls waited, want about %d", opened, waited, firstChannels)
+	if opened != firstChannels || waited != firstChannels {
+		t.Errorf("%d connections opened, %d calls waited, want %d", opened, waited, firstChannels)
 	}
 }
 
@@ -158,14 +165,10 @@ func TestGone(t *testing.T) {
 func TestRefused(t *testing.T) {
 	_, address := serve(t, reflected)
 	r := mustCompile(t, target(address), workloadOf("w", "Unary", "message: {}"))
-	if err := r.driver.Close(); err != nil {
-		t.Fatal(err)
-	}
-	r.driver.local.Dial = func(context.Context, string, string) (net.Conn, error) { return nil, errors.New("no way") }
-	if err := r.driver.channels.start(1, r.driver.newChannel); err != nil {
-		t.Fatal(err)
-	}
-	if o := r.play(t.Context(), 0, 1); o.Class != measure.ClassConnect || !strings.Contains(o.Err, "no way") {
+	r.driver.pool = rpc.New(t.Context(), rpc.Config{Address: address, Local: wire.Local{
+		Now: clock(), Control: func(string, string, syscall.RawConn) error { return errors.New("no way") },
+	}})
+	if o := r.play(t.Context(), 0, 1); o.Class != measure.ClassRefused || !strings.Contains(o.Err, "no way") {
 		t.Errorf("%+v", o)
 	}
 }
@@ -191,7 +194,7 @@ func TestMetadata(t *testing.T) {
 
 // TestManyStreams: calls beyond what one channel takes get channels of their own.
 func TestManyStreams(t *testing.T) {
-	_, address := serve(t, reflected)
+	s, address := serve(t, reflected)
 	r := mustCompile(t, target(address), workloadOf("w", "Unary", "message: {text: hang}"))
 	ctx, cancel := context.WithCancel(t.Context())
 	const n = firstChannels*maxStreams + 50
@@ -199,7 +202,7 @@ func TestManyStreams(t *testing.T) {
 	for i := range n {
 		go func() { done <- r.play(ctx, 0, uint64(i)).Class }()
 	}
-	for start := time.Now(); len(*r.driver.channels.list.Load()) <= firstChannels && time.Since(start) < 10*time.Second; {
+	for start := time.Now(); s.calls.Load() < n && time.Since(start) < 10*time.Second; {
 		time.Sleep(time.Millisecond)
 	}
 	cancel()
@@ -207,8 +210,8 @@ func TestManyStreams(t *testing.T) {
 	for range n {
 		classes[<-done]++
 	}
-	if got := len(*r.driver.channels.list.Load()); got != firstChannels+1 || classes[measure.ClassCanceled] != n {
-		t.Errorf("%d channels, %v", got, classes)
+	if got := s.most(); got != maxStreams || classes[measure.ClassCanceled] != n || s.calls.Load() != n {
+		t.Errorf("%d calls on one connection, %v, %d calls", got, classes, s.calls.Load())
 	}
 }
 

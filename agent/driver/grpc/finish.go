@@ -2,21 +2,23 @@ package grpcdriver
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"strings"
+	"time"
 
 	_ "google.golang.org/genproto/googleapis/rpc/errdetails" // the details that servers commonly send
+	spb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/loadline/loadline/agent/check"
 	"github.com/loadline/loadline/agent/wire"
+	"github.com/loadline/loadline/agent/wire/rpc"
 	"github.com/loadline/loadline/internal/measure"
 )
 
@@ -24,29 +26,40 @@ import (
 const maxDetails = 8
 
 // finish fills in the rest of the outcome when the call has ended with err.
-func (c *call) finish(parent, ctx context.Context, channel *channel, err error) {
-	o := c.o
-	o.Sent, o.FirstByte = instant(c.sent.Load()), instant(c.first.Load())
-	o.BytesIn, o.BytesOut = c.in.Load(), c.out.Load()
-	end := max(instant(c.trailer.Load()), c.frame.at)
+func (c *call) finish(err error) {
+	o, p := c.o, &c.rpc
+	o.Dispatched, o.Connected, o.Sent, o.FirstByte = p.Dispatched, p.Connected, p.Sent, p.FirstByte
+	o.BytesIn, o.BytesOut, o.NewConnection, o.Handshake = p.BytesIn, p.BytesOut, p.NewConnection, p.Handshake
+	end := max(p.End, c.last)
 	if !end.Reached() {
 		end = c.d.local.Now()
 	}
-	// Our own goroutine may note what it sent later than the connection's notes what came back for it.
+	// What came back may have been read before our own goroutine noted that all was sent.
 	if latest := end; o.Sent.Reached() {
-		if !c.m.desc.ClientStreams && o.FirstByte.Reached() {
+		if !c.m.uploads && o.FirstByte.Reached() {
 			latest = o.FirstByte
 		}
 		o.Sent = min(o.Sent, latest)
 	}
-	if err != nil {
-		e := c.classify(parent, ctx, channel, err)
-		c.fail(c.d.local.Now(), e)
+	if err != nil || p.Code != 0 {
+		c.fail(max(end, c.d.local.Now()), c.classify(err))
 	}
 	if o.Class == "" && !c.m.streamed && c.count == 0 {
 		c.fail(end, &wire.Error{Class: measure.ClassMalformed, Err: errors.New("no message came where the method has one")})
 	}
-	text := c.answer(end)
+	if c.room > 0 {
+		c.look(end)
+	}
+	if o.Class == "" {
+		o.End = end
+		c.roundTrips()
+	}
+	c.d, c.r, c.o, c.rules, p.Messages, p.Sink = nil, nil, nil, nil, nil, nil
+}
+
+// look holds the answer against the checks, and keeps it where that is asked for.
+func (c *call) look(end measure.Instant) {
+	text, o := c.answer(end), c.o
 	if o.Class == "" {
 		if f := check.Run(c.rules.Checks, text, c.body); f != nil {
 			c.fail(end, &wire.Error{Class: f.Class, Err: errors.New(f.Text)})
@@ -55,25 +68,22 @@ func (c *call) finish(parent, ctx context.Context, channel *channel, err error) 
 	if c.r.KeepBody {
 		o.Body = wire.CutText(append(o.Body[:0], wire.Mask(text, c.sentHeaders())...), measure.MaxBody)
 	}
-	if o.Class == "" {
-		o.End = end
-	}
 }
 
-// instant reads an instant noted by another goroutine: plus 1, 0 for none.
-func instant(noted int64) measure.Instant {
-	if noted == 0 {
-		return measure.None
+// roundTrips notes how long each message of the answer came after the message of the same place was sent.
+func (c *call) roundTrips() {
+	if !c.rpc.NoteSent {
+		return
 	}
-	return measure.Instant(noted - 1)
+	o := c.o
+	for i, at := range o.Events[:min(len(o.Events), len(c.rpc.SentAt))] {
+		o.RoundTrips = append(o.RoundTrips, time.Duration(at-c.rpc.SentAt[i]))
+	}
 }
 
 // answer is the JSON text of the answer where somebody looks at it.
 func (c *call) answer(end measure.Instant) []byte {
-	if c.frame.room == 0 {
-		return nil
-	}
-	text, err := c.m.text(c.frame.text, c.sizes)
+	text, err := c.m.text(c.text, c.sizes)
 	if err != nil && c.checked && c.o.Class == "" {
 		c.fail(end, &wire.Error{Class: measure.ClassMalformed, Err: errors.New("a message of the answer is no " + string(c.m.output.FullName()))})
 	}
@@ -92,50 +102,43 @@ func (c *call) sentHeaders() []wire.Header {
 	return headers
 }
 
-// classify tells the class of the error that a call ended with. What the server said counts first, then
-// what ended the call here, then what became of the connection.
-func (c *call) classify(parent, ctx context.Context, channel *channel, err error) *wire.Error {
+// classify tells the class of a call that ended badly: what the server said counts before what ended the call
+// here.
+func (c *call) classify(err error) *wire.Error {
 	var own *wire.Error
-	st, isStatus := status.FromError(err)
 	switch {
+	case err == nil:
+		return c.answered()
+	case errors.Is(err, rpc.ErrDeadline):
+		c.o.Status = uint32(codes.DeadlineExceeded)
+		return &wire.Error{Class: measure.GRPCClass(int(codes.DeadlineExceeded)), Err: err}
 	case errors.As(err, &own):
 		return own
-	case c.trailer.Load() > 0 && isStatus:
-		return c.answered(st)
-	case parent.Err() != nil:
-		return &wire.Error{Class: measure.ClassCanceled, Err: context.Cause(parent)}
-	case errors.As(context.Cause(ctx), &own):
-		return own
-	case errors.Is(ctx.Err(), context.DeadlineExceeded), st.Code() == codes.DeadlineExceeded:
-		c.o.Status = uint32(codes.DeadlineExceeded)
-		return &wire.Error{Class: measure.GRPCClass(int(codes.DeadlineExceeded)), Err: errors.New("the deadline of the call passed")}
-	case c.sendFailed.Load() != nil:
-		return &wire.Error{Class: measure.ClassSend, Err: errors.New(status.Convert(*c.sendFailed.Load()).Message())}
-	case c.again.Load():
-		return &wire.Error{Class: measure.ClassReset, Err: errors.New("the server turned the stream away; it is not sent again")}
 	}
-	if failed := channel.failed.Load(); !c.written.Load() && failed != nil {
-		return failed
-	}
-	return c.broken(st)
+	return &wire.Error{Class: measure.ClassReset, Err: err}
 }
 
 // answered is a status that came from the server.
-func (c *call) answered(st *status.Status) *wire.Error {
-	c.o.Status = uint32(st.Code())
-	text := st.Message()
+func (c *call) answered() *wire.Error {
+	p := &c.rpc
+	c.o.Status = p.Code
+	text := p.Text
 	if text == "" {
-		text = st.Code().String()
+		text = codes.Code(p.Code).String()
 	}
-	if d := c.details(st); d != "" {
+	if d := c.details(); d != "" {
 		text += "; details: " + d
 	}
-	return &wire.Error{Class: measure.GRPCClass(int(st.Code())), Err: errors.New(text)}
+	return &wire.Error{Class: measure.GRPCClass(int(p.Code)), Err: errors.New(text)}
 }
 
 // details are those of a status, as JSON where their type is known.
-func (c *call) details(st *status.Status) string {
-	list := st.Proto().GetDetails()
+func (c *call) details() string {
+	var st spb.Status
+	if proto.Unmarshal(c.rpc.Details, &st) != nil {
+		return ""
+	}
+	list := st.GetDetails()
 	var parts []string
 	for _, detail := range list[:min(len(list), maxDetails)] {
 		name := string(detail.MessageName())
@@ -148,34 +151,6 @@ func (c *call) details(st *status.Status) string {
 		parts = append(parts, name)
 	}
 	return strings.Join(parts, ", ")
-}
-
-// broken is a failure without a word from the server: the text of grpc-go tells what happened.
-func (c *call) broken(st *status.Status) *wire.Error {
-	text := st.Message()
-	fail := func(class string) *wire.Error { return &wire.Error{Class: class, Err: errors.New(text)} }
-	switch st.Code() {
-	case codes.ResourceExhausted:
-		if strings.Contains(text, "larger than max") {
-			text = "a message is longer than 4 MiB"
-		}
-		return fail(measure.ClassOversized)
-	case codes.Unavailable, codes.Canceled:
-		if !c.o.Connected.Reached() && !c.written.Load() {
-			return fail(measure.ClassConnect)
-		}
-		return fail(measure.ClassReset)
-	case codes.Internal, codes.Unknown:
-		switch {
-		case strings.Contains(text, "without sending trailers"), strings.Contains(text, "unexpected EOF"):
-			return fail(measure.ClassTruncated)
-		case strings.Contains(text, "RST_STREAM"):
-			return fail(measure.ClassReset)
-		}
-		return fail(measure.ClassMalformed)
-	}
-	c.o.Status = uint32(st.Code())
-	return fail(measure.GRPCClass(int(st.Code())))
 }
 
 // The types of details: those of the service's description, then those linked in.

@@ -6,13 +6,16 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	_ "google.golang.org/grpc/encoding/gzip"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/reflection"
 	"google.golang.org/grpc/status"
 
@@ -30,6 +33,19 @@ type service struct {
 
 	calls atomic.Int64
 	last  atomic.Pointer[metadata.MD]
+
+	mu    sync.Mutex
+	peers map[string]int // calls so far by the client's address
+}
+
+// most is the most calls that came over one connection.
+func (s *service) most() (most int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, n := range s.peers {
+		most = max(most, n)
+	}
+	return most
 }
 
 func answer(r *simpb.EchoRequest, index uint32) *simpb.EchoResponse {
@@ -40,6 +56,11 @@ func (s *service) meet(ctx context.Context, text string) error {
 	s.calls.Add(1)
 	md, _ := metadata.FromIncomingContext(ctx)
 	s.last.Store(&md)
+	if p, ok := peer.FromContext(ctx); ok {
+		s.mu.Lock()
+		s.peers[p.Addr.String()]++
+		s.mu.Unlock()
+	}
 	switch text {
 	case "unavailable":
 		return status.Error(codes.Unavailable, "not now")
@@ -115,7 +136,7 @@ func serve(t *testing.T, register func(*grpc.Server), options ...grpc.ServerOpti
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, web := &service{}, grpc.NewServer(options...)
+	s, web := &service{peers: map[string]int{}}, grpc.NewServer(options...)
 	simpb.RegisterEchoServiceServer(web, s)
 	if register != nil {
 		register(web)

@@ -9,13 +9,15 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
-	"google.golang.org/grpc"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/dynamicpb"
 
+	"github.com/loadline/loadline/agent/wire"
+	"github.com/loadline/loadline/agent/wire/rpc"
 	"github.com/loadline/loadline/agent/workload"
 	"github.com/loadline/loadline/internal/scenario"
 )
@@ -24,14 +26,19 @@ import (
 type method struct {
 	schema        *schema
 	path          string
-	desc          *grpc.StreamDesc
 	input, output protoreflect.MessageDescriptor
 	// messages are the requests in bytes; nil: the text varies and is encoded for each request.
 	messages [][]byte
 	varies   bool
 	// streamed says that the answer is a stream of messages.
 	streamed bool
-	gzip     bool
+	// uploads says that the request is a stream of messages, answers that each of them may be answered.
+	uploads, answers bool
+	gzip             bool
+
+	bare  *rpc.Fields // what every call to the method has
+	names []wire.Header
+	shape atomic.Pointer[shape]
 }
 
 // compile makes the call of a sample ready. Its error holds every problem, with its place in the scenario.
@@ -43,8 +50,7 @@ func (s *schema) compile(sample *workload.Request) (*method, error) {
 	}
 	m := &method{
 		schema: s, path: "/" + c.Method, input: md.Input(), output: md.Output(), streamed: md.IsStreamingServer(), gzip: c.Gzip,
-		// Every answer is read as a stream, so that each message has its own instant.
-		desc: &grpc.StreamDesc{ServerStreams: true, ClientStreams: md.IsStreamingClient()},
+		uploads: md.IsStreamingClient(), answers: md.IsStreamingServer() && md.IsStreamingClient(),
 	}
 	if c.List && len(c.Messages) > 1 && !md.IsStreamingClient() {
 		return nil, fmt.Errorf("%s.messages: %s takes one message, not a stream of them: write message: {…}", c.Place, c.Method)
@@ -63,8 +69,8 @@ func (s *schema) compile(sample *workload.Request) (*method, error) {
 		}
 		if varies {
 			b, m.varies = nil, true
-		} else if b == nil {
-			b = []byte{} // the empty message is fixed too
+		} else {
+			b = m.packed(b)
 		}
 		m.messages = append(m.messages, b)
 	}
@@ -103,7 +109,7 @@ func (m *method) requests(r *workload.Request) ([][]byte, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: what the placeholders were filled with does not fit %s", place(r.Call, i), m.input.FullName())
 		}
-		all[i], start, next = b, end, next+1
+		all[i], start, next = m.packed(b), end, next+1
 	}
 	return all, nil
 }

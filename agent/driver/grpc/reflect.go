@@ -4,16 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
+	"strings"
 
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/encoding"
 	rpb "google.golang.org/grpc/reflection/grpc_reflection_v1"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/descriptorpb"
+
+	"github.com/loadline/loadline/agent/wire/rpc"
+	"github.com/loadline/loadline/agent/workload"
+	"github.com/loadline/loadline/internal/measure"
 )
 
 // The two versions of reflection have the same messages.
@@ -25,19 +27,65 @@ const (
 var errNoReflection = errors.New("the server has no reflection: give descriptor_set: FILE " +
 	"(protoc --include_imports --descriptor_set_out=FILE …) or proto_files: [FILE, …] at the target")
 
+// asker makes the calls of reflection, with the headers of a request, which may hold the key that the server wants.
+type asker struct {
+	d      *Driver
+	header []workload.Header
+}
+
+// one keeps the single message of an answer.
+type one struct{ data []byte }
+
+func (s *one) Message(data []byte, _ int, _ measure.Instant) error {
+	s.data = append([]byte{}, data...)
+	return nil
+}
+
+// ask makes one call with one message and returns the last one of the answer. The tags are left out: it is
+// no request of the scenario.
+func (a *asker) ask(ctx context.Context, path string, message []byte) ([]byte, error) {
+	m := &method{path: path}
+	bare := &workload.Request{Call: &workload.Call{}}
+	for _, h := range a.header {
+		if !strings.HasPrefix(strings.ToLower(h.Name), "x-loadline-") {
+			bare.Header = append(bare.Header, h)
+		}
+	}
+	if err := m.address(a.d.authority, a.d.tls != nil, bare); err != nil {
+		return nil, err
+	}
+	var got one
+	c := rpc.Call{Messages: [][]byte{message}, Keep: true, MaxMessage: MaxSchema, Sink: &got, Deadline: SchemaTimeout}
+	var err error
+	if c.Steady, c.Vary, err = m.headers(bare.Header, nil); err != nil {
+		return nil, err
+	}
+	switch err := a.d.pool.Do(ctx, &c); {
+	case err != nil:
+		return nil, err
+	case c.Code != 0:
+		return nil, status.Error(codes.Code(c.Code), c.Text)
+	case got.data == nil:
+		return nil, errors.New("the server ended the reflection early")
+	}
+	return got.data, nil
+}
+
 // reflector asks a server for the descriptors of its services.
 type reflector struct {
-	stream grpc.ClientStream
+	ctx    context.Context
+	asker  *asker
+	method string
 	bytes  int
 	list   []*descriptorpb.FileDescriptorProto
 	have   map[string]bool
 }
 
 // reflectSchema reads what describes the services named. One that the server does not have is left out.
-func reflectSchema(ctx context.Context, conn *grpc.ClientConn, services []string) (*schema, error) {
-	s, err := reflectBy(ctx, conn, reflectionV1, services)
+func reflectSchema(ctx context.Context, a *asker, services []string) (*schema, error) {
+	s, err := reflectBy(ctx, a, reflectionV1, services)
 	if status.Code(err) == codes.Unimplemented {
-		s, err = reflectBy(ctx, conn, reflectionV1Alpha, services)
+		s, err = reflectBy(ctx, a, reflectionV1Alpha, services)
 	}
 	switch {
 	case status.Code(err) == codes.Unimplemented:
@@ -48,15 +96,8 @@ func reflectSchema(ctx context.Context, conn *grpc.ClientConn, services []string
 	return s, nil
 }
 
-func reflectBy(ctx context.Context, conn *grpc.ClientConn, method string, services []string) (*schema, error) {
-	ctx, cancel := context.WithCancel(ctx) // ends the stream
-	defer cancel()
-	stream, err := conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, method,
-		grpc.ForceCodecV2(encoding.GetCodecV2("proto")), grpc.MaxCallRecvMsgSize(MaxSchema))
-	if err != nil {
-		return nil, err
-	}
-	r := &reflector{stream: stream, have: map[string]bool{}}
+func reflectBy(ctx context.Context, a *asker, method string, services []string) (*schema, error) {
+	r := &reflector{ctx: ctx, asker: a, method: method, have: map[string]bool{}}
 	answer, err := r.ask(&rpb.ServerReflectionRequest{
 		MessageRequest: &rpb.ServerReflectionRequest_ListServices{ListServices: "*"},
 	})
@@ -92,15 +133,17 @@ func reflectBy(ctx context.Context, conn *grpc.ClientConn, method string, servic
 
 // ask sends a question and waits for its answer.
 func (r *reflector) ask(question *rpb.ServerReflectionRequest) (*rpb.ServerReflectionResponse, error) {
-	if err := r.stream.SendMsg(question); err != nil && !errors.Is(err, io.EOF) {
+	message, err := proto.Marshal(question)
+	if err != nil {
+		return nil, err
+	}
+	data, err := r.asker.ask(r.ctx, r.method, message)
+	if err != nil {
 		return nil, err
 	}
 	var answer rpb.ServerReflectionResponse
-	if err := r.stream.RecvMsg(&answer); err != nil {
-		if errors.Is(err, io.EOF) {
-			return nil, errors.New("the server ended the reflection early")
-		}
-		return nil, err
+	if err := proto.Unmarshal(data, &answer); err != nil {
+		return nil, fmt.Errorf("the server's answer cannot be read: %w", err)
 	}
 	if r.bytes += proto.Size(&answer); r.bytes > MaxSchema {
 		return nil, errTooLarge

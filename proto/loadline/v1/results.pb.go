@@ -76,6 +76,8 @@ const (
 	Series_SERIES_TTFT_WIRE Series = 22
 	// Gap between the kernel's stamps of content events, µs; where capture.wire asks for it.
 	Series_SERIES_ITL_WIRE Series = 23
+	// A message of an answer − the message of the same place in the request, µs; gRPC streams in both directions.
+	Series_SERIES_ROUND_TRIP Series = 24
 )
 
 // Enum value maps for Series.
@@ -105,6 +107,7 @@ var (
 		21: "SERIES_READ_LAG",
 		22: "SERIES_TTFT_WIRE",
 		23: "SERIES_ITL_WIRE",
+		24: "SERIES_ROUND_TRIP",
 	}
 	Series_value = map[string]int32{
 		"SERIES_UNSPECIFIED":      0,
@@ -131,6 +134,7 @@ var (
 		"SERIES_READ_LAG":         21,
 		"SERIES_TTFT_WIRE":        22,
 		"SERIES_ITL_WIRE":         23,
+		"SERIES_ROUND_TRIP":       24,
 	}
 )
 
@@ -5321,7 +5325,7 @@ const file_loadline_v1_results_proto_rawDesc = "" +
 	"\x05state\x18\x06 \x01(\x0e2\x15.loadline.v1.RunStateR\x05state\x12)\n" +
 	"\x04mode\x18\a \x01(\x0e2\x15.loadline.v1.StopModeR\x04mode\x12+\n" +
 	"\x06change\x18\b \x01(\v2\x13.loadline.v1.ChangeR\x06change\x12 \n" +
-	"\vincarnation\x18\t \x01(\x04R\vincarnation*\xf2\x03\n" +
+	"\vincarnation\x18\t \x01(\x04R\vincarnation*\x89\x04\n" +
 	"\x06Series\x12\x16\n" +
 	"\x12SERIES_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fSERIES_LATENESS\x10\x01\x12\x12\n" +
@@ -5351,7 +5355,8 @@ const file_loadline_v1_results_proto_rawDesc = "" +
 	"\x0eSERIES_RECEIVE\x10\x14\x12\x13\n" +
 	"\x0fSERIES_READ_LAG\x10\x15\x12\x14\n" +
 	"\x10SERIES_TTFT_WIRE\x10\x16\x12\x13\n" +
-	"\x0fSERIES_ITL_WIRE\x10\x17*\xf2\x02\n" +
+	"\x0fSERIES_ITL_WIRE\x10\x17\x12\x15\n" +
+	"\x11SERIES_ROUND_TRIP\x10\x18*\xf2\x02\n" +
 	"\fRunEventKind\x12\x1e\n" +
 	"\x1aRUN_EVENT_KIND_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16RUN_EVENT_KIND_STARTED\x10\x01\x12!\n" +

@@ -106,5 +106,5 @@ func latenessRows(name string, rounds []punctual, bound float64) []row {
 
 // nullTarget starts the server that answers every request with a few prepared bytes.
 func (b *bench) nullTarget(ctx context.Context, lifetime time.Duration, on place) (*saturation, error) {
-	return b.saturate(ctx, 0, 0, lifetime, on)
+	return b.saturate(ctx, kind{protocol: protocolHTTP}, lifetime, on)
 }

@@ -20,13 +20,22 @@ type kind struct {
 	users int
 	// probe is how many sessions of loadline say how fast it is.
 	probe uint64
+	// protocol is what the server speaks.
+	protocol string
 }
+
+const (
+	protocolHTTP = "http"
+	protocolGRPC = "grpc"
+)
 
 func kinds() []kind {
 	return []kind{
-		{"unary", "unary POST over HTTP/1.1", 0, 0, 64, 10000},
-		{"stream20", "streamed events, 20 a write", 2000, 20, 16, 200},
-		{"stream1", "streamed events, one a write", 2000, 1, 16, 100},
+		{"unary", "unary POST over HTTP/1.1", 0, 0, 64, 10000, protocolHTTP},
+		{"stream20", "streamed events, 20 a write", 2000, 20, 16, 200, protocolHTTP},
+		{"stream1", "streamed events, one a write", 2000, 1, 16, 100, protocolHTTP},
+		{"grpc", "unary calls over gRPC", 0, 0, 64, 10000, protocolGRPC},
+		{"grpc-stream", "messages of a server's stream over gRPC, 20 a write", 2000, 20, 16, 200, protocolGRPC},
 	}
 }
 
@@ -51,6 +60,22 @@ func (k kind) units(c counts) uint64 {
 		return c.Events
 	}
 	return c.Requests
+}
+
+// peers are the tools that can be tried; ratios are to the first one.
+func (k kind) peers() []peer {
+	if k.protocol == protocolGRPC {
+		return grpcPeers()
+	}
+	return peers()
+}
+
+// remark says what the tools do with the events.
+func (k kind) remark() string {
+	if k.protocol == protocolGRPC {
+		return "loadline times every message and records the gaps; ghz decodes them; h2load reads the bytes."
+	}
+	return "Only loadline parses events and records their gaps; bare looks for their beginnings; the others read the bytes."
 }
 
 // call is what a command line is made of.
@@ -157,6 +182,9 @@ func loadlineCommand(c call, name string, sessions uint64) []string {
 }
 
 func loadlineScenario(c call, sessions uint64) string {
+	if c.kind.protocol == protocolGRPC {
+		return grpcScenario(c, sessions)
+	}
 	if c.kind.events > 0 {
 		return fmt.Sprintf(loadlineStream, c.host, c.kind.events, c.kind.users, sessions)
 	}
@@ -173,6 +201,8 @@ func (c call) files() error {
 			"export default function () { http.post('%s', '%s', {headers: {'Content-Type': 'application/json'}}); }\n", c.url, requestBody),
 		"load.yaml":  loadlineScenario(c, c.sessions),
 		"start.yaml": loadlineScenario(c, 1),
+		"null.proto": nullProto,
+		"call.bin":   string(grpcRequest()),
 	} {
 		if err := os.WriteFile(c.file(name), []byte(text), 0o600); err != nil {
 			return err

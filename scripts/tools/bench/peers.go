@@ -63,7 +63,7 @@ func runPeers(ctx context.Context, b *bench, args []string) error {
 	rounds := fs.Int("rounds", 3, "rounds, each with every tool once")
 	lasting := fs.Duration("for", 4*time.Second, "length of full load of one tool, whole seconds")
 	only := fs.String("only", "", "tools, by comma (default all)")
-	which := fs.String("kinds", "", "kinds of work, by comma: unary, stream20, stream1 (default all)")
+	which := fs.String("kinds", "", "kinds of work, by comma: unary, stream20, stream1, grpc, grpc-stream (default all)")
 	install := fs.Bool("install", false, "install what is missing: with go and cargo below the user's cache, with apt-get if root")
 	together := fs.Bool("one-core", false, "server and client on one core: the reader of a stream is then the limit; CPU alone says something")
 	wait := fs.Duration("wait", 0, "longest wait for a machine that is not busy, before each kind; 0: measure at once")
@@ -113,11 +113,13 @@ func runPeers(ctx context.Context, b *bench, args []string) error {
 // known refuses names of tools and kinds of work that there are not.
 func known(only, which string) error {
 	var tools, work []string
-	for _, p := range peers() {
-		tools = append(tools, p.name)
-	}
 	for _, k := range kinds() {
 		work = append(work, k.name)
+		for _, p := range k.peers() {
+			if !slices.Contains(tools, p.name) {
+				tools = append(tools, p.name)
+			}
+		}
 	}
 	var wrong error
 	check := func(flag, list string, names []string) {
@@ -165,7 +167,7 @@ func (c *comparison) prepare(ctx context.Context, install bool) error {
 // measure does all rounds of one kind and prints them.
 func (c *comparison) measure(ctx context.Context, k kind) error {
 	var all []peer
-	for _, p := range peers() {
+	for _, p := range k.peers() {
 		if _, ok := c.found[p.name]; ok && c.wanted(p.name) && p.load(call{kind: k}) != nil {
 			all = append(all, p)
 		}
@@ -253,7 +255,7 @@ func (c *comparison) play(ctx context.Context, k kind, p peer, line func(call) [
 		return spent{}, counts{}, call{}, err
 	}
 	defer os.RemoveAll(dir)
-	server, err := c.b.saturate(ctx, k.events, k.each, c.lasting+2*overtime, c.server)
+	server, err := c.b.saturate(ctx, k, c.lasting+2*overtime, c.server)
 	if err != nil {
 		return spent{}, counts{}, call{}, err
 	}
@@ -316,7 +318,7 @@ func printPeers(w io.Writer, k kind, all []peer, tools map[string]found, samples
 		fmt.Fprintln(w, n)
 	}
 	if k.events > 0 {
-		fmt.Fprintln(w, "Only loadline parses events and records their gaps; bare looks for their beginnings; the others read the bytes.")
+		fmt.Fprintln(w, k.remark())
 	}
 }
 

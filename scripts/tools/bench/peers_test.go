@@ -79,11 +79,11 @@ func TestPeerCommands(t *testing.T) {
 	for _, x := range tools() {
 		names[x.name] = true
 	}
-	for _, p := range peers() {
-		if !names[p.name] {
-			t.Errorf("%s is installed by nobody", p.name)
-		}
-		for _, k := range kinds() {
+	for _, k := range kinds() {
+		for _, p := range k.peers() {
+			if !names[p.name] {
+				t.Errorf("%s is installed by nobody", p.name)
+			}
 			c := call{kind: k, tool: "/bin/" + p.name, host: "127.0.0.1:1", url: "http://127.0.0.1:1/", dir: "/d", lasting: 3 * time.Second, sessions: 7}
 			if line := p.load(c); len(line) > 0 && line[0] != c.tool {
 				t.Errorf("%s, %s: %q", p.name, k.name, line)

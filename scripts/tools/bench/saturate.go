@@ -99,7 +99,7 @@ type saturation struct {
 }
 
 // saturate starts the server on its own core. The caller stops it; it ends by itself after lifetime.
-func (b *bench) saturate(ctx context.Context, events, each int, lifetime time.Duration, on place) (*saturation, error) {
+func (b *bench) saturate(ctx context.Context, k kind, lifetime time.Duration, on place) (*saturation, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -108,7 +108,7 @@ func (b *bench) saturate(ctx context.Context, events, each int, lifetime time.Du
 	if err := os.WriteFile(s.counts, make([]byte, countsSize), 0o600); err != nil {
 		return nil, err
 	}
-	s.cmd = exec.CommandContext(ctx, self, saturatorCommand, s.counts, lifetime.String(), strconv.Itoa(events), strconv.Itoa(each))
+	s.cmd = exec.CommandContext(ctx, self, saturatorCommand, s.counts, lifetime.String(), k.protocol, strconv.Itoa(k.events), strconv.Itoa(k.each))
 	on.confine(s.cmd)
 	withParent(s.cmd)
 	s.cmd.Stderr = os.Stderr

@@ -31,13 +31,30 @@ const edge = syscall.EPOLLIN | syscall.EPOLLOUT | syscall.EPOLLRDHUP | (1 << 31)
 // sleep: wait, read, write, by raw system calls. It must be faster than the fastest client, or one
 // measures it; idle says by how much it is. Spinning, it never has to be woken at the client's cost.
 type saturator struct {
-	poll, listener int
-	parts          parts
-	conns          [maxFD]satConn
+	gate
+
+	parts parts
+	conns [maxFD]satConn
 	// active are the connections with an answer of several parts under way.
 	active []int
 	counts *counts
 	read   []byte
+}
+
+// gate is a listening socket and the set of events that is waited for.
+type gate struct {
+	poll, listener int
+	address        string
+}
+
+// worker is what a server does in the loop.
+type worker interface {
+	// handle takes the events of one connection.
+	handle(fd int, events uint32)
+	// writeAll writes some more of every answer under way.
+	writeAll()
+	// working says whether there is one.
+	working() bool
 }
 
 // satConn is one connection; the zero value is a closed one.
@@ -52,32 +69,40 @@ type satConn struct {
 // runSaturator is the server: ADDRESS is said on w, counts are kept in the file COUNTS. It ends with ctx or
 // after LIFETIME.
 func runSaturator(ctx context.Context, w io.Writer, args []string) error {
-	if len(args) != 4 {
-		return errors.New("usage: " + saturatorCommand + " COUNTS LIFETIME EVENTS EVENTS-A-WRITE")
+	if len(args) != 5 {
+		return errors.New("usage: " + saturatorCommand + " COUNTS LIFETIME PROTOCOL EVENTS EVENTS-A-WRITE")
 	}
 	lifetime, err := time.ParseDuration(args[1])
 	if err != nil {
 		return err
 	}
-	events, err1 := strconv.Atoi(args[2])
-	each, err2 := strconv.Atoi(args[3])
+	events, err1 := strconv.Atoi(args[3])
+	each, err2 := strconv.Atoi(args[4])
 	if err := errors.Join(err1, err2); err != nil {
 		return err
 	}
-	s := &saturator{parts: newParts(events, each), read: make([]byte, 64<<10)}
-	if s.counts, err = mapCounts(args[0]); err != nil {
-		return err
-	}
-	addr, err := s.listen()
+	counts, err := mapCounts(args[0])
 	if err != nil {
 		return err
 	}
-	if _, err := fmt.Fprintln(w, addr); err != nil {
+	g, err := listen()
+	if err != nil {
+		return err
+	}
+	if _, err := fmt.Fprintln(w, g.address); err != nil {
 		return err
 	}
 	debug.SetGCPercent(-1)
-	s.loop(ctx, lifetime)
+	if args[2] == protocolGRPC {
+		spin(ctx, lifetime, newGRPCServer(g, events, each, counts), g, counts)
+		return nil
+	}
+	spin(ctx, lifetime, newSaturator(g, events, each, counts), g, counts)
 	return nil
+}
+
+func newSaturator(g gate, events, each int, c *counts) *saturator {
+	return &saturator{gate: g, parts: newParts(events, each), read: make([]byte, 64<<10), counts: c}
 }
 
 func mapCounts(path string) (*counts, error) {
@@ -93,30 +118,28 @@ func mapCounts(path string) (*counts, error) {
 	return (*counts)(unsafe.Pointer(&mem[0])), nil
 }
 
-func (s *saturator) listen() (string, error) {
+func listen() (gate, error) {
+	var g gate
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return "", err
+		return g, err
 	}
 	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
-		return "", err
+		return g, err
 	}
 	if err := syscall.Listen(fd, 1024); err != nil {
-		return "", err
+		return g, err
 	}
 	name, err := syscall.Getsockname(fd)
 	if err != nil {
-		return "", err
+		return g, err
 	}
-	if s.poll, err = syscall.EpollCreate1(syscall.EPOLL_CLOEXEC); err != nil {
-		return "", err
+	if g.poll, err = syscall.EpollCreate1(syscall.EPOLL_CLOEXEC); err != nil {
+		return g, err
 	}
-	s.listener = fd
+	g.listener, g.address = fd, fmt.Sprintf("127.0.0.1:%d", name.(*syscall.SockaddrInet4).Port)
 	ev := syscall.EpollEvent{Events: syscall.EPOLLIN, Fd: int32(fd)}
-	if err := syscall.EpollCtl(s.poll, syscall.EPOLL_CTL_ADD, fd, &ev); err != nil {
-		return "", err
-	}
-	return fmt.Sprintf("127.0.0.1:%d", name.(*syscall.SockaddrInet4).Port), nil
+	return g, syscall.EpollCtl(g.poll, syscall.EPOLL_CTL_ADD, fd, &ev)
 }
 
 // threadCPU is the CPU time of this thread, to which the server is locked.
@@ -127,8 +150,8 @@ func threadCPU() time.Duration {
 	return time.Duration(t.Nano())
 }
 
-// loop reads the clocks only where work begins and where it ends, so a full server pays nothing for it.
-func (s *saturator) loop(ctx context.Context, lifetime time.Duration) {
+// spin is the loop. It reads the clocks only where work begins and where it ends, so a full server pays nothing for it.
+func spin(ctx context.Context, lifetime time.Duration, s worker, g gate, c *counts) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	begun := time.Now()
@@ -138,14 +161,14 @@ func (s *saturator) loop(ctx context.Context, lifetime time.Duration) {
 		if turn%8192 == 0 && (ctx.Err() != nil || time.Since(begun) > lifetime) {
 			return
 		}
-		r, _, errno := syscall.RawSyscall6(syscall.SYS_EPOLL_PWAIT, uintptr(s.poll), uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), 0, 0, 0)
+		r, _, errno := syscall.RawSyscall6(syscall.SYS_EPOLL_PWAIT, uintptr(g.poll), uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), 0, 0, 0)
 		n := int(r)
 		if errno != 0 {
 			n = 0
 		}
-		if works := n > 0 || len(s.active) > 0; works == idle {
+		if works := n > 0 || s.working(); works == idle {
 			now := moment{time.Since(begun), threadCPU()}
-			s.counts.turned(idle, since, now)
+			c.turned(idle, since, now)
 			idle, since = !works, now
 		}
 		for _, e := range events[:n] {
@@ -171,8 +194,18 @@ func (s *saturator) handle(fd int, events uint32) {
 }
 
 func (s *saturator) accept() {
+	s.gate.accept(func(fd int) {
+		s.conns[fd] = satConn{}
+		s.counts.Conns++
+	})
+}
+
+func (s *saturator) working() bool { return len(s.active) > 0 }
+
+// accept takes the connections that wait, and tells of each before its first event.
+func (g gate) accept(tell func(fd int)) {
 	for {
-		fd, _, err := syscall.Accept4(s.listener, syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC)
+		fd, _, err := syscall.Accept4(g.listener, syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC)
 		if err != nil {
 			return
 		}
@@ -180,11 +213,10 @@ func (s *saturator) accept() {
 			syscall.Close(fd)
 			continue
 		}
-		s.conns[fd] = satConn{}
-		s.counts.Conns++
+		tell(fd)
 		ev := syscall.EpollEvent{Events: edge, Fd: int32(fd)}
 		if syscall.SetsockoptInt(fd, syscall.IPPROTO_TCP, syscall.TCP_NODELAY, 1) != nil ||
-			syscall.EpollCtl(s.poll, syscall.EPOLL_CTL_ADD, fd, &ev) != nil {
+			syscall.EpollCtl(g.poll, syscall.EPOLL_CTL_ADD, fd, &ev) != nil {
 			syscall.Close(fd)
 		}
 	}

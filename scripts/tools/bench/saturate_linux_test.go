@@ -37,16 +37,16 @@ func TestSaturator(t *testing.T) {
 		events, each int
 	}{{"unary", 0, 0}, {"one a write", 50, 1}, {"twenty a write", 50, 20}, {"more than a socket holds", 60000, 20}} {
 		t.Run(c.name, func(t *testing.T) {
-			s := &saturator{parts: newParts(c.events, c.each), read: make([]byte, 64<<10), counts: new(counts)}
-			addr, err := s.listen()
+			g, err := listen()
 			if err != nil {
 				t.Fatal(err)
 			}
+			s := newSaturator(g, c.events, c.each, new(counts))
 			ctx, stop := context.WithCancel(t.Context())
 			var server, clients sync.WaitGroup
-			server.Go(func() { s.loop(ctx, time.Minute) })
+			server.Go(func() { spin(ctx, time.Minute, s, g, s.counts) })
 			for range 4 {
-				clients.Go(func() { askTwice(t, "http://"+addr+"/v1/chat/completions", c.events) })
+				clients.Go(func() { askTwice(t, "http://"+g.address+"/v1/chat/completions", c.events) })
 			}
 			clients.Wait()
 			stop()
