@@ -24,7 +24,7 @@ var errLate = errors.New("its instant has passed on this agent: propose a later 
 // roster and in no change yet.
 func courseOf(a *pb.Assignment, load *schedule.Schedule) (*schedule.Course, error) {
 	phases := len(a.GetPhaseArrivals())
-	if len(a.GetShares()) != phases || phases == 0 {
+	if len(a.GetShares()) != max(phases, 1) || phases == 0 && !a.GetOpenEnded() {
 		return nil, fmt.Errorf("the assignment has shares of %d phases, the plan %d", len(a.GetShares()), phases)
 	}
 	weights := a.GetShares()[0].GetWeights()
@@ -144,7 +144,7 @@ func (pl *player) source(c *schedule.Course, from int64) *pace.Merge {
 // endOf is until when the pacer waits for what changes may bring: the end of the course, since another member's share may fall to
 // this one until then; for ever where phases may be appended after it.
 func (pl *player) endOf(c *schedule.Course) measure.Instant {
-	if pl.part.assignment.GetOpenEnded() {
+	if pl.part.assignment.GetOpenEnded() && !c.Closed() {
 		return math.MaxInt64
 	}
 	return measure.Instant(c.End())

@@ -263,10 +263,13 @@ func ceiling(s *pb.Scenario) (rate, burst float64) {
 func (g *Guard) Follow(s *pb.Scenario, ch *pb.Change) {
 	brought := pb.Scenario_builder{Limits: s.GetLimits(), Load: ch.GetAppended()}.Build()
 	for _, r := range ch.GetRevisions() {
-		if !r.HasRate() || int(r.GetPhase()) >= len(s.GetLoad()) {
+		if !r.HasRate() {
 			continue
 		}
-		open := s.GetLoad()[r.GetPhase()].GetOpen()
+		var open *pb.OpenLoad // of an appended phase its own change has told
+		if int(r.GetPhase()) < len(s.GetLoad()) {
+			open = s.GetLoad()[r.GetPhase()].GetOpen()
+		}
 		rate := pb.OpenLoad_builder{Rate: proto.Float64(r.GetRate()), Cv: proto.Float64(open.GetCv())}.Build()
 		brought.SetLoad(append(brought.GetLoad(), pb.Phase_builder{Open: rate}.Build()))
 	}

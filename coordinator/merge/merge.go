@@ -64,7 +64,7 @@ func NewScheduled(h *pb.RunHeader, load *schedule.Schedule) (*Run, error) {
 	r := &Run{
 		header: h, scenario: s, members: make(map[string][]int, len(members)), roster: len(members),
 		pending: make(map[uint32]*pb.Change),
-		groups:  make(map[Key]*Group), timeline: newTimeline(keptSeries(s)), seconds: make(map[uint64]*secondSum),
+		groups:  make(map[Key]*Group), timeline: newTimeline(keptSeries(h)), seconds: make(map[uint64]*secondSum),
 		inFlight: make(map[phaseSecond]InFlight), lastEnd: make([]int64, len(s.GetLoad())),
 		classes: make(map[string]bool), events: newEvents(),
 	}

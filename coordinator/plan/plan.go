@@ -143,6 +143,9 @@ func Assignments(p *pb.Plan, r Request) ([]*pb.Assignment, error) {
 		shares = append(shares, pb.EpochShare_builder{Epoch: 1, Phase: uint32(i), Weights: weights(p.GetMembers())}.Build())
 		arrivals = append(arrivals, phase.GetArrivals())
 	}
+	if len(shares) == 0 { // phases are appended later, and owned by the same weights
+		shares = append(shares, pb.EpochShare_builder{Epoch: 1, Weights: weights(p.GetMembers())}.Build())
+	}
 	assignments := make([]*pb.Assignment, len(p.GetMembers()))
 	for i := range assignments {
 		assignments[i] = pb.Assignment_builder{

@@ -183,6 +183,10 @@ func (m *Machine) build(wishes []Adjust, weights []uint32, joiners []*member, at
 	for _, w := range wishes {
 		change.Revisions = append(change.Revisions, w.Revisions...)
 		change.Appended = append(change.Appended, w.Appended...)
+		change.Closed = change.Closed || w.Closed
+		if w.Request != "" {
+			change.RequestIds = append(change.RequestIds, w.Request)
+		}
 		if len(w.WorkloadWeights) > 0 {
 			change.WorkloadWeights = w.WorkloadWeights
 		}

@@ -58,8 +58,12 @@ type (
 		Revisions       []*pb.Revision
 		Appended        []*pb.Phase
 		WorkloadWeights []uint32
-		Reason          string
+		// Closed: nothing is appended after this.
+		Closed bool
+		Reason string
 	}
+	// Mark: a program marks the instant.
+	Mark struct{ Request, Text string }
 	// Acknowledged: an agent starts nothing due at or after the change's instant until it learns more.
 	Acknowledged struct {
 		ID
@@ -117,6 +121,7 @@ func (Lost) event()             {}
 func (Joined) event()           {}
 func (Leaving) event()          {}
 func (Adjust) event()           {}
+func (Mark) event()             {}
 func (Acknowledged) event()     {}
 func (Refused) event()          {}
 func (Applied) event()          {}

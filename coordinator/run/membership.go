@@ -97,13 +97,23 @@ func (m *Machine) adjust(e Adjust, now int64) []Command {
 	switch {
 	case m.state != Running || !m.fixed:
 		return answer([]Adjust{e}, nil, "the run is not running")
-	case len(e.Revisions) == 0 && len(e.Appended) == 0:
+	case len(e.Revisions) == 0 && len(e.Appended) == 0 && !e.Closed:
 		return answer([]Adjust{e}, nil, "there is nothing to change")
 	case len(e.Revisions)+len(e.Appended) > maxRevisions:
 		return answer([]Adjust{e}, nil, "more phases than one change may have")
 	}
 	m.wishes = append(m.wishes, e)
 	return m.propose(now)
+}
+
+// mark puts an instant on record that a program has marked, while the run is played.
+func (m *Machine) mark(e Mark, now int64) []Command {
+	if !m.fixed || m.state == Reconciling {
+		return nil
+	}
+	return []Command{Note{Event: pb.RunEvent_builder{
+		Kind: pb.RunEventKind_RUN_EVENT_KIND_MARKED, Detail: e.Text, RequestId: e.Request,
+	}.Build(), At: now}}
 }
 
 // takeWishes takes the wishes that fit together into one change, oldest first.

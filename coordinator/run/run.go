@@ -215,9 +215,9 @@ func (m *Machine) Step(event Event, now int64) []Command {
 	case Started:
 		return m.started(e)
 	case Totals:
-		return m.mark(e.ID, now, func(a *member) { a.totals = true })
+		return m.progress(e.ID, now, func(a *member) { a.totals = true })
 	case Done:
-		return m.mark(e.ID, now, func(a *member) { a.done, a.over = true, true })
+		return m.progress(e.ID, now, func(a *member) { a.done, a.over = true, true })
 	case Stop:
 		return m.stopAll(e, now)
 	case Abort:
@@ -247,6 +247,8 @@ func (m *Machine) stepChange(event Event, now int64) []Command {
 		return m.leaves(e, now)
 	case Adjust:
 		return m.adjust(e, now)
+	case Mark:
+		return m.mark(e, now)
 	case Acknowledged:
 		return m.acknowledged(e, now)
 	case Refused:
@@ -278,8 +280,8 @@ func (m *Machine) giveUp(why string, now int64) []Command {
 	return append(commands, m.end(pb.RunState_RUN_STATE_ABORTED, now)...)
 }
 
-// mark notes progress of one agent and ends the run when it was the last.
-func (m *Machine) mark(id ID, now int64, set func(*member)) []Command {
+// progress notes that of one agent and ends the run when it was the last.
+func (m *Machine) progress(id ID, now int64, set func(*member)) []Command {
 	a := m.find(id)
 	if a == nil || m.state == Preparing {
 		return nil

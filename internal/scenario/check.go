@@ -30,15 +30,20 @@ func (c *checker) agents() {
 	if c.s.HasAgents() && !c.broken[p.text] && a.GetMax() < a.GetMin() {
 		c.value(p.field("max"), fmt.Sprintf("is below min, %d", a.GetMin()), "let it be at least as many")
 	}
-	for k, v := range a.GetMatch() {
+	c.labels(p.field("match"), a.GetMatch())
+}
+
+// labels refuses labels without a name and long ones.
+func (c *checker) labels(p *path, labels map[string]string) {
+	for k, v := range labels {
 		if k == "" || len(k) > maxLabel || len(v) > maxLabel {
-			c.value(p.field("match"), fmt.Sprintf("has a label without a name, or of more than %d characters", maxLabel), "")
+			c.value(p, fmt.Sprintf("has a label without a name, or of more than %d characters", maxLabel), "")
 			break
 		}
 	}
 }
 
-// maxLabel is the longest name or value of an agent's label.
+// maxLabel is the longest name or value of a label.
 const maxLabel = 128
 
 // checker knows the scenario's names.
@@ -60,6 +65,7 @@ func newChecker(r *report, s *pb.Scenario) *checker {
 	c.unsureOf("target", len(s.GetTargets()))
 	c.unsureOf("workload", len(s.GetWorkloads()))
 	c.unsureOf("phase", len(s.GetLoad()))
+	c.unsure["phase"] = c.unsure["phase"] || r.driven
 	return c
 }
 

@@ -15,6 +15,7 @@ func (c *checker) eachPhase() {
 		for j, w := range p.GetWorkloads() {
 			c.known(c.workloads, at.field("workloads").index(j), w, "workload")
 		}
+		c.labels(at.field("labels"), p.GetLabels())
 		switch {
 		case p.HasOpen():
 			c.open(at, p)

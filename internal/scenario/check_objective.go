@@ -131,7 +131,7 @@ func (c *checker) reach(o *pb.Objective) []*pb.Workload {
 
 // played reports whether a phase (any, when empty) draws from a workload.
 func (c *checker) played(phase, workload string) bool {
-	return slices.ContainsFunc(c.s.GetLoad(), func(p *pb.Phase) bool {
+	return c.driven || slices.ContainsFunc(c.s.GetLoad(), func(p *pb.Phase) bool {
 		return (phase == "" || p.GetName() == phase) &&
 			(len(p.GetWorkloads()) == 0 || slices.Contains(p.GetWorkloads(), workload))
 	})
@@ -150,7 +150,7 @@ func (c *checker) streams(w *pb.Workload) bool {
 
 // allDiscarded refuses objectives over nothing.
 func (c *checker) allDiscarded() {
-	if len(c.s.GetSlo()) == 0 || len(c.s.GetLoad()) == 0 {
+	if c.driven || len(c.s.GetSlo()) == 0 || len(c.s.GetLoad()) == 0 {
 		return
 	}
 	for _, p := range c.s.GetLoad() {

@@ -14,6 +14,7 @@ import (
 // Full names of the well-known messages that are written in a form of their own.
 const (
 	nameDuration protoreflect.FullName = "google.protobuf.Duration"
+	nameLoad     protoreflect.FullName = "loadline.v1.Scenario.load"
 	nameStruct   protoreflect.FullName = "google.protobuf.Struct"
 	nameValue    protoreflect.FullName = "google.protobuf.Value"
 )

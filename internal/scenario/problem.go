@@ -75,10 +75,12 @@ type noted struct {
 
 // report collects problems and remembers where each field stands.
 type report struct {
-	src   *text
-	sets  []string
-	spots map[string]fieldSpot
-	notes []noted
+	// driven: phases are appended while the scenario is played, so its load may be empty and their names are not known.
+	driven bool
+	src    *text
+	sets   []string
+	spots  map[string]fieldSpot
+	notes  []noted
 	// noted holds what was noted at a place.
 	noted map[onceKey]bool
 	// dropped counts the problems past maxNoted.

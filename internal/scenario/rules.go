@@ -131,6 +131,9 @@ func (c *ruleChecker) oneof(p *path, m protoreflect.Message, od protoreflect.One
 func (c *ruleChecker) field(p *path, m protoreflect.Message, fd protoreflect.FieldDescriptor) {
 	rules := fieldRules(fd)
 	if !m.Has(fd) {
+		if c.driven && fd.FullName() == nameLoad {
+			return
+		}
 		if rules.GetRequired() || rules.GetRepeated().GetMinItems() > 0 {
 			c.value(p, "is missing", "")
 		}

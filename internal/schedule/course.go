@@ -23,6 +23,7 @@ type Course struct {
 	end      int64
 	fresh    float64  // expected arrivals with random spacing that the last change brought
 	weights  []uint32 // of the workloads, for appended phases
+	closed   bool     // nothing is appended any more
 }
 
 // courseEpoch is what a change set beside the phases.
@@ -87,6 +88,9 @@ func (c *Course) Weights() []uint32 { return c.epochs[len(c.epochs)-1].weights }
 // Phases are the phases as they are by now: those of the scenario, then those that changes appended. A phase that a change
 // revised is a Phase like any other. They must not be changed.
 func (c *Course) Phases() []*Phase { return c.phases }
+
+// Closed says that a change has closed an open-ended load: it is over with its last phase.
+func (c *Course) Closed() bool { return c.closed }
 
 // End is when the last phase's load is over, in ns since the run's start, as Schedule.End.
 func (c *Course) End() int64 { return c.end }
@@ -204,7 +208,7 @@ func (c *Course) Apply(ch *pb.Change) (*Course, error) {
 	d.epochs = append(slices.Clip(c.epochs), courseEpoch{
 		at: ch.GetAtNs(), revision: ch.GetRevision(), weights: slices.Clone(ch.GetWeights()), split: NewSplit(ch.GetWeights()),
 	})
-	d.members = len(ch.GetWeights())
+	d.members, d.closed = len(ch.GetWeights()), c.closed || ch.GetClosed()
 	d.phases, d.owners, d.slots = slices.Clone(c.phases), slices.Clone(c.owners), slices.Clone(c.slots)
 	if w := ch.GetWorkloadWeights(); len(w) > 0 {
 		d.weights = slices.Clone(w)

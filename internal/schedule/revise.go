@@ -43,6 +43,8 @@ func (c *Course) admit(ch *pb.Change) error {
 		return fault("it has %d weights for %d members, of which there are at most %d", len(ch.GetWeights()), members, MaxMembers)
 	case NewSplit(ch.GetWeights()).total() == 0:
 		return fault("no member has a weight, so nobody would play what is left: stop the run instead")
+	case c.closed && len(ch.GetAppended()) > 0:
+		return fault("the load is closed: no phase can be appended any more")
 	case len(ch.GetRevisions()) > MaxRevisions:
 		return fault("%d revisions, more than %d", len(ch.GetRevisions()), MaxRevisions)
 	case len(c.phases)+len(ch.GetAppended()) > MaxPhases:

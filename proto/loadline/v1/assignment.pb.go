@@ -1102,6 +1102,8 @@ type Change struct {
 	xxx_hidden_Appended        *[]*Phase              `protobuf:"bytes,8,rep,name=appended"`
 	xxx_hidden_WorkloadWeights []uint32               `protobuf:"varint,9,rep,packed,name=workload_weights,json=workloadWeights"`
 	xxx_hidden_Reason          string                 `protobuf:"bytes,10,opt,name=reason"`
+	xxx_hidden_Closed          bool                   `protobuf:"varint,11,opt,name=closed"`
+	xxx_hidden_RequestIds      []string               `protobuf:"bytes,12,rep,name=request_ids,json=requestIds"`
 	unknownFields              protoimpl.UnknownFields
 	sizeCache                  protoimpl.SizeCache
 }
@@ -1207,6 +1209,20 @@ func (x *Change) GetReason() string {
 	return ""
 }
 
+func (x *Change) GetClosed() bool {
+	if x != nil {
+		return x.xxx_hidden_Closed
+	}
+	return false
+}
+
+func (x *Change) GetRequestIds() []string {
+	if x != nil {
+		return x.xxx_hidden_RequestIds
+	}
+	return nil
+}
+
 func (x *Change) SetEpoch(v uint32) {
 	x.xxx_hidden_Epoch = v
 }
@@ -1247,6 +1263,14 @@ func (x *Change) SetReason(v string) {
 	x.xxx_hidden_Reason = v
 }
 
+func (x *Change) SetClosed(v bool) {
+	x.xxx_hidden_Closed = v
+}
+
+func (x *Change) SetRequestIds(v []string) {
+	x.xxx_hidden_RequestIds = v
+}
+
 type Change_builder struct {
 	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
 
@@ -1271,6 +1295,10 @@ type Change_builder struct {
 	WorkloadWeights []uint32
 	// Why, in plain words.
 	Reason string
+	// Nothing is appended after this change: a load that was open-ended ends with its last phase.
+	Closed bool
+	// Requests that this change grants, so that repeating one changes nothing more.
+	RequestIds []string
 }
 
 func (b0 Change_builder) Build() *Change {
@@ -1287,6 +1315,8 @@ func (b0 Change_builder) Build() *Change {
 	x.xxx_hidden_Appended = &b.Appended
 	x.xxx_hidden_WorkloadWeights = b.WorkloadWeights
 	x.xxx_hidden_Reason = b.Reason
+	x.xxx_hidden_Closed = b.Closed
+	x.xxx_hidden_RequestIds = b.RequestIds
 	return m0
 }
 
@@ -2420,7 +2450,7 @@ type Assignment_builder struct {
 	Members []*Member
 	// Index of this agent among the members.
 	Member uint32
-	// Epochs so far; one entry a phase at least.
+	// Epochs so far; one entry a phase, and one where the scenario has no phase yet.
 	Shares []*EpochShare
 	// Revision of the schedule; counts from 1.
 	Revision uint32
@@ -3592,7 +3622,7 @@ const file_loadline_v1_assignment_proto_rawDesc = "" +
 	"\x05clock\x18\x05 \x01(\v2\x17.loadline.v1.ClockReplyR\x05clock\x121\n" +
 	"\tcommitted\x18\x06 \x03(\v2\x13.loadline.v1.ChangeR\tcommitted\x12/\n" +
 	"\bproposed\x18\a \x01(\v2\x13.loadline.v1.ChangeR\bproposed\x12)\n" +
-	"\x04stop\x18\b \x01(\x0e2\x15.loadline.v1.StopModeR\x04stop\"\xd8\x02\n" +
+	"\x04stop\x18\b \x01(\x0e2\x15.loadline.v1.StopModeR\x04stop\"\x91\x03\n" +
 	"\x06Change\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\rR\x05epoch\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\rR\aattempt\x12\x1a\n" +
@@ -3604,7 +3634,10 @@ const file_loadline_v1_assignment_proto_rawDesc = "" +
 	"\bappended\x18\b \x03(\v2\x12.loadline.v1.PhaseR\bappended\x12)\n" +
 	"\x10workload_weights\x18\t \x03(\rR\x0fworkloadWeights\x12\x16\n" +
 	"\x06reason\x18\n" +
-	" \x01(\tR\x06reason\"\xa5\x01\n" +
+	" \x01(\tR\x06reason\x12\x16\n" +
+	"\x06closed\x18\v \x01(\bR\x06closed\x12\x1f\n" +
+	"\vrequest_ids\x18\f \x03(\tR\n" +
+	"requestIds\"\xa5\x01\n" +
 	"\bRevision\x12\x14\n" +
 	"\x05phase\x18\x01 \x01(\rR\x05phase\x12\x14\n" +
 	"\x04rate\x18\x02 \x01(\x01H\x00R\x04rate\x12\x16\n" +

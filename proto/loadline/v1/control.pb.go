@@ -13,6 +13,7 @@ import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	_ "google.golang.org/protobuf/types/gofeaturespb"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	unsafe "unsafe"
@@ -3192,11 +3193,1548 @@ func (b0 FetchRunResponse_builder) Build() *FetchRunResponse {
 	return m0
 }
 
+// DriveRunRequest is one step of a program that drives a run.
+type DriveRunRequest struct {
+	state                protoimpl.MessageState `protogen:"opaque.v1"`
+	xxx_hidden_RequestId string                 `protobuf:"bytes,1,opt,name=request_id,json=requestId"`
+	xxx_hidden_Step      isDriveRunRequest_Step `protobuf_oneof:"step"`
+	unknownFields        protoimpl.UnknownFields
+	sizeCache            protoimpl.SizeCache
+}
+
+func (x *DriveRunRequest) Reset() {
+	*x = DriveRunRequest{}
+	mi := &file_loadline_v1_control_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DriveRunRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DriveRunRequest) ProtoMessage() {}
+
+func (x *DriveRunRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_loadline_v1_control_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+func (x *DriveRunRequest) GetRequestId() string {
+	if x != nil {
+		return x.xxx_hidden_RequestId
+	}
+	return ""
+}
+
+func (x *DriveRunRequest) GetOpen() *DriveOpen {
+	if x != nil {
+		if x, ok := x.xxx_hidden_Step.(*driveRunRequest_Open); ok {
+			return x.Open
+		}
+	}
+	return nil
+}
+
+func (x *DriveRunRequest) GetResume() *DriveResume {
+	if x != nil {
+		if x, ok := x.xxx_hidden_Step.(*driveRunRequest_Resume); ok {
+			return x.Resume
+		}
+	}
+	return nil
+}
+
+func (x *DriveRunRequest) GetSet() *DriveSet {
+	if x != nil {
+		if x, ok := x.xxx_hidden_Step.(*driveRunRequest_Set); ok {
+			return x.Set
+		}
+	}
+	return nil
+}
+
+func (x *DriveRunRequest) GetWait() *DriveWait {
+	if x != nil {
+		if x, ok := x.xxx_hidden_Step.(*driveRunRequest_Wait); ok {
+			return x.Wait
+		}
+	}
+	return nil
+}
+
+func (x *DriveRunRequest) GetMark() *DriveMark {
+	if x != nil {
+		if x, ok := x.xxx_hidden_Step.(*driveRunRequest_Mark); ok {
+			return x.Mark
+		}
+	}
+	return nil
+}
+
+func (x *DriveRunRequest) GetStop() *DriveStop {
+	if x != nil {
+		if x, ok := x.xxx_hidden_Step.(*driveRunRequest_Stop); ok {
+			return x.Stop
+		}
+	}
+	return nil
+}
+
+func (x *DriveRunRequest) SetRequestId(v string) {
+	x.xxx_hidden_RequestId = v
+}
+
+func (x *DriveRunRequest) SetOpen(v *DriveOpen) {
+	if v == nil {
+		x.xxx_hidden_Step = nil
+		return
+	}
+	x.xxx_hidden_Step = &driveRunRequest_Open{v}
+}
+
+func (x *DriveRunRequest) SetResume(v *DriveResume) {
+	if v == nil {
+		x.xxx_hidden_Step = nil
+		return
+	}
+	x.xxx_hidden_Step = &driveRunRequest_Resume{v}
+}
+
+func (x *DriveRunRequest) SetSet(v *DriveSet) {
+	if v == nil {
+		x.xxx_hidden_Step = nil
+		return
+	}
+	x.xxx_hidden_Step = &driveRunRequest_Set{v}
+}
+
+func (x *DriveRunRequest) SetWait(v *DriveWait) {
+	if v == nil {
+		x.xxx_hidden_Step = nil
+		return
+	}
+	x.xxx_hidden_Step = &driveRunRequest_Wait{v}
+}
+
+func (x *DriveRunRequest) SetMark(v *DriveMark) {
+	if v == nil {
+		x.xxx_hidden_Step = nil
+		return
+	}
+	x.xxx_hidden_Step = &driveRunRequest_Mark{v}
+}
+
+func (x *DriveRunRequest) SetStop(v *DriveStop) {
+	if v == nil {
+		x.xxx_hidden_Step = nil
+		return
+	}
+	x.xxx_hidden_Step = &driveRunRequest_Stop{v}
+}
+
+func (x *DriveRunRequest) HasStep() bool {
+	if x == nil {
+		return false
+	}
+	return x.xxx_hidden_Step != nil
+}
+
+func (x *DriveRunRequest) HasOpen() bool {
+	if x == nil {
+		return false
+	}
+	_, ok := x.xxx_hidden_Step.(*driveRunRequest_Open)
+	return ok
+}
+
+func (x *DriveRunRequest) HasResume() bool {
+	if x == nil {
+		return false
+	}
+	_, ok := x.xxx_hidden_Step.(*driveRunRequest_Resume)
+	return ok
+}
+
+func (x *DriveRunRequest) HasSet() bool {
+	if x == nil {
+		return false
+	}
+	_, ok := x.xxx_hidden_Step.(*driveRunRequest_Set)
+	return ok
+}
+
+func (x *DriveRunRequest) HasWait() bool {
+	if x == nil {
+		return false
+	}
+	_, ok := x.xxx_hidden_Step.(*driveRunRequest_Wait)
+	return ok
+}
+
+func (x *DriveRunRequest) HasMark() bool {
+	if x == nil {
+		return false
+	}
+	_, ok := x.xxx_hidden_Step.(*driveRunRequest_Mark)
+	return ok
+}
+
+func (x *DriveRunRequest) HasStop() bool {
+	if x == nil {
+		return false
+	}
+	_, ok := x.xxx_hidden_Step.(*driveRunRequest_Stop)
+	return ok
+}
+
+func (x *DriveRunRequest) ClearStep() {
+	x.xxx_hidden_Step = nil
+}
+
+func (x *DriveRunRequest) ClearOpen() {
+	if _, ok := x.xxx_hidden_Step.(*driveRunRequest_Open); ok {
+		x.xxx_hidden_Step = nil
+	}
+}
+
+func (x *DriveRunRequest) ClearResume() {
+	if _, ok := x.xxx_hidden_Step.(*driveRunRequest_Resume); ok {
+		x.xxx_hidden_Step = nil
+	}
+}
+
+func (x *DriveRunRequest) ClearSet() {
+	if _, ok := x.xxx_hidden_Step.(*driveRunRequest_Set); ok {
+		x.xxx_hidden_Step = nil
+	}
+}
+
+func (x *DriveRunRequest) ClearWait() {
+	if _, ok := x.xxx_hidden_Step.(*driveRunRequest_Wait); ok {
+		x.xxx_hidden_Step = nil
+	}
+}
+
+func (x *DriveRunRequest) ClearMark() {
+	if _, ok := x.xxx_hidden_Step.(*driveRunRequest_Mark); ok {
+		x.xxx_hidden_Step = nil
+	}
+}
+
+func (x *DriveRunRequest) ClearStop() {
+	if _, ok := x.xxx_hidden_Step.(*driveRunRequest_Stop); ok {
+		x.xxx_hidden_Step = nil
+	}
+}
+
+const DriveRunRequest_Step_not_set_case case_DriveRunRequest_Step = 0
+const DriveRunRequest_Open_case case_DriveRunRequest_Step = 2
+const DriveRunRequest_Resume_case case_DriveRunRequest_Step = 3
+const DriveRunRequest_Set_case case_DriveRunRequest_Step = 4
+const DriveRunRequest_Wait_case case_DriveRunRequest_Step = 5
+const DriveRunRequest_Mark_case case_DriveRunRequest_Step = 6
+const DriveRunRequest_Stop_case case_DriveRunRequest_Step = 7
+
+func (x *DriveRunRequest) WhichStep() case_DriveRunRequest_Step {
+	if x == nil {
+		return DriveRunRequest_Step_not_set_case
+	}
+	switch x.xxx_hidden_Step.(type) {
+	case *driveRunRequest_Open:
+		return DriveRunRequest_Open_case
+	case *driveRunRequest_Resume:
+		return DriveRunRequest_Resume_case
+	case *driveRunRequest_Set:
+		return DriveRunRequest_Set_case
+	case *driveRunRequest_Wait:
+		return DriveRunRequest_Wait_case
+	case *driveRunRequest_Mark:
+		return DriveRunRequest_Mark_case
+	case *driveRunRequest_Stop:
+		return DriveRunRequest_Stop_case
+	default:
+		return DriveRunRequest_Step_not_set_case
+	}
+}
+
+type DriveRunRequest_builder struct {
+	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
+
+	// Drawn by the program; 1 to 128 characters. A step that was sent before changes nothing more.
+	RequestId string
+	// What to do; exactly one. The first of a stream is open or resume, and no other is.
+
+	// Fields of oneof xxx_hidden_Step:
+	// Open a run.
+	Open *DriveOpen
+	// Take a run up again.
+	Resume *DriveResume
+	// End the phases that there are and append one.
+	Set *DriveSet
+	// Be told when a condition holds.
+	Wait *DriveWait
+	// Mark an instant.
+	Mark *DriveMark
+	// End the load.
+	Stop *DriveStop
+	// -- end of xxx_hidden_Step
+}
+
+func (b0 DriveRunRequest_builder) Build() *DriveRunRequest {
+	m0 := &DriveRunRequest{}
+	b, x := &b0, m0
+	_, _ = b, x
+	x.xxx_hidden_RequestId = b.RequestId
+	if b.Open != nil {
+		x.xxx_hidden_Step = &driveRunRequest_Open{b.Open}
+	}
+	if b.Resume != nil {
+		x.xxx_hidden_Step = &driveRunRequest_Resume{b.Resume}
+	}
+	if b.Set != nil {
+		x.xxx_hidden_Step = &driveRunRequest_Set{b.Set}
+	}
+	if b.Wait != nil {
+		x.xxx_hidden_Step = &driveRunRequest_Wait{b.Wait}
+	}
+	if b.Mark != nil {
+		x.xxx_hidden_Step = &driveRunRequest_Mark{b.Mark}
+	}
+	if b.Stop != nil {
+		x.xxx_hidden_Step = &driveRunRequest_Stop{b.Stop}
+	}
+	return m0
+}
+
+type case_DriveRunRequest_Step protoreflect.FieldNumber
+
+func (x case_DriveRunRequest_Step) String() string {
+	md := file_loadline_v1_control_proto_msgTypes[32].Descriptor()
+	if x == 0 {
+		return "not set"
+	}
+	return protoimpl.X.MessageFieldStringOf(md, protoreflect.FieldNumber(x))
+}
+
+type isDriveRunRequest_Step interface {
+	isDriveRunRequest_Step()
+}
+
+type driveRunRequest_Open struct {
+	// Open a run.
+	Open *DriveOpen `protobuf:"bytes,2,opt,name=open,oneof"`
+}
+
+type driveRunRequest_Resume struct {
+	// Take a run up again.
+	Resume *DriveResume `protobuf:"bytes,3,opt,name=resume,oneof"`
+}
+
+type driveRunRequest_Set struct {
+	// End the phases that there are and append one.
+	Set *DriveSet `protobuf:"bytes,4,opt,name=set,oneof"`
+}
+
+type driveRunRequest_Wait struct {
+	// Be told when a condition holds.
+	Wait *DriveWait `protobuf:"bytes,5,opt,name=wait,oneof"`
+}
+
+type driveRunRequest_Mark struct {
+	// Mark an instant.
+	Mark *DriveMark `protobuf:"bytes,6,opt,name=mark,oneof"`
+}
+
+type driveRunRequest_Stop struct {
+	// End the load.
+	Stop *DriveStop `protobuf:"bytes,7,opt,name=stop,oneof"`
+}
+
+func (*driveRunRequest_Open) isDriveRunRequest_Step() {}
+
+func (*driveRunRequest_Resume) isDriveRunRequest_Step() {}
+
+func (*driveRunRequest_Set) isDriveRunRequest_Step() {}
+
+func (*driveRunRequest_Wait) isDriveRunRequest_Step() {}
+
+func (*driveRunRequest_Mark) isDriveRunRequest_Step() {}
+
+func (*driveRunRequest_Stop) isDriveRunRequest_Step() {}
+
+// DriveOpen opens a run. It is answered once the run's start is on record.
+type DriveOpen struct {
+	state                   protoimpl.MessageState `protogen:"opaque.v1"`
+	xxx_hidden_Scenario     *Scenario              `protobuf:"bytes,1,opt,name=scenario"`
+	xxx_hidden_Source       []byte                 `protobuf:"bytes,2,opt,name=source"`
+	xxx_hidden_BaseDir      string                 `protobuf:"bytes,3,opt,name=base_dir,json=baseDir"`
+	xxx_hidden_Files        *[]*FileDigest         `protobuf:"bytes,4,rep,name=files"`
+	xxx_hidden_Agents       uint32                 `protobuf:"varint,5,opt,name=agents"`
+	xxx_hidden_Digest       string                 `protobuf:"bytes,6,opt,name=digest"`
+	xxx_hidden_OnDisconnect *OnDisconnect          `protobuf:"bytes,7,opt,name=on_disconnect,json=onDisconnect"`
+	unknownFields           protoimpl.UnknownFields
+	sizeCache               protoimpl.SizeCache
+}
+
+func (x *DriveOpen) Reset() {
+	*x = DriveOpen{}
+	mi := &file_loadline_v1_control_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DriveOpen) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DriveOpen) ProtoMessage() {}
+
+func (x *DriveOpen) ProtoReflect() protoreflect.Message {
+	mi := &file_loadline_v1_control_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+func (x *DriveOpen) GetScenario() *Scenario {
+	if x != nil {
+		return x.xxx_hidden_Scenario
+	}
+	return nil
+}
+
+func (x *DriveOpen) GetSource() []byte {
+	if x != nil {
+		return x.xxx_hidden_Source
+	}
+	return nil
+}
+
+func (x *DriveOpen) GetBaseDir() string {
+	if x != nil {
+		return x.xxx_hidden_BaseDir
+	}
+	return ""
+}
+
+func (x *DriveOpen) GetFiles() []*FileDigest {
+	if x != nil {
+		if x.xxx_hidden_Files != nil {
+			return *x.xxx_hidden_Files
+		}
+	}
+	return nil
+}
+
+func (x *DriveOpen) GetAgents() uint32 {
+	if x != nil {
+		return x.xxx_hidden_Agents
+	}
+	return 0
+}
+
+func (x *DriveOpen) GetDigest() string {
+	if x != nil {
+		return x.xxx_hidden_Digest
+	}
+	return ""
+}
+
+func (x *DriveOpen) GetOnDisconnect() *OnDisconnect {
+	if x != nil {
+		return x.xxx_hidden_OnDisconnect
+	}
+	return nil
+}
+
+func (x *DriveOpen) SetScenario(v *Scenario) {
+	x.xxx_hidden_Scenario = v
+}
+
+func (x *DriveOpen) SetSource(v []byte) {
+	if v == nil {
+		v = []byte{}
+	}
+	x.xxx_hidden_Source = v
+}
+
+func (x *DriveOpen) SetBaseDir(v string) {
+	x.xxx_hidden_BaseDir = v
+}
+
+func (x *DriveOpen) SetFiles(v []*FileDigest) {
+	x.xxx_hidden_Files = &v
+}
+
+func (x *DriveOpen) SetAgents(v uint32) {
+	x.xxx_hidden_Agents = v
+}
+
+func (x *DriveOpen) SetDigest(v string) {
+	x.xxx_hidden_Digest = v
+}
+
+func (x *DriveOpen) SetOnDisconnect(v *OnDisconnect) {
+	x.xxx_hidden_OnDisconnect = v
+}
+
+func (x *DriveOpen) HasScenario() bool {
+	if x == nil {
+		return false
+	}
+	return x.xxx_hidden_Scenario != nil
+}
+
+func (x *DriveOpen) HasOnDisconnect() bool {
+	if x == nil {
+		return false
+	}
+	return x.xxx_hidden_OnDisconnect != nil
+}
+
+func (x *DriveOpen) ClearScenario() {
+	x.xxx_hidden_Scenario = nil
+}
+
+func (x *DriveOpen) ClearOnDisconnect() {
+	x.xxx_hidden_OnDisconnect = nil
+}
+
+type DriveOpen_builder struct {
+	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
+
+	// The scenario; its load may be empty. Absent: it is read from source.
+	Scenario *Scenario
+	// The document as the user wrote it, in YAML or JSON; at most 1 MiB.
+	Source []byte
+	// Folder against which the scenario's file names are resolved.
+	BaseDir string
+	// Files that the scenario names.
+	Files []*FileDigest
+	// Agents to wait for before planning; 0: those that are there.
+	Agents uint32
+	// Digest of the scenario and its files that the program computed, in hexadecimal; empty: not compared.
+	Digest string
+	// What becomes of the run when the stream breaks; absent: it is stopped.
+	OnDisconnect *OnDisconnect
+}
+
+func (b0 DriveOpen_builder) Build() *DriveOpen {
+	m0 := &DriveOpen{}
+	b, x := &b0, m0
+	_, _ = b, x
+	x.xxx_hidden_Scenario = b.Scenario
+	x.xxx_hidden_Source = b.Source
+	x.xxx_hidden_BaseDir = b.BaseDir
+	x.xxx_hidden_Files = &b.Files
+	x.xxx_hidden_Agents = b.Agents
+	x.xxx_hidden_Digest = b.Digest
+	x.xxx_hidden_OnDisconnect = b.OnDisconnect
+	return m0
+}
+
+// DriveResume takes up a run that DriveRun has opened. A stream that drives it already is closed.
+type DriveResume struct {
+	state                 protoimpl.MessageState `protogen:"opaque.v1"`
+	xxx_hidden_RunId      string                 `protobuf:"bytes,1,opt,name=run_id,json=runId"`
+	xxx_hidden_FromSecond uint64                 `protobuf:"varint,2,opt,name=from_second,json=fromSecond"`
+	unknownFields         protoimpl.UnknownFields
+	sizeCache             protoimpl.SizeCache
+}
+
+func (x *DriveResume) Reset() {
+	*x = DriveResume{}
+	mi := &file_loadline_v1_control_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DriveResume) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DriveResume) ProtoMessage() {}
+
+func (x *DriveResume) ProtoReflect() protoreflect.Message {
+	mi := &file_loadline_v1_control_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+func (x *DriveResume) GetRunId() string {
+	if x != nil {
+		return x.xxx_hidden_RunId
+	}
+	return ""
+}
+
+func (x *DriveResume) GetFromSecond() uint64 {
+	if x != nil {
+		return x.xxx_hidden_FromSecond
+	}
+	return 0
+}
+
+func (x *DriveResume) SetRunId(v string) {
+	x.xxx_hidden_RunId = v
+}
+
+func (x *DriveResume) SetFromSecond(v uint64) {
+	x.xxx_hidden_FromSecond = v
+}
+
+type DriveResume_builder struct {
+	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
+
+	// Id of the run.
+	RunId string
+	// First second that is wanted, as Snapshot.second counts; 0: from the beginning. The last 600 are kept while the run goes on.
+	FromSecond uint64
+}
+
+func (b0 DriveResume_builder) Build() *DriveResume {
+	m0 := &DriveResume{}
+	b, x := &b0, m0
+	_, _ = b, x
+	x.xxx_hidden_RunId = b.RunId
+	x.xxx_hidden_FromSecond = b.FromSecond
+	return m0
+}
+
+// DriveSet ends every phase that is not over and appends one in its place, at one instant about 300 ms ahead.
+type DriveSet struct {
+	state                      protoimpl.MessageState `protogen:"opaque.v1"`
+	xxx_hidden_Name            string                 `protobuf:"bytes,1,opt,name=name"`
+	xxx_hidden_Load            isDriveSet_Load        `protobuf_oneof:"load"`
+	xxx_hidden_Arrivals        Arrivals               `protobuf:"varint,4,opt,name=arrivals,enum=loadline.v1.Arrivals"`
+	xxx_hidden_Cv              float64                `protobuf:"fixed64,5,opt,name=cv"`
+	xxx_hidden_Duration        *durationpb.Duration   `protobuf:"bytes,6,opt,name=duration"`
+	xxx_hidden_WorkloadWeights map[string]uint32      `protobuf:"bytes,7,rep,name=workload_weights,json=workloadWeights" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	xxx_hidden_Labels          map[string]string      `protobuf:"bytes,8,rep,name=labels" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	xxx_hidden_Discard         bool                   `protobuf:"varint,9,opt,name=discard"`
+	unknownFields              protoimpl.UnknownFields
+	sizeCache                  protoimpl.SizeCache
+}
+
+func (x *DriveSet) Reset() {
+	*x = DriveSet{}
+	mi := &file_loadline_v1_control_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DriveSet) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DriveSet) ProtoMessage() {}
+
+func (x *DriveSet) ProtoReflect() protoreflect.Message {
+	mi := &file_loadline_v1_control_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+func (x *DriveSet) GetName() string {
+	if x != nil {
+		return x.xxx_hidden_Name
+	}
+	return ""
+}
+
+func (x *DriveSet) GetRate() float64 {
+	if x != nil {
+		if x, ok := x.xxx_hidden_Load.(*driveSet_Rate); ok {
+			return x.Rate
+		}
+	}
+	return 0
+}
+
+func (x *DriveSet) GetUsers() uint32 {
+	if x != nil {
+		if x, ok := x.xxx_hidden_Load.(*driveSet_Users); ok {
+			return x.Users
+		}
+	}
+	return 0
+}
+
+func (x *DriveSet) GetArrivals() Arrivals {
+	if x != nil {
+		return x.xxx_hidden_Arrivals
+	}
+	return Arrivals_ARRIVALS_UNSPECIFIED
+}
+
+func (x *DriveSet) GetCv() float64 {
+	if x != nil {
+		return x.xxx_hidden_Cv
+	}
+	return 0
+}
+
+func (x *DriveSet) GetDuration() *durationpb.Duration {
+	if x != nil {
+		return x.xxx_hidden_Duration
+	}
+	return nil
+}
+
+func (x *DriveSet) GetWorkloadWeights() map[string]uint32 {
+	if x != nil {
+		return x.xxx_hidden_WorkloadWeights
+	}
+	return nil
+}
+
+func (x *DriveSet) GetLabels() map[string]string {
+	if x != nil {
+		return x.xxx_hidden_Labels
+	}
+	return nil
+}
+
+func (x *DriveSet) GetDiscard() bool {
+	if x != nil {
+		return x.xxx_hidden_Discard
+	}
+	return false
+}
+
+func (x *DriveSet) SetName(v string) {
+	x.xxx_hidden_Name = v
+}
+
+func (x *DriveSet) SetRate(v float64) {
+	x.xxx_hidden_Load = &driveSet_Rate{v}
+}
+
+func (x *DriveSet) SetUsers(v uint32) {
+	x.xxx_hidden_Load = &driveSet_Users{v}
+}
+
+func (x *DriveSet) SetArrivals(v Arrivals) {
+	x.xxx_hidden_Arrivals = v
+}
+
+func (x *DriveSet) SetCv(v float64) {
+	x.xxx_hidden_Cv = v
+}
+
+func (x *DriveSet) SetDuration(v *durationpb.Duration) {
+	x.xxx_hidden_Duration = v
+}
+
+func (x *DriveSet) SetWorkloadWeights(v map[string]uint32) {
+	x.xxx_hidden_WorkloadWeights = v
+}
+
+func (x *DriveSet) SetLabels(v map[string]string) {
+	x.xxx_hidden_Labels = v
+}
+
+func (x *DriveSet) SetDiscard(v bool) {
+	x.xxx_hidden_Discard = v
+}
+
+func (x *DriveSet) HasLoad() bool {
+	if x == nil {
+		return false
+	}
+	return x.xxx_hidden_Load != nil
+}
+
+func (x *DriveSet) HasRate() bool {
+	if x == nil {
+		return false
+	}
+	_, ok := x.xxx_hidden_Load.(*driveSet_Rate)
+	return ok
+}
+
+func (x *DriveSet) HasUsers() bool {
+	if x == nil {
+		return false
+	}
+	_, ok := x.xxx_hidden_Load.(*driveSet_Users)
+	return ok
+}
+
+func (x *DriveSet) HasDuration() bool {
+	if x == nil {
+		return false
+	}
+	return x.xxx_hidden_Duration != nil
+}
+
+func (x *DriveSet) ClearLoad() {
+	x.xxx_hidden_Load = nil
+}
+
+func (x *DriveSet) ClearRate() {
+	if _, ok := x.xxx_hidden_Load.(*driveSet_Rate); ok {
+		x.xxx_hidden_Load = nil
+	}
+}
+
+func (x *DriveSet) ClearUsers() {
+	if _, ok := x.xxx_hidden_Load.(*driveSet_Users); ok {
+		x.xxx_hidden_Load = nil
+	}
+}
+
+func (x *DriveSet) ClearDuration() {
+	x.xxx_hidden_Duration = nil
+}
+
+const DriveSet_Load_not_set_case case_DriveSet_Load = 0
+const DriveSet_Rate_case case_DriveSet_Load = 2
+const DriveSet_Users_case case_DriveSet_Load = 3
+
+func (x *DriveSet) WhichLoad() case_DriveSet_Load {
+	if x == nil {
+		return DriveSet_Load_not_set_case
+	}
+	switch x.xxx_hidden_Load.(type) {
+	case *driveSet_Rate:
+		return DriveSet_Rate_case
+	case *driveSet_Users:
+		return DriveSet_Users_case
+	default:
+		return DriveSet_Load_not_set_case
+	}
+}
+
+type DriveSet_builder struct {
+	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
+
+	// Name of the phase; empty: step-N, counted from 1. No other phase of the run may have it.
+	Name string
+	// The load; absent: that of the set before, with its arrivals, cv and duration.
+
+	// Fields of oneof xxx_hidden_Load:
+	// Open load at this constant rate in sessions per second; above 0 and at most 1,000,000.
+	Rate *float64
+	// Closed load with this many users; 1 to 1,000,000 and at most limits.max_in_flight.
+	Users *uint32
+	// -- end of xxx_hidden_Load
+	// Law of the spacing of open load; unspecified: constant.
+	Arrivals Arrivals
+	// Coefficient of variation of gamma gaps, 0.1 to 10; 0: not given.
+	Cv float64
+	// Longest length of the phase; absent: until the next step, at most 30 days, and with random spacing at most as long as
+	// 4,194,304 arrivals are expected to take.
+	Duration *durationpb.Duration
+	// Weights of workloads by name from this phase on; those that are not named keep theirs. At most 256.
+	WorkloadWeights map[string]uint32
+	// Labels of the phase, for the report; at most 32.
+	Labels map[string]string
+	// Left out of objectives, totals and rates.
+	Discard bool
+}
+
+func (b0 DriveSet_builder) Build() *DriveSet {
+	m0 := &DriveSet{}
+	b, x := &b0, m0
+	_, _ = b, x
+	x.xxx_hidden_Name = b.Name
+	if b.Rate != nil {
+		x.xxx_hidden_Load = &driveSet_Rate{*b.Rate}
+	}
+	if b.Users != nil {
+		x.xxx_hidden_Load = &driveSet_Users{*b.Users}
+	}
+	x.xxx_hidden_Arrivals = b.Arrivals
+	x.xxx_hidden_Cv = b.Cv
+	x.xxx_hidden_Duration = b.Duration
+	x.xxx_hidden_WorkloadWeights = b.WorkloadWeights
+	x.xxx_hidden_Labels = b.Labels
+	x.xxx_hidden_Discard = b.Discard
+	return m0
+}
+
+type case_DriveSet_Load protoreflect.FieldNumber
+
+func (x case_DriveSet_Load) String() string {
+	md := file_loadline_v1_control_proto_msgTypes[35].Descriptor()
+	if x == 0 {
+		return "not set"
+	}
+	return protoimpl.X.MessageFieldStringOf(md, protoreflect.FieldNumber(x))
+}
+
+type isDriveSet_Load interface {
+	isDriveSet_Load()
+}
+
+type driveSet_Rate struct {
+	// Open load at this constant rate in sessions per second; above 0 and at most 1,000,000.
+	Rate float64 `protobuf:"fixed64,2,opt,name=rate,oneof"`
+}
+
+type driveSet_Users struct {
+	// Closed load with this many users; 1 to 1,000,000 and at most limits.max_in_flight.
+	Users uint32 `protobuf:"varint,3,opt,name=users,oneof"`
+}
+
+func (*driveSet_Rate) isDriveSet_Load() {}
+
+func (*driveSet_Users) isDriveSet_Load() {}
+
+// DriveWait is answered when a condition holds or the limit has passed. Waits do not hold back the steps after them.
+type DriveWait struct {
+	state            protoimpl.MessageState `protogen:"opaque.v1"`
+	xxx_hidden_Until string                 `protobuf:"bytes,1,opt,name=until"`
+	xxx_hidden_Limit *durationpb.Duration   `protobuf:"bytes,2,opt,name=limit"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *DriveWait) Reset() {
+	*x = DriveWait{}
+	mi := &file_loadline_v1_control_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DriveWait) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DriveWait) ProtoMessage() {}
+
+func (x *DriveWait) ProtoReflect() protoreflect.Message {
+	mi := &file_loadline_v1_control_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+func (x *DriveWait) GetUntil() string {
+	if x != nil {
+		return x.xxx_hidden_Until
+	}
+	return ""
+}
+
+func (x *DriveWait) GetLimit() *durationpb.Duration {
+	if x != nil {
+		return x.xxx_hidden_Limit
+	}
+	return nil
+}
+
+func (x *DriveWait) SetUntil(v string) {
+	x.xxx_hidden_Until = v
+}
+
+func (x *DriveWait) SetLimit(v *durationpb.Duration) {
+	x.xxx_hidden_Limit = v
+}
+
+func (x *DriveWait) HasLimit() bool {
+	if x == nil {
+		return false
+	}
+	return x.xxx_hidden_Limit != nil
+}
+
+func (x *DriveWait) ClearLimit() {
+	x.xxx_hidden_Limit = nil
+}
+
+type DriveWait_builder struct {
+	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
+
+	// The condition, such as "p99(ttft) > 800ms for 10s" or "arrivals >= 5000"; at most 256 bytes. Without "for" one second is enough.
+	Until string
+	// How long to wait at most, from the step on; above 0 and at most 24 h.
+	Limit *durationpb.Duration
+}
+
+func (b0 DriveWait_builder) Build() *DriveWait {
+	m0 := &DriveWait{}
+	b, x := &b0, m0
+	_, _ = b, x
+	x.xxx_hidden_Until = b.Until
+	x.xxx_hidden_Limit = b.Limit
+	return m0
+}
+
+// DriveMark puts a mark on record, which the report shows.
+type DriveMark struct {
+	state           protoimpl.MessageState `protogen:"opaque.v1"`
+	xxx_hidden_Text string                 `protobuf:"bytes,1,opt,name=text"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *DriveMark) Reset() {
+	*x = DriveMark{}
+	mi := &file_loadline_v1_control_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DriveMark) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DriveMark) ProtoMessage() {}
+
+func (x *DriveMark) ProtoReflect() protoreflect.Message {
+	mi := &file_loadline_v1_control_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+func (x *DriveMark) GetText() string {
+	if x != nil {
+		return x.xxx_hidden_Text
+	}
+	return ""
+}
+
+func (x *DriveMark) SetText(v string) {
+	x.xxx_hidden_Text = v
+}
+
+type DriveMark_builder struct {
+	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
+
+	// What is marked; 1 to 256 bytes.
+	Text string
+}
+
+func (b0 DriveMark_builder) Build() *DriveMark {
+	m0 := &DriveMark{}
+	b, x := &b0, m0
+	_, _ = b, x
+	x.xxx_hidden_Text = b.Text
+	return m0
+}
+
+// DriveStop ends the load: every phase that is not over ends, sessions have their drain time, and the run is complete.
+type DriveStop struct {
+	state             protoimpl.MessageState `protogen:"opaque.v1"`
+	xxx_hidden_Reason string                 `protobuf:"bytes,1,opt,name=reason"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *DriveStop) Reset() {
+	*x = DriveStop{}
+	mi := &file_loadline_v1_control_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DriveStop) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DriveStop) ProtoMessage() {}
+
+func (x *DriveStop) ProtoReflect() protoreflect.Message {
+	mi := &file_loadline_v1_control_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+func (x *DriveStop) GetReason() string {
+	if x != nil {
+		return x.xxx_hidden_Reason
+	}
+	return ""
+}
+
+func (x *DriveStop) SetReason(v string) {
+	x.xxx_hidden_Reason = v
+}
+
+type DriveStop_builder struct {
+	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
+
+	// Why, in plain words.
+	Reason string
+}
+
+func (b0 DriveStop_builder) Build() *DriveStop {
+	m0 := &DriveStop{}
+	b, x := &b0, m0
+	_, _ = b, x
+	x.xxx_hidden_Reason = b.Reason
+	return m0
+}
+
+// DriveRunResponse is one message to the program.
+type DriveRunResponse struct {
+	state              protoimpl.MessageState     `protogen:"opaque.v1"`
+	xxx_hidden_Message isDriveRunResponse_Message `protobuf_oneof:"message"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
+}
+
+func (x *DriveRunResponse) Reset() {
+	*x = DriveRunResponse{}
+	mi := &file_loadline_v1_control_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DriveRunResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DriveRunResponse) ProtoMessage() {}
+
+func (x *DriveRunResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_loadline_v1_control_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+func (x *DriveRunResponse) GetStatus() *RunStatus {
+	if x != nil {
+		if x, ok := x.xxx_hidden_Message.(*driveRunResponse_Status); ok {
+			return x.Status
+		}
+	}
+	return nil
+}
+
+func (x *DriveRunResponse) GetSnapshot() *Snapshot {
+	if x != nil {
+		if x, ok := x.xxx_hidden_Message.(*driveRunResponse_Snapshot); ok {
+			return x.Snapshot
+		}
+	}
+	return nil
+}
+
+func (x *DriveRunResponse) GetAnswer() *DriveAnswer {
+	if x != nil {
+		if x, ok := x.xxx_hidden_Message.(*driveRunResponse_Answer); ok {
+			return x.Answer
+		}
+	}
+	return nil
+}
+
+func (x *DriveRunResponse) SetStatus(v *RunStatus) {
+	if v == nil {
+		x.xxx_hidden_Message = nil
+		return
+	}
+	x.xxx_hidden_Message = &driveRunResponse_Status{v}
+}
+
+func (x *DriveRunResponse) SetSnapshot(v *Snapshot) {
+	if v == nil {
+		x.xxx_hidden_Message = nil
+		return
+	}
+	x.xxx_hidden_Message = &driveRunResponse_Snapshot{v}
+}
+
+func (x *DriveRunResponse) SetAnswer(v *DriveAnswer) {
+	if v == nil {
+		x.xxx_hidden_Message = nil
+		return
+	}
+	x.xxx_hidden_Message = &driveRunResponse_Answer{v}
+}
+
+func (x *DriveRunResponse) HasMessage() bool {
+	if x == nil {
+		return false
+	}
+	return x.xxx_hidden_Message != nil
+}
+
+func (x *DriveRunResponse) HasStatus() bool {
+	if x == nil {
+		return false
+	}
+	_, ok := x.xxx_hidden_Message.(*driveRunResponse_Status)
+	return ok
+}
+
+func (x *DriveRunResponse) HasSnapshot() bool {
+	if x == nil {
+		return false
+	}
+	_, ok := x.xxx_hidden_Message.(*driveRunResponse_Snapshot)
+	return ok
+}
+
+func (x *DriveRunResponse) HasAnswer() bool {
+	if x == nil {
+		return false
+	}
+	_, ok := x.xxx_hidden_Message.(*driveRunResponse_Answer)
+	return ok
+}
+
+func (x *DriveRunResponse) ClearMessage() {
+	x.xxx_hidden_Message = nil
+}
+
+func (x *DriveRunResponse) ClearStatus() {
+	if _, ok := x.xxx_hidden_Message.(*driveRunResponse_Status); ok {
+		x.xxx_hidden_Message = nil
+	}
+}
+
+func (x *DriveRunResponse) ClearSnapshot() {
+	if _, ok := x.xxx_hidden_Message.(*driveRunResponse_Snapshot); ok {
+		x.xxx_hidden_Message = nil
+	}
+}
+
+func (x *DriveRunResponse) ClearAnswer() {
+	if _, ok := x.xxx_hidden_Message.(*driveRunResponse_Answer); ok {
+		x.xxx_hidden_Message = nil
+	}
+}
+
+const DriveRunResponse_Message_not_set_case case_DriveRunResponse_Message = 0
+const DriveRunResponse_Status_case case_DriveRunResponse_Message = 1
+const DriveRunResponse_Snapshot_case case_DriveRunResponse_Message = 2
+const DriveRunResponse_Answer_case case_DriveRunResponse_Message = 3
+
+func (x *DriveRunResponse) WhichMessage() case_DriveRunResponse_Message {
+	if x == nil {
+		return DriveRunResponse_Message_not_set_case
+	}
+	switch x.xxx_hidden_Message.(type) {
+	case *driveRunResponse_Status:
+		return DriveRunResponse_Status_case
+	case *driveRunResponse_Snapshot:
+		return DriveRunResponse_Snapshot_case
+	case *driveRunResponse_Answer:
+		return DriveRunResponse_Answer_case
+	default:
+		return DriveRunResponse_Message_not_set_case
+	}
+}
+
+type DriveRunResponse_builder struct {
+	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
+
+	// Exactly one.
+
+	// Fields of oneof xxx_hidden_Message:
+	// Where the run is; whenever that changes, and last of all once it has ended.
+	Status *RunStatus
+	// A merged second; every one, in order.
+	Snapshot *Snapshot
+	// What came of a step.
+	Answer *DriveAnswer
+	// -- end of xxx_hidden_Message
+}
+
+func (b0 DriveRunResponse_builder) Build() *DriveRunResponse {
+	m0 := &DriveRunResponse{}
+	b, x := &b0, m0
+	_, _ = b, x
+	if b.Status != nil {
+		x.xxx_hidden_Message = &driveRunResponse_Status{b.Status}
+	}
+	if b.Snapshot != nil {
+		x.xxx_hidden_Message = &driveRunResponse_Snapshot{b.Snapshot}
+	}
+	if b.Answer != nil {
+		x.xxx_hidden_Message = &driveRunResponse_Answer{b.Answer}
+	}
+	return m0
+}
+
+type case_DriveRunResponse_Message protoreflect.FieldNumber
+
+func (x case_DriveRunResponse_Message) String() string {
+	md := file_loadline_v1_control_proto_msgTypes[39].Descriptor()
+	if x == 0 {
+		return "not set"
+	}
+	return protoimpl.X.MessageFieldStringOf(md, protoreflect.FieldNumber(x))
+}
+
+type isDriveRunResponse_Message interface {
+	isDriveRunResponse_Message()
+}
+
+type driveRunResponse_Status struct {
+	// Where the run is; whenever that changes, and last of all once it has ended.
+	Status *RunStatus `protobuf:"bytes,1,opt,name=status,oneof"`
+}
+
+type driveRunResponse_Snapshot struct {
+	// A merged second; every one, in order.
+	Snapshot *Snapshot `protobuf:"bytes,2,opt,name=snapshot,oneof"`
+}
+
+type driveRunResponse_Answer struct {
+	// What came of a step.
+	Answer *DriveAnswer `protobuf:"bytes,3,opt,name=answer,oneof"`
+}
+
+func (*driveRunResponse_Status) isDriveRunResponse_Message() {}
+
+func (*driveRunResponse_Snapshot) isDriveRunResponse_Message() {}
+
+func (*driveRunResponse_Answer) isDriveRunResponse_Message() {}
+
+// DriveAnswer says what came of a step.
+type DriveAnswer struct {
+	state                protoimpl.MessageState `protogen:"opaque.v1"`
+	xxx_hidden_RequestId string                 `protobuf:"bytes,1,opt,name=request_id,json=requestId"`
+	xxx_hidden_RunId     string                 `protobuf:"bytes,2,opt,name=run_id,json=runId"`
+	xxx_hidden_Phase     string                 `protobuf:"bytes,3,opt,name=phase"`
+	xxx_hidden_Epoch     uint32                 `protobuf:"varint,4,opt,name=epoch"`
+	xxx_hidden_AtNs      int64                  `protobuf:"varint,5,opt,name=at_ns,json=atNs"`
+	xxx_hidden_Met       bool                   `protobuf:"varint,6,opt,name=met"`
+	xxx_hidden_Second    uint64                 `protobuf:"varint,7,opt,name=second"`
+	xxx_hidden_Code      uint32                 `protobuf:"varint,8,opt,name=code"`
+	xxx_hidden_Message   string                 `protobuf:"bytes,9,opt,name=message"`
+	xxx_hidden_Problems  *[]*Problem            `protobuf:"bytes,10,rep,name=problems"`
+	unknownFields        protoimpl.UnknownFields
+	sizeCache            protoimpl.SizeCache
+}
+
+func (x *DriveAnswer) Reset() {
+	*x = DriveAnswer{}
+	mi := &file_loadline_v1_control_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DriveAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DriveAnswer) ProtoMessage() {}
+
+func (x *DriveAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_loadline_v1_control_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+func (x *DriveAnswer) GetRequestId() string {
+	if x != nil {
+		return x.xxx_hidden_RequestId
+	}
+	return ""
+}
+
+func (x *DriveAnswer) GetRunId() string {
+	if x != nil {
+		return x.xxx_hidden_RunId
+	}
+	return ""
+}
+
+func (x *DriveAnswer) GetPhase() string {
+	if x != nil {
+		return x.xxx_hidden_Phase
+	}
+	return ""
+}
+
+func (x *DriveAnswer) GetEpoch() uint32 {
+	if x != nil {
+		return x.xxx_hidden_Epoch
+	}
+	return 0
+}
+
+func (x *DriveAnswer) GetAtNs() int64 {
+	if x != nil {
+		return x.xxx_hidden_AtNs
+	}
+	return 0
+}
+
+func (x *DriveAnswer) GetMet() bool {
+	if x != nil {
+		return x.xxx_hidden_Met
+	}
+	return false
+}
+
+func (x *DriveAnswer) GetSecond() uint64 {
+	if x != nil {
+		return x.xxx_hidden_Second
+	}
+	return 0
+}
+
+func (x *DriveAnswer) GetCode() uint32 {
+	if x != nil {
+		return x.xxx_hidden_Code
+	}
+	return 0
+}
+
+func (x *DriveAnswer) GetMessage() string {
+	if x != nil {
+		return x.xxx_hidden_Message
+	}
+	return ""
+}
+
+func (x *DriveAnswer) GetProblems() []*Problem {
+	if x != nil {
+		if x.xxx_hidden_Problems != nil {
+			return *x.xxx_hidden_Problems
+		}
+	}
+	return nil
+}
+
+func (x *DriveAnswer) SetRequestId(v string) {
+	x.xxx_hidden_RequestId = v
+}
+
+func (x *DriveAnswer) SetRunId(v string) {
+	x.xxx_hidden_RunId = v
+}
+
+func (x *DriveAnswer) SetPhase(v string) {
+	x.xxx_hidden_Phase = v
+}
+
+func (x *DriveAnswer) SetEpoch(v uint32) {
+	x.xxx_hidden_Epoch = v
+}
+
+func (x *DriveAnswer) SetAtNs(v int64) {
+	x.xxx_hidden_AtNs = v
+}
+
+func (x *DriveAnswer) SetMet(v bool) {
+	x.xxx_hidden_Met = v
+}
+
+func (x *DriveAnswer) SetSecond(v uint64) {
+	x.xxx_hidden_Second = v
+}
+
+func (x *DriveAnswer) SetCode(v uint32) {
+	x.xxx_hidden_Code = v
+}
+
+func (x *DriveAnswer) SetMessage(v string) {
+	x.xxx_hidden_Message = v
+}
+
+func (x *DriveAnswer) SetProblems(v []*Problem) {
+	x.xxx_hidden_Problems = &v
+}
+
+type DriveAnswer_builder struct {
+	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
+
+	// The step that it answers.
+	RequestId string
+	// Id of the run.
+	RunId string
+	// Set: name of the phase that was appended.
+	Phase string
+	// Set and stop: epoch of the change; 0: none was needed.
+	Epoch uint32
+	// Set, stop and mark: the instant, in nanoseconds since the run's start.
+	AtNs int64
+	// Wait: the condition holds; false: the limit has passed first.
+	Met bool
+	// Wait: the second that decided, as Snapshot.second counts.
+	Second uint64
+	// Why the step was not done, as google.rpc.Code counts; 0: it was done.
+	Code uint32
+	// The same in plain words; empty: it was done.
+	Message string
+	// Fields of the step that are wrong, each with its path.
+	Problems []*Problem
+}
+
+func (b0 DriveAnswer_builder) Build() *DriveAnswer {
+	m0 := &DriveAnswer{}
+	b, x := &b0, m0
+	_, _ = b, x
+	x.xxx_hidden_RequestId = b.RequestId
+	x.xxx_hidden_RunId = b.RunId
+	x.xxx_hidden_Phase = b.Phase
+	x.xxx_hidden_Epoch = b.Epoch
+	x.xxx_hidden_AtNs = b.AtNs
+	x.xxx_hidden_Met = b.Met
+	x.xxx_hidden_Second = b.Second
+	x.xxx_hidden_Code = b.Code
+	x.xxx_hidden_Message = b.Message
+	x.xxx_hidden_Problems = &b.Problems
+	return m0
+}
+
 var File_loadline_v1_control_proto protoreflect.FileDescriptor
 
 const file_loadline_v1_control_proto_rawDesc = "" +
 	"\n" +
-	"\x19loadline/v1/control.proto\x12\vloadline.v1\x1a\x1bbuf/validate/validate.proto\x1a!google/protobuf/go_features.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cloadline/v1/assignment.proto\x1a\x18loadline/v1/report.proto\x1a\x19loadline/v1/results.proto\x1a\x1aloadline/v1/scenario.proto\"\xd0\x03\n" +
+	"\x19loadline/v1/control.proto\x12\vloadline.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a!google/protobuf/go_features.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cloadline/v1/assignment.proto\x1a\x18loadline/v1/report.proto\x1a\x19loadline/v1/results.proto\x1a\x1aloadline/v1/scenario.proto\"\xd0\x03\n" +
 	"\x0fStartRunRequest\x12)\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tB\n" +
@@ -3343,7 +4881,75 @@ const file_loadline_v1_control_proto_rawDesc = "" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\bR\x04path\x12\x1f\n" +
 	"\x06offset\x18\x03 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x06offset\"(\n" +
 	"\x10FetchRunResponse\x12\x14\n" +
-	"\x05chunk\x18\x01 \x01(\fR\x05chunk2\xf0\a\n" +
+	"\x05chunk\x18\x01 \x01(\fR\x05chunk\"\xdb\x02\n" +
+	"\x0fDriveRunRequest\x12)\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\trequestId\x12,\n" +
+	"\x04open\x18\x02 \x01(\v2\x16.loadline.v1.DriveOpenH\x00R\x04open\x122\n" +
+	"\x06resume\x18\x03 \x01(\v2\x18.loadline.v1.DriveResumeH\x00R\x06resume\x12)\n" +
+	"\x03set\x18\x04 \x01(\v2\x15.loadline.v1.DriveSetH\x00R\x03set\x12,\n" +
+	"\x04wait\x18\x05 \x01(\v2\x16.loadline.v1.DriveWaitH\x00R\x04wait\x12,\n" +
+	"\x04mark\x18\x06 \x01(\v2\x16.loadline.v1.DriveMarkH\x00R\x04mark\x12,\n" +
+	"\x04stop\x18\a \x01(\v2\x16.loadline.v1.DriveStopH\x00R\x04stopB\x06\n" +
+	"\x04step\"\x9b\x02\n" +
+	"\tDriveOpen\x121\n" +
+	"\bscenario\x18\x01 \x01(\v2\x15.loadline.v1.ScenarioR\bscenario\x12!\n" +
+	"\x06source\x18\x02 \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80@R\x06source\x12\x19\n" +
+	"\bbase_dir\x18\x03 \x01(\tR\abaseDir\x12-\n" +
+	"\x05files\x18\x04 \x03(\v2\x17.loadline.v1.FileDigestR\x05files\x12\x16\n" +
+	"\x06agents\x18\x05 \x01(\rR\x06agents\x12\x16\n" +
+	"\x06digest\x18\x06 \x01(\tR\x06digest\x12>\n" +
+	"\ron_disconnect\x18\a \x01(\v2\x19.loadline.v1.OnDisconnectR\fonDisconnect\"Q\n" +
+	"\vDriveResume\x12!\n" +
+	"\x06run_id\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\x05runId\x12\x1f\n" +
+	"\vfrom_second\x18\x02 \x01(\x04R\n" +
+	"fromSecond\"\x82\x04\n" +
+	"\bDriveSet\x12\x1b\n" +
+	"\x04name\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18@R\x04name\x12\x14\n" +
+	"\x04rate\x18\x02 \x01(\x01H\x00R\x04rate\x12\x16\n" +
+	"\x05users\x18\x03 \x01(\rH\x00R\x05users\x121\n" +
+	"\barrivals\x18\x04 \x01(\x0e2\x15.loadline.v1.ArrivalsR\barrivals\x12\x0e\n" +
+	"\x02cv\x18\x05 \x01(\x01R\x02cv\x125\n" +
+	"\bduration\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\bduration\x12U\n" +
+	"\x10workload_weights\x18\a \x03(\v2*.loadline.v1.DriveSet.WorkloadWeightsEntryR\x0fworkloadWeights\x129\n" +
+	"\x06labels\x18\b \x03(\v2!.loadline.v1.DriveSet.LabelsEntryR\x06labels\x12\x18\n" +
+	"\adiscard\x18\t \x01(\bR\adiscard\x1aB\n" +
+	"\x14WorkloadWeightsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\x1a9\n" +
+	"\vLabelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\x06\n" +
+	"\x04load\"f\n" +
+	"\tDriveWait\x12 \n" +
+	"\x05until\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x02R\x05until\x127\n" +
+	"\x05limit\x18\x02 \x01(\v2\x19.google.protobuf.DurationB\x06\xbaH\x03\xc8\x01\x01R\x05limit\"+\n" +
+	"\tDriveMark\x12\x1e\n" +
+	"\x04text\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x02R\x04text\"-\n" +
+	"\tDriveStop\x12 \n" +
+	"\x06reason\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\x06reason\"\xb8\x01\n" +
+	"\x10DriveRunResponse\x120\n" +
+	"\x06status\x18\x01 \x01(\v2\x16.loadline.v1.RunStatusH\x00R\x06status\x123\n" +
+	"\bsnapshot\x18\x02 \x01(\v2\x15.loadline.v1.SnapshotH\x00R\bsnapshot\x122\n" +
+	"\x06answer\x18\x03 \x01(\v2\x18.loadline.v1.DriveAnswerH\x00R\x06answerB\t\n" +
+	"\amessage\"\x8e\x02\n" +
+	"\vDriveAnswer\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tR\trequestId\x12\x15\n" +
+	"\x06run_id\x18\x02 \x01(\tR\x05runId\x12\x14\n" +
+	"\x05phase\x18\x03 \x01(\tR\x05phase\x12\x14\n" +
+	"\x05epoch\x18\x04 \x01(\rR\x05epoch\x12\x13\n" +
+	"\x05at_ns\x18\x05 \x01(\x03R\x04atNs\x12\x10\n" +
+	"\x03met\x18\x06 \x01(\bR\x03met\x12\x16\n" +
+	"\x06second\x18\a \x01(\x04R\x06second\x12\x12\n" +
+	"\x04code\x18\b \x01(\rR\x04code\x12\x18\n" +
+	"\amessage\x18\t \x01(\tR\amessage\x120\n" +
+	"\bproblems\x18\n" +
+	" \x03(\v2\x14.loadline.v1.ProblemR\bproblems2\xbd\b\n" +
 	"\x0eControlService\x12G\n" +
 	"\bStartRun\x12\x1c.loadline.v1.StartRunRequest\x1a\x1d.loadline.v1.StartRunResponse\x12A\n" +
 	"\x06GetRun\x12\x1a.loadline.v1.GetRunRequest\x1a\x1b.loadline.v1.GetRunResponse\x12I\n" +
@@ -3357,11 +4963,12 @@ const file_loadline_v1_control_proto_rawDesc = "" +
 	"\aStopAll\x12\x1b.loadline.v1.StopAllRequest\x1a\x1c.loadline.v1.StopAllResponse\x12M\n" +
 	"\n" +
 	"DrainAgent\x12\x1e.loadline.v1.DrainAgentRequest\x1a\x1f.loadline.v1.DrainAgentResponse\x12J\n" +
-	"\tAdjustRun\x12\x1d.loadline.v1.AdjustRunRequest\x1a\x1e.loadline.v1.AdjustRunResponse\x12P\n" +
+	"\tAdjustRun\x12\x1d.loadline.v1.AdjustRunRequest\x1a\x1e.loadline.v1.AdjustRunResponse\x12K\n" +
+	"\bDriveRun\x12\x1c.loadline.v1.DriveRunRequest\x1a\x1d.loadline.v1.DriveRunResponse(\x010\x01\x12P\n" +
 	"\vGetRunFiles\x12\x1f.loadline.v1.GetRunFilesRequest\x1a .loadline.v1.GetRunFilesResponse\x12I\n" +
 	"\bFetchRun\x12\x1c.loadline.v1.FetchRunRequest\x1a\x1d.loadline.v1.FetchRunResponse0\x01BEZ9github.com/loadline/loadline/proto/loadline/v1;loadlinev1\x92\x03\a\xd2>\x02\x10\x03\b\x02b\beditionsp\xe8\a"
 
-var file_loadline_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
+var file_loadline_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
 var file_loadline_v1_control_proto_goTypes = []any{
 	(*StartRunRequest)(nil),          // 0: loadline.v1.StartRunRequest
 	(*StartRunResponse)(nil),         // 1: loadline.v1.StartRunResponse
@@ -3395,81 +5002,115 @@ var file_loadline_v1_control_proto_goTypes = []any{
 	(*GetRunFilesResponse)(nil),      // 29: loadline.v1.GetRunFilesResponse
 	(*FetchRunRequest)(nil),          // 30: loadline.v1.FetchRunRequest
 	(*FetchRunResponse)(nil),         // 31: loadline.v1.FetchRunResponse
-	nil,                              // 32: loadline.v1.StartRunRequest.AddressesEntry
-	(*Scenario)(nil),                 // 33: loadline.v1.Scenario
-	(*FileDigest)(nil),               // 34: loadline.v1.FileDigest
-	(*Roofline)(nil),                 // 35: loadline.v1.Roofline
-	(RunState)(0),                    // 36: loadline.v1.RunState
-	(*timestamppb.Timestamp)(nil),    // 37: google.protobuf.Timestamp
-	(*Plan)(nil),                     // 38: loadline.v1.Plan
-	(*ErrorSummary)(nil),             // 39: loadline.v1.ErrorSummary
-	(*Health)(nil),                   // 40: loadline.v1.Health
-	(*ObjectiveResult)(nil),          // 41: loadline.v1.ObjectiveResult
-	(*ArrivalLedger)(nil),            // 42: loadline.v1.ArrivalLedger
-	(StopMode)(0),                    // 43: loadline.v1.StopMode
-	(*Summary)(nil),                  // 44: loadline.v1.Summary
-	(*AgentInfo)(nil),                // 45: loadline.v1.AgentInfo
+	(*DriveRunRequest)(nil),          // 32: loadline.v1.DriveRunRequest
+	(*DriveOpen)(nil),                // 33: loadline.v1.DriveOpen
+	(*DriveResume)(nil),              // 34: loadline.v1.DriveResume
+	(*DriveSet)(nil),                 // 35: loadline.v1.DriveSet
+	(*DriveWait)(nil),                // 36: loadline.v1.DriveWait
+	(*DriveMark)(nil),                // 37: loadline.v1.DriveMark
+	(*DriveStop)(nil),                // 38: loadline.v1.DriveStop
+	(*DriveRunResponse)(nil),         // 39: loadline.v1.DriveRunResponse
+	(*DriveAnswer)(nil),              // 40: loadline.v1.DriveAnswer
+	nil,                              // 41: loadline.v1.StartRunRequest.AddressesEntry
+	nil,                              // 42: loadline.v1.DriveSet.WorkloadWeightsEntry
+	nil,                              // 43: loadline.v1.DriveSet.LabelsEntry
+	(*Scenario)(nil),                 // 44: loadline.v1.Scenario
+	(*FileDigest)(nil),               // 45: loadline.v1.FileDigest
+	(*Roofline)(nil),                 // 46: loadline.v1.Roofline
+	(RunState)(0),                    // 47: loadline.v1.RunState
+	(*timestamppb.Timestamp)(nil),    // 48: google.protobuf.Timestamp
+	(*Plan)(nil),                     // 49: loadline.v1.Plan
+	(*ErrorSummary)(nil),             // 50: loadline.v1.ErrorSummary
+	(*Health)(nil),                   // 51: loadline.v1.Health
+	(*ObjectiveResult)(nil),          // 52: loadline.v1.ObjectiveResult
+	(*ArrivalLedger)(nil),            // 53: loadline.v1.ArrivalLedger
+	(StopMode)(0),                    // 54: loadline.v1.StopMode
+	(*Summary)(nil),                  // 55: loadline.v1.Summary
+	(*AgentInfo)(nil),                // 56: loadline.v1.AgentInfo
+	(*OnDisconnect)(nil),             // 57: loadline.v1.OnDisconnect
+	(Arrivals)(0),                    // 58: loadline.v1.Arrivals
+	(*durationpb.Duration)(nil),      // 59: google.protobuf.Duration
 }
 var file_loadline_v1_control_proto_depIdxs = []int32{
-	33, // 0: loadline.v1.StartRunRequest.scenario:type_name -> loadline.v1.Scenario
-	34, // 1: loadline.v1.StartRunRequest.files:type_name -> loadline.v1.FileDigest
-	32, // 2: loadline.v1.StartRunRequest.addresses:type_name -> loadline.v1.StartRunRequest.AddressesEntry
-	35, // 3: loadline.v1.StartRunRequest.roofline:type_name -> loadline.v1.Roofline
+	44, // 0: loadline.v1.StartRunRequest.scenario:type_name -> loadline.v1.Scenario
+	45, // 1: loadline.v1.StartRunRequest.files:type_name -> loadline.v1.FileDigest
+	41, // 2: loadline.v1.StartRunRequest.addresses:type_name -> loadline.v1.StartRunRequest.AddressesEntry
+	46, // 3: loadline.v1.StartRunRequest.roofline:type_name -> loadline.v1.Roofline
 	4,  // 4: loadline.v1.GetRunResponse.status:type_name -> loadline.v1.RunStatus
-	36, // 5: loadline.v1.RunStatus.state:type_name -> loadline.v1.RunState
-	37, // 6: loadline.v1.RunStatus.started_time:type_name -> google.protobuf.Timestamp
+	47, // 5: loadline.v1.RunStatus.state:type_name -> loadline.v1.RunState
+	48, // 6: loadline.v1.RunStatus.started_time:type_name -> google.protobuf.Timestamp
 	4,  // 7: loadline.v1.WatchRunResponse.status:type_name -> loadline.v1.RunStatus
-	38, // 8: loadline.v1.WatchRunResponse.plan:type_name -> loadline.v1.Plan
+	49, // 8: loadline.v1.WatchRunResponse.plan:type_name -> loadline.v1.Plan
 	7,  // 9: loadline.v1.WatchRunResponse.snapshot:type_name -> loadline.v1.Snapshot
 	8,  // 10: loadline.v1.Snapshot.series:type_name -> loadline.v1.LiveSeries
-	39, // 11: loadline.v1.Snapshot.errors:type_name -> loadline.v1.ErrorSummary
-	40, // 12: loadline.v1.Snapshot.health:type_name -> loadline.v1.Health
+	50, // 11: loadline.v1.Snapshot.errors:type_name -> loadline.v1.ErrorSummary
+	51, // 12: loadline.v1.Snapshot.health:type_name -> loadline.v1.Health
 	9,  // 13: loadline.v1.Snapshot.phases:type_name -> loadline.v1.LivePhase
-	41, // 14: loadline.v1.Snapshot.slo:type_name -> loadline.v1.ObjectiveResult
-	42, // 15: loadline.v1.Snapshot.arrivals:type_name -> loadline.v1.ArrivalLedger
-	43, // 16: loadline.v1.StopRunRequest.mode:type_name -> loadline.v1.StopMode
+	52, // 14: loadline.v1.Snapshot.slo:type_name -> loadline.v1.ObjectiveResult
+	53, // 15: loadline.v1.Snapshot.arrivals:type_name -> loadline.v1.ArrivalLedger
+	54, // 16: loadline.v1.StopRunRequest.mode:type_name -> loadline.v1.StopMode
 	4,  // 17: loadline.v1.StopRunResponse.status:type_name -> loadline.v1.RunStatus
-	44, // 18: loadline.v1.GetReportResponse.summary:type_name -> loadline.v1.Summary
+	55, // 18: loadline.v1.GetReportResponse.summary:type_name -> loadline.v1.Summary
 	16, // 19: loadline.v1.ValidateScenarioResponse.problems:type_name -> loadline.v1.Problem
 	4,  // 20: loadline.v1.ListRunsResponse.runs:type_name -> loadline.v1.RunStatus
 	21, // 21: loadline.v1.ListAgentsResponse.agents:type_name -> loadline.v1.AgentStatus
-	45, // 22: loadline.v1.AgentStatus.info:type_name -> loadline.v1.AgentInfo
-	43, // 23: loadline.v1.StopAllRequest.mode:type_name -> loadline.v1.StopMode
+	56, // 22: loadline.v1.AgentStatus.info:type_name -> loadline.v1.AgentInfo
+	54, // 23: loadline.v1.StopAllRequest.mode:type_name -> loadline.v1.StopMode
 	4,  // 24: loadline.v1.StopAllResponse.runs:type_name -> loadline.v1.RunStatus
 	21, // 25: loadline.v1.DrainAgentResponse.agent:type_name -> loadline.v1.AgentStatus
 	4,  // 26: loadline.v1.AdjustRunResponse.status:type_name -> loadline.v1.RunStatus
-	34, // 27: loadline.v1.GetRunFilesResponse.files:type_name -> loadline.v1.FileDigest
-	0,  // 28: loadline.v1.ControlService.StartRun:input_type -> loadline.v1.StartRunRequest
-	2,  // 29: loadline.v1.ControlService.GetRun:input_type -> loadline.v1.GetRunRequest
-	5,  // 30: loadline.v1.ControlService.WatchRun:input_type -> loadline.v1.WatchRunRequest
-	10, // 31: loadline.v1.ControlService.StopRun:input_type -> loadline.v1.StopRunRequest
-	12, // 32: loadline.v1.ControlService.GetReport:input_type -> loadline.v1.GetReportRequest
-	14, // 33: loadline.v1.ControlService.ValidateScenario:input_type -> loadline.v1.ValidateScenarioRequest
-	17, // 34: loadline.v1.ControlService.ListRuns:input_type -> loadline.v1.ListRunsRequest
-	19, // 35: loadline.v1.ControlService.ListAgents:input_type -> loadline.v1.ListAgentsRequest
-	22, // 36: loadline.v1.ControlService.StopAll:input_type -> loadline.v1.StopAllRequest
-	24, // 37: loadline.v1.ControlService.DrainAgent:input_type -> loadline.v1.DrainAgentRequest
-	26, // 38: loadline.v1.ControlService.AdjustRun:input_type -> loadline.v1.AdjustRunRequest
-	28, // 39: loadline.v1.ControlService.GetRunFiles:input_type -> loadline.v1.GetRunFilesRequest
-	30, // 40: loadline.v1.ControlService.FetchRun:input_type -> loadline.v1.FetchRunRequest
-	1,  // 41: loadline.v1.ControlService.StartRun:output_type -> loadline.v1.StartRunResponse
-	3,  // 42: loadline.v1.ControlService.GetRun:output_type -> loadline.v1.GetRunResponse
-	6,  // 43: loadline.v1.ControlService.WatchRun:output_type -> loadline.v1.WatchRunResponse
-	11, // 44: loadline.v1.ControlService.StopRun:output_type -> loadline.v1.StopRunResponse
-	13, // 45: loadline.v1.ControlService.GetReport:output_type -> loadline.v1.GetReportResponse
-	15, // 46: loadline.v1.ControlService.ValidateScenario:output_type -> loadline.v1.ValidateScenarioResponse
-	18, // 47: loadline.v1.ControlService.ListRuns:output_type -> loadline.v1.ListRunsResponse
-	20, // 48: loadline.v1.ControlService.ListAgents:output_type -> loadline.v1.ListAgentsResponse
-	23, // 49: loadline.v1.ControlService.StopAll:output_type -> loadline.v1.StopAllResponse
-	25, // 50: loadline.v1.ControlService.DrainAgent:output_type -> loadline.v1.DrainAgentResponse
-	27, // 51: loadline.v1.ControlService.AdjustRun:output_type -> loadline.v1.AdjustRunResponse
-	29, // 52: loadline.v1.ControlService.GetRunFiles:output_type -> loadline.v1.GetRunFilesResponse
-	31, // 53: loadline.v1.ControlService.FetchRun:output_type -> loadline.v1.FetchRunResponse
-	41, // [41:54] is the sub-list for method output_type
-	28, // [28:41] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	45, // 27: loadline.v1.GetRunFilesResponse.files:type_name -> loadline.v1.FileDigest
+	33, // 28: loadline.v1.DriveRunRequest.open:type_name -> loadline.v1.DriveOpen
+	34, // 29: loadline.v1.DriveRunRequest.resume:type_name -> loadline.v1.DriveResume
+	35, // 30: loadline.v1.DriveRunRequest.set:type_name -> loadline.v1.DriveSet
+	36, // 31: loadline.v1.DriveRunRequest.wait:type_name -> loadline.v1.DriveWait
+	37, // 32: loadline.v1.DriveRunRequest.mark:type_name -> loadline.v1.DriveMark
+	38, // 33: loadline.v1.DriveRunRequest.stop:type_name -> loadline.v1.DriveStop
+	44, // 34: loadline.v1.DriveOpen.scenario:type_name -> loadline.v1.Scenario
+	45, // 35: loadline.v1.DriveOpen.files:type_name -> loadline.v1.FileDigest
+	57, // 36: loadline.v1.DriveOpen.on_disconnect:type_name -> loadline.v1.OnDisconnect
+	58, // 37: loadline.v1.DriveSet.arrivals:type_name -> loadline.v1.Arrivals
+	59, // 38: loadline.v1.DriveSet.duration:type_name -> google.protobuf.Duration
+	42, // 39: loadline.v1.DriveSet.workload_weights:type_name -> loadline.v1.DriveSet.WorkloadWeightsEntry
+	43, // 40: loadline.v1.DriveSet.labels:type_name -> loadline.v1.DriveSet.LabelsEntry
+	59, // 41: loadline.v1.DriveWait.limit:type_name -> google.protobuf.Duration
+	4,  // 42: loadline.v1.DriveRunResponse.status:type_name -> loadline.v1.RunStatus
+	7,  // 43: loadline.v1.DriveRunResponse.snapshot:type_name -> loadline.v1.Snapshot
+	40, // 44: loadline.v1.DriveRunResponse.answer:type_name -> loadline.v1.DriveAnswer
+	16, // 45: loadline.v1.DriveAnswer.problems:type_name -> loadline.v1.Problem
+	0,  // 46: loadline.v1.ControlService.StartRun:input_type -> loadline.v1.StartRunRequest
+	2,  // 47: loadline.v1.ControlService.GetRun:input_type -> loadline.v1.GetRunRequest
+	5,  // 48: loadline.v1.ControlService.WatchRun:input_type -> loadline.v1.WatchRunRequest
+	10, // 49: loadline.v1.ControlService.StopRun:input_type -> loadline.v1.StopRunRequest
+	12, // 50: loadline.v1.ControlService.GetReport:input_type -> loadline.v1.GetReportRequest
+	14, // 51: loadline.v1.ControlService.ValidateScenario:input_type -> loadline.v1.ValidateScenarioRequest
+	17, // 52: loadline.v1.ControlService.ListRuns:input_type -> loadline.v1.ListRunsRequest
+	19, // 53: loadline.v1.ControlService.ListAgents:input_type -> loadline.v1.ListAgentsRequest
+	22, // 54: loadline.v1.ControlService.StopAll:input_type -> loadline.v1.StopAllRequest
+	24, // 55: loadline.v1.ControlService.DrainAgent:input_type -> loadline.v1.DrainAgentRequest
+	26, // 56: loadline.v1.ControlService.AdjustRun:input_type -> loadline.v1.AdjustRunRequest
+	32, // 57: loadline.v1.ControlService.DriveRun:input_type -> loadline.v1.DriveRunRequest
+	28, // 58: loadline.v1.ControlService.GetRunFiles:input_type -> loadline.v1.GetRunFilesRequest
+	30, // 59: loadline.v1.ControlService.FetchRun:input_type -> loadline.v1.FetchRunRequest
+	1,  // 60: loadline.v1.ControlService.StartRun:output_type -> loadline.v1.StartRunResponse
+	3,  // 61: loadline.v1.ControlService.GetRun:output_type -> loadline.v1.GetRunResponse
+	6,  // 62: loadline.v1.ControlService.WatchRun:output_type -> loadline.v1.WatchRunResponse
+	11, // 63: loadline.v1.ControlService.StopRun:output_type -> loadline.v1.StopRunResponse
+	13, // 64: loadline.v1.ControlService.GetReport:output_type -> loadline.v1.GetReportResponse
+	15, // 65: loadline.v1.ControlService.ValidateScenario:output_type -> loadline.v1.ValidateScenarioResponse
+	18, // 66: loadline.v1.ControlService.ListRuns:output_type -> loadline.v1.ListRunsResponse
+	20, // 67: loadline.v1.ControlService.ListAgents:output_type -> loadline.v1.ListAgentsResponse
+	23, // 68: loadline.v1.ControlService.StopAll:output_type -> loadline.v1.StopAllResponse
+	25, // 69: loadline.v1.ControlService.DrainAgent:output_type -> loadline.v1.DrainAgentResponse
+	27, // 70: loadline.v1.ControlService.AdjustRun:output_type -> loadline.v1.AdjustRunResponse
+	39, // 71: loadline.v1.ControlService.DriveRun:output_type -> loadline.v1.DriveRunResponse
+	29, // 72: loadline.v1.ControlService.GetRunFiles:output_type -> loadline.v1.GetRunFilesResponse
+	31, // 73: loadline.v1.ControlService.FetchRun:output_type -> loadline.v1.FetchRunResponse
+	60, // [60:74] is the sub-list for method output_type
+	46, // [46:60] is the sub-list for method input_type
+	46, // [46:46] is the sub-list for extension type_name
+	46, // [46:46] is the sub-list for extension extendee
+	0,  // [0:46] is the sub-list for field type_name
 }
 
 func init() { file_loadline_v1_control_proto_init() }
@@ -3487,13 +5128,30 @@ func file_loadline_v1_control_proto_init() {
 		(*adjustRunRequest_Paused)(nil),
 		(*adjustRunRequest_Resumed)(nil),
 	}
+	file_loadline_v1_control_proto_msgTypes[32].OneofWrappers = []any{
+		(*driveRunRequest_Open)(nil),
+		(*driveRunRequest_Resume)(nil),
+		(*driveRunRequest_Set)(nil),
+		(*driveRunRequest_Wait)(nil),
+		(*driveRunRequest_Mark)(nil),
+		(*driveRunRequest_Stop)(nil),
+	}
+	file_loadline_v1_control_proto_msgTypes[35].OneofWrappers = []any{
+		(*driveSet_Rate)(nil),
+		(*driveSet_Users)(nil),
+	}
+	file_loadline_v1_control_proto_msgTypes[39].OneofWrappers = []any{
+		(*driveRunResponse_Status)(nil),
+		(*driveRunResponse_Snapshot)(nil),
+		(*driveRunResponse_Answer)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_loadline_v1_control_proto_rawDesc), len(file_loadline_v1_control_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   33,
+			NumMessages:   44,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -32,6 +32,7 @@ const (
 	ControlService_StopAll_FullMethodName          = "/loadline.v1.ControlService/StopAll"
 	ControlService_DrainAgent_FullMethodName       = "/loadline.v1.ControlService/DrainAgent"
 	ControlService_AdjustRun_FullMethodName        = "/loadline.v1.ControlService/AdjustRun"
+	ControlService_DriveRun_FullMethodName         = "/loadline.v1.ControlService/DriveRun"
 	ControlService_GetRunFiles_FullMethodName      = "/loadline.v1.ControlService/GetRunFiles"
 	ControlService_FetchRun_FullMethodName         = "/loadline.v1.ControlService/FetchRun"
 )
@@ -66,6 +67,10 @@ type ControlServiceClient interface {
 	DrainAgent(ctx context.Context, in *DrainAgentRequest, opts ...grpc.CallOption) (*DrainAgentResponse, error)
 	// AdjustRun changes the load of a running phase at a future instant. The same request_id changes it once.
 	AdjustRun(ctx context.Context, in *AdjustRunRequest, opts ...grpc.CallOption) (*AdjustRunResponse, error)
+	// DriveRun lets a program decide what comes next while a run goes on: it opens a run or takes one up again with its first
+	// message, then sends steps, and gets every merged second and an answer to each step. A step with the request_id of one
+	// before changes nothing more and is answered with what came of that.
+	DriveRun(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[DriveRunRequest, DriveRunResponse], error)
 	// GetRunFiles lists the files that an ended run has left behind; FAILED_PRECONDITION while it goes on.
 	GetRunFiles(ctx context.Context, in *GetRunFilesRequest, opts ...grpc.CallOption) (*GetRunFilesResponse, error)
 	// FetchRun sends one of these files in chunks, in order.
@@ -199,6 +204,19 @@ func (c *controlServiceClient) AdjustRun(ctx context.Context, in *AdjustRunReque
 	return out, nil
 }
 
+func (c *controlServiceClient) DriveRun(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[DriveRunRequest, DriveRunResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &ControlService_ServiceDesc.Streams[1], ControlService_DriveRun_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[DriveRunRequest, DriveRunResponse]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type ControlService_DriveRunClient = grpc.BidiStreamingClient[DriveRunRequest, DriveRunResponse]
+
 func (c *controlServiceClient) GetRunFiles(ctx context.Context, in *GetRunFilesRequest, opts ...grpc.CallOption) (*GetRunFilesResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(GetRunFilesResponse)
@@ -211,7 +229,7 @@ func (c *controlServiceClient) GetRunFiles(ctx context.Context, in *GetRunFilesR
 
 func (c *controlServiceClient) FetchRun(ctx context.Context, in *FetchRunRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[FetchRunResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &ControlService_ServiceDesc.Streams[1], ControlService_FetchRun_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &ControlService_ServiceDesc.Streams[2], ControlService_FetchRun_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -258,6 +276,10 @@ type ControlServiceServer interface {
 	DrainAgent(context.Context, *DrainAgentRequest) (*DrainAgentResponse, error)
 	// AdjustRun changes the load of a running phase at a future instant. The same request_id changes it once.
 	AdjustRun(context.Context, *AdjustRunRequest) (*AdjustRunResponse, error)
+	// DriveRun lets a program decide what comes next while a run goes on: it opens a run or takes one up again with its first
+	// message, then sends steps, and gets every merged second and an answer to each step. A step with the request_id of one
+	// before changes nothing more and is answered with what came of that.
+	DriveRun(grpc.BidiStreamingServer[DriveRunRequest, DriveRunResponse]) error
 	// GetRunFiles lists the files that an ended run has left behind; FAILED_PRECONDITION while it goes on.
 	GetRunFiles(context.Context, *GetRunFilesRequest) (*GetRunFilesResponse, error)
 	// FetchRun sends one of these files in chunks, in order.
@@ -304,6 +326,9 @@ func (UnimplementedControlServiceServer) DrainAgent(context.Context, *DrainAgent
 }
 func (UnimplementedControlServiceServer) AdjustRun(context.Context, *AdjustRunRequest) (*AdjustRunResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method AdjustRun not implemented")
+}
+func (UnimplementedControlServiceServer) DriveRun(grpc.BidiStreamingServer[DriveRunRequest, DriveRunResponse]) error {
+	return status.Error(codes.Unimplemented, "method DriveRun not implemented")
 }
 func (UnimplementedControlServiceServer) GetRunFiles(context.Context, *GetRunFilesRequest) (*GetRunFilesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetRunFiles not implemented")
@@ -523,6 +548,13 @@ func _ControlService_AdjustRun_Handler(srv interface{}, ctx context.Context, dec
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ControlService_DriveRun_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(ControlServiceServer).DriveRun(&grpc.GenericServerStream[DriveRunRequest, DriveRunResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type ControlService_DriveRunServer = grpc.BidiStreamingServer[DriveRunRequest, DriveRunResponse]
+
 func _ControlService_GetRunFiles_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(GetRunFilesRequest)
 	if err := dec(in); err != nil {
@@ -609,6 +641,12 @@ var ControlService_ServiceDesc = grpc.ServiceDesc{
 			StreamName:    "WatchRun",
 			Handler:       _ControlService_WatchRun_Handler,
 			ServerStreams: true,
+		},
+		{
+			StreamName:    "DriveRun",
+			Handler:       _ControlService_DriveRun_Handler,
+			ServerStreams: true,
+			ClientStreams: true,
 		},
 		{
 			StreamName:    "FetchRun",

@@ -157,6 +157,7 @@ type Summary struct {
 	xxx_hidden_Notes          []string               `protobuf:"bytes,25,rep,name=notes"`
 	xxx_hidden_Roofline       *RooflineUse           `protobuf:"bytes,26,opt,name=roofline"`
 	xxx_hidden_Changes        *[]*ChangeSummary      `protobuf:"bytes,27,rep,name=changes"`
+	xxx_hidden_Marks          *[]*MarkSummary        `protobuf:"bytes,28,rep,name=marks"`
 	unknownFields             protoimpl.UnknownFields
 	sizeCache                 protoimpl.SizeCache
 }
@@ -387,6 +388,15 @@ func (x *Summary) GetChanges() []*ChangeSummary {
 	return nil
 }
 
+func (x *Summary) GetMarks() []*MarkSummary {
+	if x != nil {
+		if x.xxx_hidden_Marks != nil {
+			return *x.xxx_hidden_Marks
+		}
+	}
+	return nil
+}
+
 func (x *Summary) SetSchemaVersion(v uint32) {
 	x.xxx_hidden_SchemaVersion = v
 }
@@ -493,6 +503,10 @@ func (x *Summary) SetRoofline(v *RooflineUse) {
 
 func (x *Summary) SetChanges(v []*ChangeSummary) {
 	x.xxx_hidden_Changes = &v
+}
+
+func (x *Summary) SetMarks(v []*MarkSummary) {
+	x.xxx_hidden_Marks = &v
 }
 
 func (x *Summary) HasValidity() bool {
@@ -629,6 +643,8 @@ type Summary_builder struct {
 	Roofline *RooflineUse
 	// The changes of the run in order: agents lost, joined or gone, rates, pauses, phases appended.
 	Changes []*ChangeSummary
+	// The instants that a program has marked, in order; at most 10,000.
+	Marks []*MarkSummary
 }
 
 func (b0 Summary_builder) Build() *Summary {
@@ -662,6 +678,81 @@ func (b0 Summary_builder) Build() *Summary {
 	x.xxx_hidden_Notes = b.Notes
 	x.xxx_hidden_Roofline = b.Roofline
 	x.xxx_hidden_Changes = &b.Changes
+	x.xxx_hidden_Marks = &b.Marks
+	return m0
+}
+
+// MarkSummary is an instant that a program has marked.
+type MarkSummary struct {
+	state                protoimpl.MessageState `protogen:"opaque.v1"`
+	xxx_hidden_AtSeconds float64                `protobuf:"fixed64,1,opt,name=at_seconds,json=atSeconds"`
+	xxx_hidden_Text      string                 `protobuf:"bytes,2,opt,name=text"`
+	unknownFields        protoimpl.UnknownFields
+	sizeCache            protoimpl.SizeCache
+}
+
+func (x *MarkSummary) Reset() {
+	*x = MarkSummary{}
+	mi := &file_loadline_v1_report_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MarkSummary) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MarkSummary) ProtoMessage() {}
+
+func (x *MarkSummary) ProtoReflect() protoreflect.Message {
+	mi := &file_loadline_v1_report_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+func (x *MarkSummary) GetAtSeconds() float64 {
+	if x != nil {
+		return x.xxx_hidden_AtSeconds
+	}
+	return 0
+}
+
+func (x *MarkSummary) GetText() string {
+	if x != nil {
+		return x.xxx_hidden_Text
+	}
+	return ""
+}
+
+func (x *MarkSummary) SetAtSeconds(v float64) {
+	x.xxx_hidden_AtSeconds = v
+}
+
+func (x *MarkSummary) SetText(v string) {
+	x.xxx_hidden_Text = v
+}
+
+type MarkSummary_builder struct {
+	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
+
+	// The instant, in seconds since the run's start.
+	AtSeconds float64
+	// What was marked.
+	Text string
+}
+
+func (b0 MarkSummary_builder) Build() *MarkSummary {
+	m0 := &MarkSummary{}
+	b, x := &b0, m0
+	_, _ = b, x
+	x.xxx_hidden_AtSeconds = b.AtSeconds
+	x.xxx_hidden_Text = b.Text
 	return m0
 }
 
@@ -686,7 +777,7 @@ type RooflineUse struct {
 
 func (x *RooflineUse) Reset() {
 	*x = RooflineUse{}
-	mi := &file_loadline_v1_report_proto_msgTypes[1]
+	mi := &file_loadline_v1_report_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -698,7 +789,7 @@ func (x *RooflineUse) String() string {
 func (*RooflineUse) ProtoMessage() {}
 
 func (x *RooflineUse) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_report_proto_msgTypes[1]
+	mi := &file_loadline_v1_report_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -912,7 +1003,7 @@ type RooflinePart struct {
 
 func (x *RooflinePart) Reset() {
 	*x = RooflinePart{}
-	mi := &file_loadline_v1_report_proto_msgTypes[2]
+	mi := &file_loadline_v1_report_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -924,7 +1015,7 @@ func (x *RooflinePart) String() string {
 func (*RooflinePart) ProtoMessage() {}
 
 func (x *RooflinePart) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_report_proto_msgTypes[2]
+	mi := &file_loadline_v1_report_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1032,7 +1123,7 @@ type Validity struct {
 
 func (x *Validity) Reset() {
 	*x = Validity{}
-	mi := &file_loadline_v1_report_proto_msgTypes[3]
+	mi := &file_loadline_v1_report_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1044,7 +1135,7 @@ func (x *Validity) String() string {
 func (*Validity) ProtoMessage() {}
 
 func (x *Validity) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_report_proto_msgTypes[3]
+	mi := &file_loadline_v1_report_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1109,7 +1200,7 @@ type ArrivalLedger struct {
 
 func (x *ArrivalLedger) Reset() {
 	*x = ArrivalLedger{}
-	mi := &file_loadline_v1_report_proto_msgTypes[4]
+	mi := &file_loadline_v1_report_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1121,7 +1212,7 @@ func (x *ArrivalLedger) String() string {
 func (*ArrivalLedger) ProtoMessage() {}
 
 func (x *ArrivalLedger) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_report_proto_msgTypes[4]
+	mi := &file_loadline_v1_report_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1227,7 +1318,7 @@ type EndLedger struct {
 
 func (x *EndLedger) Reset() {
 	*x = EndLedger{}
-	mi := &file_loadline_v1_report_proto_msgTypes[5]
+	mi := &file_loadline_v1_report_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1239,7 +1330,7 @@ func (x *EndLedger) String() string {
 func (*EndLedger) ProtoMessage() {}
 
 func (x *EndLedger) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_report_proto_msgTypes[5]
+	mi := &file_loadline_v1_report_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1332,7 +1423,7 @@ type RequestLedger struct {
 
 func (x *RequestLedger) Reset() {
 	*x = RequestLedger{}
-	mi := &file_loadline_v1_report_proto_msgTypes[6]
+	mi := &file_loadline_v1_report_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1344,7 +1435,7 @@ func (x *RequestLedger) String() string {
 func (*RequestLedger) ProtoMessage() {}
 
 func (x *RequestLedger) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_report_proto_msgTypes[6]
+	mi := &file_loadline_v1_report_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1454,6 +1545,7 @@ type PhaseSummary struct {
 	xxx_hidden_InFlightMean   float64                `protobuf:"fixed64,12,opt,name=in_flight_mean,json=inFlightMean"`
 	xxx_hidden_InFlightMax    uint64                 `protobuf:"varint,13,opt,name=in_flight_max,json=inFlightMax"`
 	xxx_hidden_UsersRestarted uint64                 `protobuf:"varint,14,opt,name=users_restarted,json=usersRestarted"`
+	xxx_hidden_Labels         *[]*Label              `protobuf:"bytes,15,rep,name=labels"`
 	XXX_raceDetectHookData    protoimpl.RaceDetectHookData
 	XXX_presence              [1]uint32
 	unknownFields             protoimpl.UnknownFields
@@ -1462,7 +1554,7 @@ type PhaseSummary struct {
 
 func (x *PhaseSummary) Reset() {
 	*x = PhaseSummary{}
-	mi := &file_loadline_v1_report_proto_msgTypes[7]
+	mi := &file_loadline_v1_report_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1474,7 +1566,7 @@ func (x *PhaseSummary) String() string {
 func (*PhaseSummary) ProtoMessage() {}
 
 func (x *PhaseSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_report_proto_msgTypes[7]
+	mi := &file_loadline_v1_report_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1585,6 +1677,15 @@ func (x *PhaseSummary) GetUsersRestarted() uint64 {
 	return 0
 }
 
+func (x *PhaseSummary) GetLabels() []*Label {
+	if x != nil {
+		if x.xxx_hidden_Labels != nil {
+			return *x.xxx_hidden_Labels
+		}
+	}
+	return nil
+}
+
 func (x *PhaseSummary) SetName(v string) {
 	x.xxx_hidden_Name = v
 }
@@ -1603,7 +1704,7 @@ func (x *PhaseSummary) SetEndedTime(v string) {
 
 func (x *PhaseSummary) SetOfferedRate(v float64) {
 	x.xxx_hidden_OfferedRate = v
-	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 4, 14)
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 4, 15)
 }
 
 func (x *PhaseSummary) SetAchievedRate(v float64) {
@@ -1640,6 +1741,10 @@ func (x *PhaseSummary) SetInFlightMax(v uint64) {
 
 func (x *PhaseSummary) SetUsersRestarted(v uint64) {
 	x.xxx_hidden_UsersRestarted = v
+}
+
+func (x *PhaseSummary) SetLabels(v []*Label) {
+	x.xxx_hidden_Labels = &v
 }
 
 func (x *PhaseSummary) HasOfferedRate() bool {
@@ -1729,6 +1834,8 @@ type PhaseSummary_builder struct {
 	InFlightMax uint64
 	// Closed load: users that a change took from one agent and that began anew with another.
 	UsersRestarted uint64
+	// Labels of the phase.
+	Labels []*Label
 }
 
 func (b0 PhaseSummary_builder) Build() *PhaseSummary {
@@ -1740,7 +1847,7 @@ func (b0 PhaseSummary_builder) Build() *PhaseSummary {
 	x.xxx_hidden_StartedTime = b.StartedTime
 	x.xxx_hidden_EndedTime = b.EndedTime
 	if b.OfferedRate != nil {
-		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 4, 14)
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 4, 15)
 		x.xxx_hidden_OfferedRate = *b.OfferedRate
 	}
 	x.xxx_hidden_AchievedRate = b.AchievedRate
@@ -1752,6 +1859,81 @@ func (b0 PhaseSummary_builder) Build() *PhaseSummary {
 	x.xxx_hidden_InFlightMean = b.InFlightMean
 	x.xxx_hidden_InFlightMax = b.InFlightMax
 	x.xxx_hidden_UsersRestarted = b.UsersRestarted
+	x.xxx_hidden_Labels = &b.Labels
+	return m0
+}
+
+// Label is a name with a value.
+type Label struct {
+	state            protoimpl.MessageState `protogen:"opaque.v1"`
+	xxx_hidden_Name  string                 `protobuf:"bytes,1,opt,name=name"`
+	xxx_hidden_Value string                 `protobuf:"bytes,2,opt,name=value"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *Label) Reset() {
+	*x = Label{}
+	mi := &file_loadline_v1_report_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Label) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Label) ProtoMessage() {}
+
+func (x *Label) ProtoReflect() protoreflect.Message {
+	mi := &file_loadline_v1_report_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+func (x *Label) GetName() string {
+	if x != nil {
+		return x.xxx_hidden_Name
+	}
+	return ""
+}
+
+func (x *Label) GetValue() string {
+	if x != nil {
+		return x.xxx_hidden_Value
+	}
+	return ""
+}
+
+func (x *Label) SetName(v string) {
+	x.xxx_hidden_Name = v
+}
+
+func (x *Label) SetValue(v string) {
+	x.xxx_hidden_Value = v
+}
+
+type Label_builder struct {
+	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
+
+	// Name.
+	Name string
+	// Value.
+	Value string
+}
+
+func (b0 Label_builder) Build() *Label {
+	m0 := &Label{}
+	b, x := &b0, m0
+	_, _ = b, x
+	x.xxx_hidden_Name = b.Name
+	x.xxx_hidden_Value = b.Value
 	return m0
 }
 
@@ -1767,7 +1949,7 @@ type ErrorSummary struct {
 
 func (x *ErrorSummary) Reset() {
 	*x = ErrorSummary{}
-	mi := &file_loadline_v1_report_proto_msgTypes[8]
+	mi := &file_loadline_v1_report_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1779,7 +1961,7 @@ func (x *ErrorSummary) String() string {
 func (*ErrorSummary) ProtoMessage() {}
 
 func (x *ErrorSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_report_proto_msgTypes[8]
+	mi := &file_loadline_v1_report_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1857,7 +2039,7 @@ type Throughput struct {
 
 func (x *Throughput) Reset() {
 	*x = Throughput{}
-	mi := &file_loadline_v1_report_proto_msgTypes[9]
+	mi := &file_loadline_v1_report_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1869,7 +2051,7 @@ func (x *Throughput) String() string {
 func (*Throughput) ProtoMessage() {}
 
 func (x *Throughput) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_report_proto_msgTypes[9]
+	mi := &file_loadline_v1_report_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1973,7 +2155,7 @@ type SeriesSummary struct {
 
 func (x *SeriesSummary) Reset() {
 	*x = SeriesSummary{}
-	mi := &file_loadline_v1_report_proto_msgTypes[10]
+	mi := &file_loadline_v1_report_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1985,7 +2167,7 @@ func (x *SeriesSummary) String() string {
 func (*SeriesSummary) ProtoMessage() {}
 
 func (x *SeriesSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_report_proto_msgTypes[10]
+	mi := &file_loadline_v1_report_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2302,7 +2484,7 @@ type ObjectiveResult struct {
 
 func (x *ObjectiveResult) Reset() {
 	*x = ObjectiveResult{}
-	mi := &file_loadline_v1_report_proto_msgTypes[11]
+	mi := &file_loadline_v1_report_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2314,7 +2496,7 @@ func (x *ObjectiveResult) String() string {
 func (*ObjectiveResult) ProtoMessage() {}
 
 func (x *ObjectiveResult) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_report_proto_msgTypes[11]
+	mi := &file_loadline_v1_report_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2500,7 +2682,7 @@ type AgentSummary struct {
 
 func (x *AgentSummary) Reset() {
 	*x = AgentSummary{}
-	mi := &file_loadline_v1_report_proto_msgTypes[12]
+	mi := &file_loadline_v1_report_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2512,7 +2694,7 @@ func (x *AgentSummary) String() string {
 func (*AgentSummary) ProtoMessage() {}
 
 func (x *AgentSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_report_proto_msgTypes[12]
+	mi := &file_loadline_v1_report_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2664,7 +2846,7 @@ type LostStretch struct {
 
 func (x *LostStretch) Reset() {
 	*x = LostStretch{}
-	mi := &file_loadline_v1_report_proto_msgTypes[13]
+	mi := &file_loadline_v1_report_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2676,7 +2858,7 @@ func (x *LostStretch) String() string {
 func (*LostStretch) ProtoMessage() {}
 
 func (x *LostStretch) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_report_proto_msgTypes[13]
+	mi := &file_loadline_v1_report_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2793,7 +2975,7 @@ type ChangeSummary struct {
 
 func (x *ChangeSummary) Reset() {
 	*x = ChangeSummary{}
-	mi := &file_loadline_v1_report_proto_msgTypes[14]
+	mi := &file_loadline_v1_report_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2805,7 +2987,7 @@ func (x *ChangeSummary) String() string {
 func (*ChangeSummary) ProtoMessage() {}
 
 func (x *ChangeSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_report_proto_msgTypes[14]
+	mi := &file_loadline_v1_report_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2883,7 +3065,7 @@ type TokenSource struct {
 
 func (x *TokenSource) Reset() {
 	*x = TokenSource{}
-	mi := &file_loadline_v1_report_proto_msgTypes[15]
+	mi := &file_loadline_v1_report_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2895,7 +3077,7 @@ func (x *TokenSource) String() string {
 func (*TokenSource) ProtoMessage() {}
 
 func (x *TokenSource) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_report_proto_msgTypes[15]
+	mi := &file_loadline_v1_report_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2978,7 +3160,7 @@ var File_loadline_v1_report_proto protoreflect.FileDescriptor
 
 const file_loadline_v1_report_proto_rawDesc = "" +
 	"\n" +
-	"\x18loadline/v1/report.proto\x12\vloadline.v1\x1a!google/protobuf/go_features.proto\"\x97\t\n" +
+	"\x18loadline/v1/report.proto\x12\vloadline.v1\x1a!google/protobuf/go_features.proto\"\xc7\t\n" +
 	"\aSummary\x12%\n" +
 	"\x0eschema_version\x18\x01 \x01(\rR\rschemaVersion\x12\x15\n" +
 	"\x06run_id\x18\x02 \x01(\tR\x05runId\x12#\n" +
@@ -3012,7 +3194,12 @@ const file_loadline_v1_report_proto_rawDesc = "" +
 	"\ftoken_source\x18\x18 \x01(\v2\x18.loadline.v1.TokenSourceR\vtokenSource\x12\x14\n" +
 	"\x05notes\x18\x19 \x03(\tR\x05notes\x124\n" +
 	"\broofline\x18\x1a \x01(\v2\x18.loadline.v1.RooflineUseR\broofline\x124\n" +
-	"\achanges\x18\x1b \x03(\v2\x1a.loadline.v1.ChangeSummaryR\achanges\"\x86\x03\n" +
+	"\achanges\x18\x1b \x03(\v2\x1a.loadline.v1.ChangeSummaryR\achanges\x12.\n" +
+	"\x05marks\x18\x1c \x03(\v2\x18.loadline.v1.MarkSummaryR\x05marks\"@\n" +
+	"\vMarkSummary\x12\x1d\n" +
+	"\n" +
+	"at_seconds\x18\x01 \x01(\x01R\tatSeconds\x12\x12\n" +
+	"\x04text\x18\x02 \x01(\tR\x04text\"\x86\x03\n" +
 	"\vRooflineUse\x12\x14\n" +
 	"\x05share\x18\x01 \x01(\x01R\x05share\x125\n" +
 	"\brequests\x18\x02 \x01(\v2\x19.loadline.v1.RooflinePartR\brequests\x121\n" +
@@ -3049,7 +3236,7 @@ const file_loadline_v1_report_proto_rawDesc = "" +
 	"\bcanceled\x18\x04 \x01(\x04R\bcanceled\x12\x1e\n" +
 	"\n" +
 	"unfinished\x18\x05 \x01(\x04R\n" +
-	"unfinished\"\xd0\x04\n" +
+	"unfinished\"\xfc\x04\n" +
 	"\fPhaseSummary\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\adiscard\x18\x02 \x01(\bR\adiscard\x12!\n" +
@@ -3068,7 +3255,11 @@ const file_loadline_v1_report_proto_rawDesc = "" +
 	"throughput\x12$\n" +
 	"\x0ein_flight_mean\x18\f \x01(\x01R\finFlightMean\x12\"\n" +
 	"\rin_flight_max\x18\r \x01(\x04R\vinFlightMax\x12'\n" +
-	"\x0fusers_restarted\x18\x0e \x01(\x04R\x0eusersRestarted\"T\n" +
+	"\x0fusers_restarted\x18\x0e \x01(\x04R\x0eusersRestarted\x12*\n" +
+	"\x06labels\x18\x0f \x03(\v2\x12.loadline.v1.LabelR\x06labels\"1\n" +
+	"\x05Label\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\"T\n" +
 	"\fErrorSummary\x12\x14\n" +
 	"\x05class\x18\x01 \x01(\tR\x05class\x12\x14\n" +
 	"\x05count\x18\x02 \x01(\x04R\x05count\x12\x18\n" +
@@ -3144,58 +3335,62 @@ const file_loadline_v1_report_proto_rawDesc = "" +
 	"\x15SUMMARY_STATE_ABORTED\x10\x03BEZ9github.com/loadline/loadline/proto/loadline/v1;loadlinev1\x92\x03\a\xd2>\x02\x10\x03\b\x02b\beditionsp\xe8\a"
 
 var file_loadline_v1_report_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_loadline_v1_report_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_loadline_v1_report_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_loadline_v1_report_proto_goTypes = []any{
 	(Verdict)(0),            // 0: loadline.v1.Verdict
 	(SummaryState)(0),       // 1: loadline.v1.SummaryState
 	(*Summary)(nil),         // 2: loadline.v1.Summary
-	(*RooflineUse)(nil),     // 3: loadline.v1.RooflineUse
-	(*RooflinePart)(nil),    // 4: loadline.v1.RooflinePart
-	(*Validity)(nil),        // 5: loadline.v1.Validity
-	(*ArrivalLedger)(nil),   // 6: loadline.v1.ArrivalLedger
-	(*EndLedger)(nil),       // 7: loadline.v1.EndLedger
-	(*RequestLedger)(nil),   // 8: loadline.v1.RequestLedger
-	(*PhaseSummary)(nil),    // 9: loadline.v1.PhaseSummary
-	(*ErrorSummary)(nil),    // 10: loadline.v1.ErrorSummary
-	(*Throughput)(nil),      // 11: loadline.v1.Throughput
-	(*SeriesSummary)(nil),   // 12: loadline.v1.SeriesSummary
-	(*ObjectiveResult)(nil), // 13: loadline.v1.ObjectiveResult
-	(*AgentSummary)(nil),    // 14: loadline.v1.AgentSummary
-	(*LostStretch)(nil),     // 15: loadline.v1.LostStretch
-	(*ChangeSummary)(nil),   // 16: loadline.v1.ChangeSummary
-	(*TokenSource)(nil),     // 17: loadline.v1.TokenSource
+	(*MarkSummary)(nil),     // 3: loadline.v1.MarkSummary
+	(*RooflineUse)(nil),     // 4: loadline.v1.RooflineUse
+	(*RooflinePart)(nil),    // 5: loadline.v1.RooflinePart
+	(*Validity)(nil),        // 6: loadline.v1.Validity
+	(*ArrivalLedger)(nil),   // 7: loadline.v1.ArrivalLedger
+	(*EndLedger)(nil),       // 8: loadline.v1.EndLedger
+	(*RequestLedger)(nil),   // 9: loadline.v1.RequestLedger
+	(*PhaseSummary)(nil),    // 10: loadline.v1.PhaseSummary
+	(*Label)(nil),           // 11: loadline.v1.Label
+	(*ErrorSummary)(nil),    // 12: loadline.v1.ErrorSummary
+	(*Throughput)(nil),      // 13: loadline.v1.Throughput
+	(*SeriesSummary)(nil),   // 14: loadline.v1.SeriesSummary
+	(*ObjectiveResult)(nil), // 15: loadline.v1.ObjectiveResult
+	(*AgentSummary)(nil),    // 16: loadline.v1.AgentSummary
+	(*LostStretch)(nil),     // 17: loadline.v1.LostStretch
+	(*ChangeSummary)(nil),   // 18: loadline.v1.ChangeSummary
+	(*TokenSource)(nil),     // 19: loadline.v1.TokenSource
 }
 var file_loadline_v1_report_proto_depIdxs = []int32{
 	1,  // 0: loadline.v1.Summary.state:type_name -> loadline.v1.SummaryState
 	0,  // 1: loadline.v1.Summary.verdict:type_name -> loadline.v1.Verdict
-	5,  // 2: loadline.v1.Summary.validity:type_name -> loadline.v1.Validity
-	6,  // 3: loadline.v1.Summary.arrivals:type_name -> loadline.v1.ArrivalLedger
-	7,  // 4: loadline.v1.Summary.sessions:type_name -> loadline.v1.EndLedger
-	8,  // 5: loadline.v1.Summary.requests:type_name -> loadline.v1.RequestLedger
-	9,  // 6: loadline.v1.Summary.phases:type_name -> loadline.v1.PhaseSummary
-	10, // 7: loadline.v1.Summary.errors:type_name -> loadline.v1.ErrorSummary
-	11, // 8: loadline.v1.Summary.throughput:type_name -> loadline.v1.Throughput
-	12, // 9: loadline.v1.Summary.series:type_name -> loadline.v1.SeriesSummary
-	13, // 10: loadline.v1.Summary.slo:type_name -> loadline.v1.ObjectiveResult
-	14, // 11: loadline.v1.Summary.agents:type_name -> loadline.v1.AgentSummary
-	17, // 12: loadline.v1.Summary.token_source:type_name -> loadline.v1.TokenSource
-	3,  // 13: loadline.v1.Summary.roofline:type_name -> loadline.v1.RooflineUse
-	16, // 14: loadline.v1.Summary.changes:type_name -> loadline.v1.ChangeSummary
-	4,  // 15: loadline.v1.RooflineUse.requests:type_name -> loadline.v1.RooflinePart
-	4,  // 16: loadline.v1.RooflineUse.events:type_name -> loadline.v1.RooflinePart
-	4,  // 17: loadline.v1.RooflineUse.streams:type_name -> loadline.v1.RooflinePart
-	6,  // 18: loadline.v1.PhaseSummary.arrivals:type_name -> loadline.v1.ArrivalLedger
-	7,  // 19: loadline.v1.PhaseSummary.sessions:type_name -> loadline.v1.EndLedger
-	8,  // 20: loadline.v1.PhaseSummary.requests:type_name -> loadline.v1.RequestLedger
-	10, // 21: loadline.v1.PhaseSummary.errors:type_name -> loadline.v1.ErrorSummary
-	11, // 22: loadline.v1.PhaseSummary.throughput:type_name -> loadline.v1.Throughput
-	0,  // 23: loadline.v1.ObjectiveResult.verdict:type_name -> loadline.v1.Verdict
-	15, // 24: loadline.v1.AgentSummary.lost:type_name -> loadline.v1.LostStretch
-	25, // [25:25] is the sub-list for method output_type
-	25, // [25:25] is the sub-list for method input_type
-	25, // [25:25] is the sub-list for extension type_name
-	25, // [25:25] is the sub-list for extension extendee
-	0,  // [0:25] is the sub-list for field type_name
+	6,  // 2: loadline.v1.Summary.validity:type_name -> loadline.v1.Validity
+	7,  // 3: loadline.v1.Summary.arrivals:type_name -> loadline.v1.ArrivalLedger
+	8,  // 4: loadline.v1.Summary.sessions:type_name -> loadline.v1.EndLedger
+	9,  // 5: loadline.v1.Summary.requests:type_name -> loadline.v1.RequestLedger
+	10, // 6: loadline.v1.Summary.phases:type_name -> loadline.v1.PhaseSummary
+	12, // 7: loadline.v1.Summary.errors:type_name -> loadline.v1.ErrorSummary
+	13, // 8: loadline.v1.Summary.throughput:type_name -> loadline.v1.Throughput
+	14, // 9: loadline.v1.Summary.series:type_name -> loadline.v1.SeriesSummary
+	15, // 10: loadline.v1.Summary.slo:type_name -> loadline.v1.ObjectiveResult
+	16, // 11: loadline.v1.Summary.agents:type_name -> loadline.v1.AgentSummary
+	19, // 12: loadline.v1.Summary.token_source:type_name -> loadline.v1.TokenSource
+	4,  // 13: loadline.v1.Summary.roofline:type_name -> loadline.v1.RooflineUse
+	18, // 14: loadline.v1.Summary.changes:type_name -> loadline.v1.ChangeSummary
+	3,  // 15: loadline.v1.Summary.marks:type_name -> loadline.v1.MarkSummary
+	5,  // 16: loadline.v1.RooflineUse.requests:type_name -> loadline.v1.RooflinePart
+	5,  // 17: loadline.v1.RooflineUse.events:type_name -> loadline.v1.RooflinePart
+	5,  // 18: loadline.v1.RooflineUse.streams:type_name -> loadline.v1.RooflinePart
+	7,  // 19: loadline.v1.PhaseSummary.arrivals:type_name -> loadline.v1.ArrivalLedger
+	8,  // 20: loadline.v1.PhaseSummary.sessions:type_name -> loadline.v1.EndLedger
+	9,  // 21: loadline.v1.PhaseSummary.requests:type_name -> loadline.v1.RequestLedger
+	12, // 22: loadline.v1.PhaseSummary.errors:type_name -> loadline.v1.ErrorSummary
+	13, // 23: loadline.v1.PhaseSummary.throughput:type_name -> loadline.v1.Throughput
+	11, // 24: loadline.v1.PhaseSummary.labels:type_name -> loadline.v1.Label
+	0,  // 25: loadline.v1.ObjectiveResult.verdict:type_name -> loadline.v1.Verdict
+	17, // 26: loadline.v1.AgentSummary.lost:type_name -> loadline.v1.LostStretch
+	27, // [27:27] is the sub-list for method output_type
+	27, // [27:27] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_loadline_v1_report_proto_init() }
@@ -3209,7 +3404,7 @@ func file_loadline_v1_report_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_loadline_v1_report_proto_rawDesc), len(file_loadline_v1_report_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   16,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -12,6 +12,7 @@ import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	_ "google.golang.org/protobuf/types/gofeaturespb"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	unsafe "unsafe"
@@ -4492,6 +4493,8 @@ type RunHeader struct {
 	xxx_hidden_BaseDir        string                 `protobuf:"bytes,9,opt,name=base_dir,json=baseDir"`
 	xxx_hidden_Files          *[]*FileDigest         `protobuf:"bytes,10,rep,name=files"`
 	xxx_hidden_Addresses      map[string]string      `protobuf:"bytes,11,rep,name=addresses" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	xxx_hidden_Driven         bool                   `protobuf:"varint,12,opt,name=driven"`
+	xxx_hidden_OnDisconnect   *OnDisconnect          `protobuf:"bytes,13,opt,name=on_disconnect,json=onDisconnect"`
 	unknownFields             protoimpl.UnknownFields
 	sizeCache                 protoimpl.SizeCache
 }
@@ -4600,6 +4603,20 @@ func (x *RunHeader) GetAddresses() map[string]string {
 	return nil
 }
 
+func (x *RunHeader) GetDriven() bool {
+	if x != nil {
+		return x.xxx_hidden_Driven
+	}
+	return false
+}
+
+func (x *RunHeader) GetOnDisconnect() *OnDisconnect {
+	if x != nil {
+		return x.xxx_hidden_OnDisconnect
+	}
+	return nil
+}
+
 func (x *RunHeader) SetFormat(v uint32) {
 	x.xxx_hidden_Format = v
 }
@@ -4644,6 +4661,14 @@ func (x *RunHeader) SetAddresses(v map[string]string) {
 	x.xxx_hidden_Addresses = v
 }
 
+func (x *RunHeader) SetDriven(v bool) {
+	x.xxx_hidden_Driven = v
+}
+
+func (x *RunHeader) SetOnDisconnect(v *OnDisconnect) {
+	x.xxx_hidden_OnDisconnect = v
+}
+
 func (x *RunHeader) HasScenario() bool {
 	if x == nil {
 		return false
@@ -4672,6 +4697,13 @@ func (x *RunHeader) HasRoofline() bool {
 	return x.xxx_hidden_Roofline != nil
 }
 
+func (x *RunHeader) HasOnDisconnect() bool {
+	if x == nil {
+		return false
+	}
+	return x.xxx_hidden_OnDisconnect != nil
+}
+
 func (x *RunHeader) ClearScenario() {
 	x.xxx_hidden_Scenario = nil
 }
@@ -4686,6 +4718,10 @@ func (x *RunHeader) ClearCreatedTime() {
 
 func (x *RunHeader) ClearRoofline() {
 	x.xxx_hidden_Roofline = nil
+}
+
+func (x *RunHeader) ClearOnDisconnect() {
+	x.xxx_hidden_OnDisconnect = nil
 }
 
 type RunHeader_builder struct {
@@ -4713,6 +4749,10 @@ type RunHeader_builder struct {
 	Files []*FileDigest
 	// Addresses that stand in for the url of a target, by the target's name.
 	Addresses map[string]string
+	// A program drives the run: its load is open-ended, phases are appended until a change closes it.
+	Driven bool
+	// What becomes of a driven run when its program is gone.
+	OnDisconnect *OnDisconnect
 }
 
 func (b0 RunHeader_builder) Build() *RunHeader {
@@ -4730,6 +4770,78 @@ func (b0 RunHeader_builder) Build() *RunHeader {
 	x.xxx_hidden_BaseDir = b.BaseDir
 	x.xxx_hidden_Files = &b.Files
 	x.xxx_hidden_Addresses = b.Addresses
+	x.xxx_hidden_Driven = b.Driven
+	x.xxx_hidden_OnDisconnect = b.OnDisconnect
+	return m0
+}
+
+// OnDisconnect is what becomes of a driven run when the stream of its program breaks.
+type OnDisconnect struct {
+	state           protoimpl.MessageState `protogen:"opaque.v1"`
+	xxx_hidden_Hold *durationpb.Duration   `protobuf:"bytes,1,opt,name=hold"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *OnDisconnect) Reset() {
+	*x = OnDisconnect{}
+	mi := &file_loadline_v1_results_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OnDisconnect) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OnDisconnect) ProtoMessage() {}
+
+func (x *OnDisconnect) ProtoReflect() protoreflect.Message {
+	mi := &file_loadline_v1_results_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+func (x *OnDisconnect) GetHold() *durationpb.Duration {
+	if x != nil {
+		return x.xxx_hidden_Hold
+	}
+	return nil
+}
+
+func (x *OnDisconnect) SetHold(v *durationpb.Duration) {
+	x.xxx_hidden_Hold = v
+}
+
+func (x *OnDisconnect) HasHold() bool {
+	if x == nil {
+		return false
+	}
+	return x.xxx_hidden_Hold != nil
+}
+
+func (x *OnDisconnect) ClearHold() {
+	x.xxx_hidden_Hold = nil
+}
+
+type OnDisconnect_builder struct {
+	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
+
+	// How long the run goes on as it is, so that the program can take it up again; 0: it is stopped at once. At most 24 h.
+	Hold *durationpb.Duration
+}
+
+func (b0 OnDisconnect_builder) Build() *OnDisconnect {
+	m0 := &OnDisconnect{}
+	b, x := &b0, m0
+	_, _ = b, x
+	x.xxx_hidden_Hold = b.Hold
 	return m0
 }
 
@@ -4749,7 +4861,7 @@ type Roofline struct {
 
 func (x *Roofline) Reset() {
 	*x = Roofline{}
-	mi := &file_loadline_v1_results_proto_msgTypes[24]
+	mi := &file_loadline_v1_results_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4761,7 +4873,7 @@ func (x *Roofline) String() string {
 func (*Roofline) ProtoMessage() {}
 
 func (x *Roofline) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_results_proto_msgTypes[24]
+	mi := &file_loadline_v1_results_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4891,13 +5003,14 @@ type RunEvent struct {
 	xxx_hidden_Mode        StopMode               `protobuf:"varint,7,opt,name=mode,enum=loadline.v1.StopMode"`
 	xxx_hidden_Change      *Change                `protobuf:"bytes,8,opt,name=change"`
 	xxx_hidden_Incarnation uint64                 `protobuf:"varint,9,opt,name=incarnation"`
+	xxx_hidden_RequestId   string                 `protobuf:"bytes,10,opt,name=request_id,json=requestId"`
 	unknownFields          protoimpl.UnknownFields
 	sizeCache              protoimpl.SizeCache
 }
 
 func (x *RunEvent) Reset() {
 	*x = RunEvent{}
-	mi := &file_loadline_v1_results_proto_msgTypes[25]
+	mi := &file_loadline_v1_results_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4909,7 +5022,7 @@ func (x *RunEvent) String() string {
 func (*RunEvent) ProtoMessage() {}
 
 func (x *RunEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_results_proto_msgTypes[25]
+	mi := &file_loadline_v1_results_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4983,6 +5096,13 @@ func (x *RunEvent) GetIncarnation() uint64 {
 	return 0
 }
 
+func (x *RunEvent) GetRequestId() string {
+	if x != nil {
+		return x.xxx_hidden_RequestId
+	}
+	return ""
+}
+
 func (x *RunEvent) SetKind(v RunEventKind) {
 	x.xxx_hidden_Kind = v
 }
@@ -5017,6 +5137,10 @@ func (x *RunEvent) SetChange(v *Change) {
 
 func (x *RunEvent) SetIncarnation(v uint64) {
 	x.xxx_hidden_Incarnation = v
+}
+
+func (x *RunEvent) SetRequestId(v string) {
+	x.xxx_hidden_RequestId = v
 }
 
 func (x *RunEvent) HasTime() bool {
@@ -5062,6 +5186,8 @@ type RunEvent_builder struct {
 	Change *Change
 	// Incarnation of the agent; 0: none.
 	Incarnation uint64
+	// The request that asked for it, for RUN_EVENT_KIND_MARKED; empty: none.
+	RequestId string
 }
 
 func (b0 RunEvent_builder) Build() *RunEvent {
@@ -5077,6 +5203,7 @@ func (b0 RunEvent_builder) Build() *RunEvent {
 	x.xxx_hidden_Mode = b.Mode
 	x.xxx_hidden_Change = b.Change
 	x.xxx_hidden_Incarnation = b.Incarnation
+	x.xxx_hidden_RequestId = b.RequestId
 	return m0
 }
 
@@ -5084,7 +5211,7 @@ var File_loadline_v1_results_proto protoreflect.FileDescriptor
 
 const file_loadline_v1_results_proto_rawDesc = "" +
 	"\n" +
-	"\x19loadline/v1/results.proto\x12\vloadline.v1\x1a!google/protobuf/go_features.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cloadline/v1/assignment.proto\x1a\x1aloadline/v1/scenario.proto\"\xdc\x01\n" +
+	"\x19loadline/v1/results.proto\x12\vloadline.v1\x1a\x1egoogle/protobuf/duration.proto\x1a!google/protobuf/go_features.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cloadline/v1/assignment.proto\x1a\x1aloadline/v1/scenario.proto\"\xdc\x01\n" +
 	"\x12PushWindowsRequest\x12*\n" +
 	"\x05hello\x18\x01 \x01(\v2\x12.loadline.v1.HelloH\x00R\x05hello\x12-\n" +
 	"\x06window\x18\x02 \x01(\v2\x13.loadline.v1.WindowH\x00R\x06window\x12-\n" +
@@ -5292,7 +5419,7 @@ const file_loadline_v1_results_proto_rawDesc = "" +
 	"\x05phase\x18\x02 \x03(\rR\x05phase\x12\x10\n" +
 	"\x03max\x18\x03 \x03(\x04R\x03max\x12\x10\n" +
 	"\x03now\x18\x04 \x03(\x04R\x03now\x12\x17\n" +
-	"\aopen_us\x18\x05 \x03(\x04R\x06openUs\"\x96\x04\n" +
+	"\aopen_us\x18\x05 \x03(\x04R\x06openUs\"\xee\x04\n" +
 	"\tRunHeader\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x15\n" +
@@ -5305,17 +5432,21 @@ const file_loadline_v1_results_proto_rawDesc = "" +
 	"\bbase_dir\x18\t \x01(\tR\abaseDir\x12-\n" +
 	"\x05files\x18\n" +
 	" \x03(\v2\x17.loadline.v1.FileDigestR\x05files\x12C\n" +
-	"\taddresses\x18\v \x03(\v2%.loadline.v1.RunHeader.AddressesEntryR\taddresses\x1a<\n" +
+	"\taddresses\x18\v \x03(\v2%.loadline.v1.RunHeader.AddressesEntryR\taddresses\x12\x16\n" +
+	"\x06driven\x18\f \x01(\bR\x06driven\x12>\n" +
+	"\ron_disconnect\x18\r \x01(\v2\x19.loadline.v1.OnDisconnectR\fonDisconnect\x1a<\n" +
 	"\x0eAddressesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x9f\x02\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"=\n" +
+	"\fOnDisconnect\x12-\n" +
+	"\x04hold\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x04hold\"\x9f\x02\n" +
 	"\bRoofline\x12.\n" +
 	"\x13requests_per_second\x18\x01 \x01(\x01R\x11requestsPerSecond\x12*\n" +
 	"\x11events_per_second\x18\x02 \x01(\x01R\x0feventsPerSecond\x12\x18\n" +
 	"\astreams\x18\x03 \x01(\x04R\astreams\x12?\n" +
 	"\rmeasured_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\fmeasuredTime\x12-\n" +
 	"\x13ttft_service_p50_us\x18\x05 \x01(\x04R\x10ttftServiceP50Us\x12-\n" +
-	"\x13ttft_service_p99_us\x18\x06 \x01(\x04R\x10ttftServiceP99Us\"\xd3\x02\n" +
+	"\x13ttft_service_p99_us\x18\x06 \x01(\x04R\x10ttftServiceP99Us\"\xf2\x02\n" +
 	"\bRunEvent\x12-\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x19.loadline.v1.RunEventKindR\x04kind\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x13\n" +
@@ -5325,7 +5456,10 @@ const file_loadline_v1_results_proto_rawDesc = "" +
 	"\x05state\x18\x06 \x01(\x0e2\x15.loadline.v1.RunStateR\x05state\x12)\n" +
 	"\x04mode\x18\a \x01(\x0e2\x15.loadline.v1.StopModeR\x04mode\x12+\n" +
 	"\x06change\x18\b \x01(\v2\x13.loadline.v1.ChangeR\x06change\x12 \n" +
-	"\vincarnation\x18\t \x01(\x04R\vincarnation*\x89\x04\n" +
+	"\vincarnation\x18\t \x01(\x04R\vincarnation\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\n" +
+	" \x01(\tR\trequestId*\x89\x04\n" +
 	"\x06Series\x12\x16\n" +
 	"\x12SERIES_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fSERIES_LATENESS\x10\x01\x12\x12\n" +
@@ -5383,7 +5517,7 @@ const file_loadline_v1_results_proto_rawDesc = "" +
 	"\vPushWindows\x12\x1f.loadline.v1.PushWindowsRequest\x1a .loadline.v1.PushWindowsResponse(\x010\x01BEZ9github.com/loadline/loadline/proto/loadline/v1;loadlinev1\x92\x03\a\xd2>\x02\x10\x03\b\x02b\beditionsp\xe8\a"
 
 var file_loadline_v1_results_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_loadline_v1_results_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
+var file_loadline_v1_results_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_loadline_v1_results_proto_goTypes = []any{
 	(Series)(0),                   // 0: loadline.v1.Series
 	(RunEventKind)(0),             // 1: loadline.v1.RunEventKind
@@ -5412,26 +5546,28 @@ var file_loadline_v1_results_proto_goTypes = []any{
 	(*SecondSums)(nil),            // 24: loadline.v1.SecondSums
 	(*InFlightSums)(nil),          // 25: loadline.v1.InFlightSums
 	(*RunHeader)(nil),             // 26: loadline.v1.RunHeader
-	(*Roofline)(nil),              // 27: loadline.v1.Roofline
-	(*RunEvent)(nil),              // 28: loadline.v1.RunEvent
-	nil,                           // 29: loadline.v1.RunHeader.AddressesEntry
-	(*RenewRequest)(nil),          // 30: loadline.v1.RenewRequest
-	(*RenewResponse)(nil),         // 31: loadline.v1.RenewResponse
-	(*StopRequest)(nil),           // 32: loadline.v1.StopRequest
-	(*Scenario)(nil),              // 33: loadline.v1.Scenario
-	(*Plan)(nil),                  // 34: loadline.v1.Plan
-	(*timestamppb.Timestamp)(nil), // 35: google.protobuf.Timestamp
-	(*FileDigest)(nil),            // 36: loadline.v1.FileDigest
-	(StopMode)(0),                 // 37: loadline.v1.StopMode
-	(*Change)(nil),                // 38: loadline.v1.Change
+	(*OnDisconnect)(nil),          // 27: loadline.v1.OnDisconnect
+	(*Roofline)(nil),              // 28: loadline.v1.Roofline
+	(*RunEvent)(nil),              // 29: loadline.v1.RunEvent
+	nil,                           // 30: loadline.v1.RunHeader.AddressesEntry
+	(*RenewRequest)(nil),          // 31: loadline.v1.RenewRequest
+	(*RenewResponse)(nil),         // 32: loadline.v1.RenewResponse
+	(*StopRequest)(nil),           // 33: loadline.v1.StopRequest
+	(*Scenario)(nil),              // 34: loadline.v1.Scenario
+	(*Plan)(nil),                  // 35: loadline.v1.Plan
+	(*timestamppb.Timestamp)(nil), // 36: google.protobuf.Timestamp
+	(*FileDigest)(nil),            // 37: loadline.v1.FileDigest
+	(*durationpb.Duration)(nil),   // 38: google.protobuf.Duration
+	(StopMode)(0),                 // 39: loadline.v1.StopMode
+	(*Change)(nil),                // 40: loadline.v1.Change
 }
 var file_loadline_v1_results_proto_depIdxs = []int32{
 	4,  // 0: loadline.v1.PushWindowsRequest.hello:type_name -> loadline.v1.Hello
 	6,  // 1: loadline.v1.PushWindowsRequest.window:type_name -> loadline.v1.Window
 	15, // 2: loadline.v1.PushWindowsRequest.totals:type_name -> loadline.v1.Totals
-	30, // 3: loadline.v1.PushWindowsRequest.renew:type_name -> loadline.v1.RenewRequest
-	31, // 4: loadline.v1.PushWindowsResponse.renewed:type_name -> loadline.v1.RenewResponse
-	32, // 5: loadline.v1.PushWindowsResponse.stop:type_name -> loadline.v1.StopRequest
+	31, // 3: loadline.v1.PushWindowsRequest.renew:type_name -> loadline.v1.RenewRequest
+	32, // 4: loadline.v1.PushWindowsResponse.renewed:type_name -> loadline.v1.RenewResponse
+	33, // 5: loadline.v1.PushWindowsResponse.stop:type_name -> loadline.v1.StopRequest
 	8,  // 6: loadline.v1.Window.groups:type_name -> loadline.v1.Group
 	12, // 7: loadline.v1.Window.in_flight:type_name -> loadline.v1.InFlight
 	14, // 8: loadline.v1.Window.records:type_name -> loadline.v1.RequestRecord
@@ -5446,7 +5582,7 @@ var file_loadline_v1_results_proto_depIdxs = []int32{
 	26, // 17: loadline.v1.JournalRecord.header:type_name -> loadline.v1.RunHeader
 	6,  // 18: loadline.v1.JournalRecord.window:type_name -> loadline.v1.Window
 	15, // 19: loadline.v1.JournalRecord.totals:type_name -> loadline.v1.Totals
-	28, // 20: loadline.v1.JournalRecord.event:type_name -> loadline.v1.RunEvent
+	29, // 20: loadline.v1.JournalRecord.event:type_name -> loadline.v1.RunEvent
 	17, // 21: loadline.v1.JournalRecord.checkpoint:type_name -> loadline.v1.Checkpoint
 	18, // 22: loadline.v1.Checkpoint.begin:type_name -> loadline.v1.CheckpointBegin
 	8,  // 23: loadline.v1.Checkpoint.group:type_name -> loadline.v1.Group
@@ -5463,25 +5599,27 @@ var file_loadline_v1_results_proto_depIdxs = []int32{
 	7,  // 34: loadline.v1.EdgeSum.cursors:type_name -> loadline.v1.Cursor
 	13, // 35: loadline.v1.StretchSum.health:type_name -> loadline.v1.Health
 	8,  // 36: loadline.v1.StretchSum.groups:type_name -> loadline.v1.Group
-	33, // 37: loadline.v1.RunHeader.scenario:type_name -> loadline.v1.Scenario
-	34, // 38: loadline.v1.RunHeader.plan:type_name -> loadline.v1.Plan
-	35, // 39: loadline.v1.RunHeader.created_time:type_name -> google.protobuf.Timestamp
-	27, // 40: loadline.v1.RunHeader.roofline:type_name -> loadline.v1.Roofline
-	36, // 41: loadline.v1.RunHeader.files:type_name -> loadline.v1.FileDigest
-	29, // 42: loadline.v1.RunHeader.addresses:type_name -> loadline.v1.RunHeader.AddressesEntry
-	35, // 43: loadline.v1.Roofline.measured_time:type_name -> google.protobuf.Timestamp
-	1,  // 44: loadline.v1.RunEvent.kind:type_name -> loadline.v1.RunEventKind
-	35, // 45: loadline.v1.RunEvent.time:type_name -> google.protobuf.Timestamp
-	2,  // 46: loadline.v1.RunEvent.state:type_name -> loadline.v1.RunState
-	37, // 47: loadline.v1.RunEvent.mode:type_name -> loadline.v1.StopMode
-	38, // 48: loadline.v1.RunEvent.change:type_name -> loadline.v1.Change
-	3,  // 49: loadline.v1.ResultsService.PushWindows:input_type -> loadline.v1.PushWindowsRequest
-	5,  // 50: loadline.v1.ResultsService.PushWindows:output_type -> loadline.v1.PushWindowsResponse
-	50, // [50:51] is the sub-list for method output_type
-	49, // [49:50] is the sub-list for method input_type
-	49, // [49:49] is the sub-list for extension type_name
-	49, // [49:49] is the sub-list for extension extendee
-	0,  // [0:49] is the sub-list for field type_name
+	34, // 37: loadline.v1.RunHeader.scenario:type_name -> loadline.v1.Scenario
+	35, // 38: loadline.v1.RunHeader.plan:type_name -> loadline.v1.Plan
+	36, // 39: loadline.v1.RunHeader.created_time:type_name -> google.protobuf.Timestamp
+	28, // 40: loadline.v1.RunHeader.roofline:type_name -> loadline.v1.Roofline
+	37, // 41: loadline.v1.RunHeader.files:type_name -> loadline.v1.FileDigest
+	30, // 42: loadline.v1.RunHeader.addresses:type_name -> loadline.v1.RunHeader.AddressesEntry
+	27, // 43: loadline.v1.RunHeader.on_disconnect:type_name -> loadline.v1.OnDisconnect
+	38, // 44: loadline.v1.OnDisconnect.hold:type_name -> google.protobuf.Duration
+	36, // 45: loadline.v1.Roofline.measured_time:type_name -> google.protobuf.Timestamp
+	1,  // 46: loadline.v1.RunEvent.kind:type_name -> loadline.v1.RunEventKind
+	36, // 47: loadline.v1.RunEvent.time:type_name -> google.protobuf.Timestamp
+	2,  // 48: loadline.v1.RunEvent.state:type_name -> loadline.v1.RunState
+	39, // 49: loadline.v1.RunEvent.mode:type_name -> loadline.v1.StopMode
+	40, // 50: loadline.v1.RunEvent.change:type_name -> loadline.v1.Change
+	3,  // 51: loadline.v1.ResultsService.PushWindows:input_type -> loadline.v1.PushWindowsRequest
+	5,  // 52: loadline.v1.ResultsService.PushWindows:output_type -> loadline.v1.PushWindowsResponse
+	52, // [52:53] is the sub-list for method output_type
+	51, // [51:52] is the sub-list for method input_type
+	51, // [51:51] is the sub-list for extension type_name
+	51, // [51:51] is the sub-list for extension extendee
+	0,  // [0:51] is the sub-list for field type_name
 }
 
 func init() { file_loadline_v1_results_proto_init() }
@@ -5519,7 +5657,7 @@ func file_loadline_v1_results_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_loadline_v1_results_proto_rawDesc), len(file_loadline_v1_results_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   27,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -6266,6 +6266,7 @@ type Phase struct {
 	xxx_hidden_At          *durationpb.Duration   `protobuf:"bytes,6,opt,name=at"`
 	xxx_hidden_Discard     bool                   `protobuf:"varint,7,opt,name=discard"`
 	xxx_hidden_Workloads   []string               `protobuf:"bytes,8,rep,name=workloads"`
+	xxx_hidden_Labels      map[string]string      `protobuf:"bytes,9,rep,name=labels" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	XXX_raceDetectHookData protoimpl.RaceDetectHookData
 	XXX_presence           [1]uint32
 	unknownFields          protoimpl.UnknownFields
@@ -6360,9 +6361,16 @@ func (x *Phase) GetWorkloads() []string {
 	return nil
 }
 
+func (x *Phase) GetLabels() map[string]string {
+	if x != nil {
+		return x.xxx_hidden_Labels
+	}
+	return nil
+}
+
 func (x *Phase) SetName(v string) {
 	x.xxx_hidden_Name = &v
-	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 0, 7)
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 0, 8)
 }
 
 func (x *Phase) SetOpen(v *OpenLoad) {
@@ -6387,7 +6395,7 @@ func (x *Phase) SetDuration(v *durationpb.Duration) {
 
 func (x *Phase) SetSessions(v uint64) {
 	x.xxx_hidden_Sessions = v
-	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 3, 7)
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 3, 8)
 }
 
 func (x *Phase) SetAt(v *durationpb.Duration) {
@@ -6396,11 +6404,15 @@ func (x *Phase) SetAt(v *durationpb.Duration) {
 
 func (x *Phase) SetDiscard(v bool) {
 	x.xxx_hidden_Discard = v
-	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 5, 7)
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 5, 8)
 }
 
 func (x *Phase) SetWorkloads(v []string) {
 	x.xxx_hidden_Workloads = v
+}
+
+func (x *Phase) SetLabels(v map[string]string) {
+	x.xxx_hidden_Labels = v
 }
 
 func (x *Phase) HasName() bool {
@@ -6541,6 +6553,8 @@ type Phase_builder struct {
 	Discard *bool
 	// Names of the workloads it draws from, by weight; empty: all.
 	Workloads []string
+	// Labels, for the report; at most 32.
+	Labels map[string]string
 }
 
 func (b0 Phase_builder) Build() *Phase {
@@ -6548,7 +6562,7 @@ func (b0 Phase_builder) Build() *Phase {
 	b, x := &b0, m0
 	_, _ = b, x
 	if b.Name != nil {
-		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 0, 7)
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 0, 8)
 		x.xxx_hidden_Name = b.Name
 	}
 	if b.Open != nil {
@@ -6559,15 +6573,16 @@ func (b0 Phase_builder) Build() *Phase {
 	}
 	x.xxx_hidden_Duration = b.Duration
 	if b.Sessions != nil {
-		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 3, 7)
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 3, 8)
 		x.xxx_hidden_Sessions = *b.Sessions
 	}
 	x.xxx_hidden_At = b.At
 	if b.Discard != nil {
-		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 5, 7)
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 5, 8)
 		x.xxx_hidden_Discard = *b.Discard
 	}
 	x.xxx_hidden_Workloads = b.Workloads
+	x.xxx_hidden_Labels = b.Labels
 	return m0
 }
 
@@ -9118,7 +9133,7 @@ const file_loadline_v1_scenario_proto_rawDesc = "" +
 	"\rJsonPathCheck\x12!\n" +
 	"\x04path\x18\x01 \x01(\tB\r\xbaH\n" +
 	"\xc8\x01\x01r\x05\x10\x01\x18\x80\bR\x04path\x126\n" +
-	"\x06equals\x18\x02 \x01(\v2\x16.google.protobuf.ValueB\x06\xbaH\x03\xc8\x01\x01R\x06equals\"\xa9\x03\n" +
+	"\x06equals\x18\x02 \x01(\v2\x16.google.protobuf.ValueB\x06\xbaH\x03\xc8\x01\x01R\x06equals\"\xa6\x04\n" +
 	"\x05Phase\x12<\n" +
 	"\x04name\x18\x01 \x01(\tB(\xbaH%r#2!^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$R\x04name\x12+\n" +
 	"\x04open\x18\x02 \x01(\v2\x15.loadline.v1.OpenLoadH\x00R\x04open\x121\n" +
@@ -9127,7 +9142,11 @@ const file_loadline_v1_scenario_proto_rawDesc = "" +
 	"\bsessions\x18\x05 \x01(\x04B\x0e\xbaH\v2\t\x18\x80\xa0\x94\xa5\x8d\x1d(\x01R\bsessions\x12:\n" +
 	"\x02at\x18\x06 \x01(\v2\x19.google.protobuf.DurationB\x0f\xbaH\f\xaa\x01\t\"\x05\b\x80\x9a\x9e\x012\x00R\x02at\x12\x18\n" +
 	"\adiscard\x18\a \x01(\bR\adiscard\x12)\n" +
-	"\tworkloads\x18\b \x03(\tB\v\xbaH\b\x92\x01\x05\x10\x80\x02\x18\x01R\tworkloadsB\r\n" +
+	"\tworkloads\x18\b \x03(\tB\v\xbaH\b\x92\x01\x05\x10\x80\x02\x18\x01R\tworkloads\x12@\n" +
+	"\x06labels\x18\t \x03(\v2\x1e.loadline.v1.Phase.LabelsEntryB\b\xbaH\x05\x9a\x01\x02\x10 R\x06labels\x1a9\n" +
+	"\vLabelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\r\n" +
 	"\x04load\x12\x05\xbaH\x02\b\x01\"\x8d\x03\n" +
 	"\bOpenLoad\x12-\n" +
 	"\x04rate\x18\x01 \x01(\x01B\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x80\x84.A!\x00\x00\x00\x00\x00\x00\x00\x00H\x00R\x04rate\x12'\n" +
@@ -9261,7 +9280,7 @@ const file_loadline_v1_scenario_proto_rawDesc = "" +
 	"\rCOMPARISON_GE\x10\x04BCZ9github.com/loadline/loadline/proto/loadline/v1;loadlinev1\x92\x03\x05\xd2>\x02\x10\x03b\beditionsp\xe8\a"
 
 var file_loadline_v1_scenario_proto_enumTypes = make([]protoimpl.EnumInfo, 9)
-var file_loadline_v1_scenario_proto_msgTypes = make([]protoimpl.MessageInfo, 48)
+var file_loadline_v1_scenario_proto_msgTypes = make([]protoimpl.MessageInfo, 49)
 var file_loadline_v1_scenario_proto_goTypes = []any{
 	(Protocol)(0),                // 0: loadline.v1.Protocol
 	(TlsVersion)(0),              // 1: loadline.v1.TlsVersion
@@ -9319,10 +9338,11 @@ var file_loadline_v1_scenario_proto_goTypes = []any{
 	nil,                          // 53: loadline.v1.Workload.HeadersEntry
 	nil,                          // 54: loadline.v1.HttpRequest.HeadersEntry
 	nil,                          // 55: loadline.v1.GrpcRequest.MetadataEntry
-	nil,                          // 56: loadline.v1.AgentSelection.MatchEntry
-	(*durationpb.Duration)(nil),  // 57: google.protobuf.Duration
-	(*structpb.Struct)(nil),      // 58: google.protobuf.Struct
-	(*structpb.Value)(nil),       // 59: google.protobuf.Value
+	nil,                          // 56: loadline.v1.Phase.LabelsEntry
+	nil,                          // 57: loadline.v1.AgentSelection.MatchEntry
+	(*durationpb.Duration)(nil),  // 58: google.protobuf.Duration
+	(*structpb.Struct)(nil),      // 59: google.protobuf.Struct
+	(*structpb.Value)(nil),       // 60: google.protobuf.Value
 }
 var file_loadline_v1_scenario_proto_depIdxs = []int32{
 	10,  // 0: loadline.v1.Scenario.targets:type_name -> loadline.v1.Target
@@ -9332,7 +9352,7 @@ var file_loadline_v1_scenario_proto_depIdxs = []int32{
 	50,  // 4: loadline.v1.Scenario.good:type_name -> loadline.v1.Objective
 	51,  // 5: loadline.v1.Scenario.abort:type_name -> loadline.v1.AbortCondition
 	45,  // 6: loadline.v1.Scenario.limits:type_name -> loadline.v1.Limits
-	57,  // 7: loadline.v1.Scenario.drain:type_name -> google.protobuf.Duration
+	58,  // 7: loadline.v1.Scenario.drain:type_name -> google.protobuf.Duration
 	46,  // 8: loadline.v1.Scenario.orphan:type_name -> loadline.v1.Orphan
 	47,  // 9: loadline.v1.Scenario.agents:type_name -> loadline.v1.AgentSelection
 	48,  // 10: loadline.v1.Scenario.capture:type_name -> loadline.v1.Capture
@@ -9348,19 +9368,19 @@ var file_loadline_v1_scenario_proto_depIdxs = []int32{
 	14,  // 20: loadline.v1.Auth.header:type_name -> loadline.v1.HeaderAuth
 	11,  // 21: loadline.v1.BasicAuth.password:type_name -> loadline.v1.SecretRef
 	11,  // 22: loadline.v1.HeaderAuth.value:type_name -> loadline.v1.SecretRef
-	57,  // 23: loadline.v1.Timeouts.connect:type_name -> google.protobuf.Duration
-	57,  // 24: loadline.v1.Timeouts.first_token:type_name -> google.protobuf.Duration
-	57,  // 25: loadline.v1.Timeouts.stall:type_name -> google.protobuf.Duration
-	57,  // 26: loadline.v1.Timeouts.total:type_name -> google.protobuf.Duration
+	58,  // 23: loadline.v1.Timeouts.connect:type_name -> google.protobuf.Duration
+	58,  // 24: loadline.v1.Timeouts.first_token:type_name -> google.protobuf.Duration
+	58,  // 25: loadline.v1.Timeouts.stall:type_name -> google.protobuf.Duration
+	58,  // 26: loadline.v1.Timeouts.total:type_name -> google.protobuf.Duration
 	1,   // 27: loadline.v1.Tls.min_version:type_name -> loadline.v1.TlsVersion
 	2,   // 28: loadline.v1.Connections.policy:type_name -> loadline.v1.ConnectionPolicy
-	57,  // 29: loadline.v1.Connections.idle:type_name -> google.protobuf.Duration
+	58,  // 29: loadline.v1.Connections.idle:type_name -> google.protobuf.Duration
 	3,   // 30: loadline.v1.Connections.http:type_name -> loadline.v1.HttpVersion
 	30,  // 31: loadline.v1.Workload.synthetic:type_name -> loadline.v1.Synthetic
 	32,  // 32: loadline.v1.Workload.dataset:type_name -> loadline.v1.Dataset
 	33,  // 33: loadline.v1.Workload.http:type_name -> loadline.v1.HttpRequest
 	34,  // 34: loadline.v1.Workload.grpc:type_name -> loadline.v1.GrpcRequest
-	58,  // 35: loadline.v1.Workload.body:type_name -> google.protobuf.Struct
+	59,  // 35: loadline.v1.Workload.body:type_name -> google.protobuf.Struct
 	53,  // 36: loadline.v1.Workload.headers:type_name -> loadline.v1.Workload.HeadersEntry
 	35,  // 37: loadline.v1.Workload.checks:type_name -> loadline.v1.Check
 	50,  // 38: loadline.v1.Workload.good:type_name -> loadline.v1.Objective
@@ -9369,17 +9389,17 @@ var file_loadline_v1_scenario_proto_depIdxs = []int32{
 	23,  // 41: loadline.v1.Distribution.lognormal:type_name -> loadline.v1.Lognormal
 	24,  // 42: loadline.v1.Distribution.exponential:type_name -> loadline.v1.Exponential
 	25,  // 43: loadline.v1.Distribution.empirical:type_name -> loadline.v1.Empirical
-	57,  // 44: loadline.v1.DurationDistribution.fixed:type_name -> google.protobuf.Duration
+	58,  // 44: loadline.v1.DurationDistribution.fixed:type_name -> google.protobuf.Duration
 	27,  // 45: loadline.v1.DurationDistribution.uniform:type_name -> loadline.v1.DurationUniform
 	28,  // 46: loadline.v1.DurationDistribution.exponential:type_name -> loadline.v1.DurationExponential
 	29,  // 47: loadline.v1.DurationDistribution.lognormal:type_name -> loadline.v1.DurationLognormal
-	57,  // 48: loadline.v1.DurationUniform.min:type_name -> google.protobuf.Duration
-	57,  // 49: loadline.v1.DurationUniform.max:type_name -> google.protobuf.Duration
-	57,  // 50: loadline.v1.DurationExponential.mean:type_name -> google.protobuf.Duration
-	57,  // 51: loadline.v1.DurationExponential.max:type_name -> google.protobuf.Duration
-	57,  // 52: loadline.v1.DurationLognormal.median:type_name -> google.protobuf.Duration
-	57,  // 53: loadline.v1.DurationLognormal.p95:type_name -> google.protobuf.Duration
-	57,  // 54: loadline.v1.DurationLognormal.max:type_name -> google.protobuf.Duration
+	58,  // 48: loadline.v1.DurationUniform.min:type_name -> google.protobuf.Duration
+	58,  // 49: loadline.v1.DurationUniform.max:type_name -> google.protobuf.Duration
+	58,  // 50: loadline.v1.DurationExponential.mean:type_name -> google.protobuf.Duration
+	58,  // 51: loadline.v1.DurationExponential.max:type_name -> google.protobuf.Duration
+	58,  // 52: loadline.v1.DurationLognormal.median:type_name -> google.protobuf.Duration
+	58,  // 53: loadline.v1.DurationLognormal.p95:type_name -> google.protobuf.Duration
+	58,  // 54: loadline.v1.DurationLognormal.max:type_name -> google.protobuf.Duration
 	20,  // 55: loadline.v1.Synthetic.input_tokens:type_name -> loadline.v1.Distribution
 	20,  // 56: loadline.v1.Synthetic.output_tokens:type_name -> loadline.v1.Distribution
 	31,  // 57: loadline.v1.Synthetic.shared_prefix:type_name -> loadline.v1.SharedPrefix
@@ -9387,49 +9407,50 @@ var file_loadline_v1_scenario_proto_depIdxs = []int32{
 	20,  // 59: loadline.v1.Dataset.output_tokens:type_name -> loadline.v1.Distribution
 	54,  // 60: loadline.v1.HttpRequest.headers:type_name -> loadline.v1.HttpRequest.HeadersEntry
 	32,  // 61: loadline.v1.HttpRequest.dataset:type_name -> loadline.v1.Dataset
-	58,  // 62: loadline.v1.GrpcRequest.message:type_name -> google.protobuf.Struct
-	58,  // 63: loadline.v1.GrpcRequest.messages:type_name -> google.protobuf.Struct
-	57,  // 64: loadline.v1.GrpcRequest.every:type_name -> google.protobuf.Duration
+	59,  // 62: loadline.v1.GrpcRequest.message:type_name -> google.protobuf.Struct
+	59,  // 63: loadline.v1.GrpcRequest.messages:type_name -> google.protobuf.Struct
+	58,  // 64: loadline.v1.GrpcRequest.every:type_name -> google.protobuf.Duration
 	55,  // 65: loadline.v1.GrpcRequest.metadata:type_name -> loadline.v1.GrpcRequest.MetadataEntry
-	57,  // 66: loadline.v1.GrpcRequest.deadline:type_name -> google.protobuf.Duration
+	58,  // 66: loadline.v1.GrpcRequest.deadline:type_name -> google.protobuf.Duration
 	5,   // 67: loadline.v1.GrpcRequest.compression:type_name -> loadline.v1.Compression
 	32,  // 68: loadline.v1.GrpcRequest.dataset:type_name -> loadline.v1.Dataset
 	36,  // 69: loadline.v1.Check.json_path:type_name -> loadline.v1.JsonPathCheck
-	59,  // 70: loadline.v1.JsonPathCheck.equals:type_name -> google.protobuf.Value
+	60,  // 70: loadline.v1.JsonPathCheck.equals:type_name -> google.protobuf.Value
 	38,  // 71: loadline.v1.Phase.open:type_name -> loadline.v1.OpenLoad
 	44,  // 72: loadline.v1.Phase.closed:type_name -> loadline.v1.ClosedLoad
-	57,  // 73: loadline.v1.Phase.duration:type_name -> google.protobuf.Duration
-	57,  // 74: loadline.v1.Phase.at:type_name -> google.protobuf.Duration
-	39,  // 75: loadline.v1.OpenLoad.ramp:type_name -> loadline.v1.Ramp
-	40,  // 76: loadline.v1.OpenLoad.steps:type_name -> loadline.v1.Steps
-	41,  // 77: loadline.v1.OpenLoad.spike:type_name -> loadline.v1.Spike
-	42,  // 78: loadline.v1.OpenLoad.sine:type_name -> loadline.v1.Sine
-	43,  // 79: loadline.v1.OpenLoad.trace:type_name -> loadline.v1.Trace
-	6,   // 80: loadline.v1.OpenLoad.arrivals:type_name -> loadline.v1.Arrivals
-	57,  // 81: loadline.v1.Steps.every:type_name -> google.protobuf.Duration
-	57,  // 82: loadline.v1.Spike.rise:type_name -> google.protobuf.Duration
-	57,  // 83: loadline.v1.Spike.hold:type_name -> google.protobuf.Duration
-	57,  // 84: loadline.v1.Spike.fall:type_name -> google.protobuf.Duration
-	57,  // 85: loadline.v1.Sine.period:type_name -> google.protobuf.Duration
-	57,  // 86: loadline.v1.ClosedLoad.ramp_up:type_name -> google.protobuf.Duration
-	26,  // 87: loadline.v1.ClosedLoad.think:type_name -> loadline.v1.DurationDistribution
-	57,  // 88: loadline.v1.Limits.max_lateness:type_name -> google.protobuf.Duration
-	57,  // 89: loadline.v1.Orphan.hold:type_name -> google.protobuf.Duration
-	56,  // 90: loadline.v1.AgentSelection.match:type_name -> loadline.v1.AgentSelection.MatchEntry
-	57,  // 91: loadline.v1.AgentSelection.wait:type_name -> google.protobuf.Duration
-	7,   // 92: loadline.v1.Objective.aggregate:type_name -> loadline.v1.Aggregate
-	8,   // 93: loadline.v1.Objective.comparison:type_name -> loadline.v1.Comparison
-	50,  // 94: loadline.v1.AbortCondition.condition:type_name -> loadline.v1.Objective
-	57,  // 95: loadline.v1.AbortCondition.for:type_name -> google.protobuf.Duration
-	15,  // 96: loadline.v1.Target.HeadersEntry.value:type_name -> loadline.v1.HeaderValue
-	15,  // 97: loadline.v1.Workload.HeadersEntry.value:type_name -> loadline.v1.HeaderValue
-	15,  // 98: loadline.v1.HttpRequest.HeadersEntry.value:type_name -> loadline.v1.HeaderValue
-	15,  // 99: loadline.v1.GrpcRequest.MetadataEntry.value:type_name -> loadline.v1.HeaderValue
-	100, // [100:100] is the sub-list for method output_type
-	100, // [100:100] is the sub-list for method input_type
-	100, // [100:100] is the sub-list for extension type_name
-	100, // [100:100] is the sub-list for extension extendee
-	0,   // [0:100] is the sub-list for field type_name
+	58,  // 73: loadline.v1.Phase.duration:type_name -> google.protobuf.Duration
+	58,  // 74: loadline.v1.Phase.at:type_name -> google.protobuf.Duration
+	56,  // 75: loadline.v1.Phase.labels:type_name -> loadline.v1.Phase.LabelsEntry
+	39,  // 76: loadline.v1.OpenLoad.ramp:type_name -> loadline.v1.Ramp
+	40,  // 77: loadline.v1.OpenLoad.steps:type_name -> loadline.v1.Steps
+	41,  // 78: loadline.v1.OpenLoad.spike:type_name -> loadline.v1.Spike
+	42,  // 79: loadline.v1.OpenLoad.sine:type_name -> loadline.v1.Sine
+	43,  // 80: loadline.v1.OpenLoad.trace:type_name -> loadline.v1.Trace
+	6,   // 81: loadline.v1.OpenLoad.arrivals:type_name -> loadline.v1.Arrivals
+	58,  // 82: loadline.v1.Steps.every:type_name -> google.protobuf.Duration
+	58,  // 83: loadline.v1.Spike.rise:type_name -> google.protobuf.Duration
+	58,  // 84: loadline.v1.Spike.hold:type_name -> google.protobuf.Duration
+	58,  // 85: loadline.v1.Spike.fall:type_name -> google.protobuf.Duration
+	58,  // 86: loadline.v1.Sine.period:type_name -> google.protobuf.Duration
+	58,  // 87: loadline.v1.ClosedLoad.ramp_up:type_name -> google.protobuf.Duration
+	26,  // 88: loadline.v1.ClosedLoad.think:type_name -> loadline.v1.DurationDistribution
+	58,  // 89: loadline.v1.Limits.max_lateness:type_name -> google.protobuf.Duration
+	58,  // 90: loadline.v1.Orphan.hold:type_name -> google.protobuf.Duration
+	57,  // 91: loadline.v1.AgentSelection.match:type_name -> loadline.v1.AgentSelection.MatchEntry
+	58,  // 92: loadline.v1.AgentSelection.wait:type_name -> google.protobuf.Duration
+	7,   // 93: loadline.v1.Objective.aggregate:type_name -> loadline.v1.Aggregate
+	8,   // 94: loadline.v1.Objective.comparison:type_name -> loadline.v1.Comparison
+	50,  // 95: loadline.v1.AbortCondition.condition:type_name -> loadline.v1.Objective
+	58,  // 96: loadline.v1.AbortCondition.for:type_name -> google.protobuf.Duration
+	15,  // 97: loadline.v1.Target.HeadersEntry.value:type_name -> loadline.v1.HeaderValue
+	15,  // 98: loadline.v1.Workload.HeadersEntry.value:type_name -> loadline.v1.HeaderValue
+	15,  // 99: loadline.v1.HttpRequest.HeadersEntry.value:type_name -> loadline.v1.HeaderValue
+	15,  // 100: loadline.v1.GrpcRequest.MetadataEntry.value:type_name -> loadline.v1.HeaderValue
+	101, // [101:101] is the sub-list for method output_type
+	101, // [101:101] is the sub-list for method input_type
+	101, // [101:101] is the sub-list for extension type_name
+	101, // [101:101] is the sub-list for extension extendee
+	0,   // [0:101] is the sub-list for field type_name
 }
 
 func init() { file_loadline_v1_scenario_proto_init() }
@@ -9502,7 +9523,7 @@ func file_loadline_v1_scenario_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_loadline_v1_scenario_proto_rawDesc), len(file_loadline_v1_scenario_proto_rawDesc)),
 			NumEnums:      9,
-			NumMessages:   48,
+			NumMessages:   49,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
