@@ -109,7 +109,7 @@ const maxChanges = schedule.MaxEpochs
 func (a *Agent) prepare(c run.Prepare) {
 	p := &part{
 		id: c.Run, incarnation: c.Incarnation, assignment: c.Assignment, lease: a.lease, loaded: make(chan struct{}),
-		changes: make(chan *pb.Change, maxChanges), changed: make(chan struct{}, 1), files: Files{Base: c.Assignment.GetBaseDir()},
+		changes: make(chan *pb.Change, maxChanges), changed: make(chan struct{}, 1), files: Files{Base: c.Assignment.GetBaseDir(), Store: a.config.Cache, Named: c.Assignment.GetFiles()},
 	}
 	p.place.Store(int64(c.Assignment.GetMember()))
 	p.ctx, p.cancel = context.WithCancelCause(a.ctx)

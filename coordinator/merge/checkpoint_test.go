@@ -99,7 +99,7 @@ func TestACheckpointHoldsEveryField(t *testing.T) {
 		fields string
 	}{
 		{Run{}, "header scenario course pending members roster changes groups whole agents timeline seconds inFlight lastEnd classes liveSeries " +
-			"events cut cutKnown restoring duplicates lastEndUS lastSecond recordsLeftOut seriesLeftOut scratch"},
+			"events cut cutKnown restoring duplicates lastEndUS lastSecond recordsLeftOut seriesLeftOut"},
 		{Group{}, "Counters errors series"},
 		{Agent{}, "Name Incarnation Health Lateness streams"},
 		{stream{}, "received edges busy groups values totals"},
