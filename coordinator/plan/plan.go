@@ -6,7 +6,6 @@ package plan
 import (
 	"errors"
 	"fmt"
-	"math/bits"
 	"slices"
 	"strings"
 	"time"
@@ -56,7 +55,7 @@ func Make(s *pb.Scenario, load *schedule.Schedule, digest string, agents []Agent
 func roster(agents []Agent, ceiling uint32) ([]*pb.Member, error) {
 	agents = slices.Clone(agents)
 	slices.SortFunc(agents, func(a, b Agent) int { return strings.Compare(a.Name, b.Name) })
-	var total uint64
+	given := make([]uint32, len(agents))
 	for i, a := range agents {
 		if i > 0 && agents[i-1].Name == a.Name {
 			return nil, fmt.Errorf("two agents are named %s", a.Name)
@@ -64,32 +63,17 @@ func roster(agents []Agent, ceiling uint32) ([]*pb.Member, error) {
 		if a.Weight == 0 {
 			return nil, fmt.Errorf("agent %s has weight 0", a.Name)
 		}
-		total += uint64(a.Weight)
+		given[i] = a.Weight
 	}
 	if int(ceiling) < len(agents) {
 		return nil, fmt.Errorf("max_in_flight of %d is less than one for each of %d agents: raise limits.max_in_flight", ceiling, len(agents))
 	}
 	members := make([]*pb.Member, len(agents))
-	shares := divide(ceiling, agents, total)
+	shares := schedule.Ceilings(ceiling, given)
 	for i, a := range agents {
 		members[i] = pb.Member_builder{Agent: a.Name, Incarnation: a.Incarnation, Weight: a.Weight, MaxInFlight: shares[i]}.Build()
 	}
 	return members, nil
-}
-
-// divide splits ceiling by weight into whole parts of at least 1 that sum to it. Every agent gets
-// 1, and the rest is cut at the rounded sums of the weights, so that parts and whole agree.
-func divide(ceiling uint32, agents []Agent, total uint64) []uint32 {
-	rest := uint64(ceiling) - uint64(len(agents))
-	shares := make([]uint32, len(agents))
-	var weight, before uint64
-	for i, a := range agents {
-		weight += uint64(a.Weight)
-		high, low := bits.Mul64(rest, weight)
-		upTo, _ := bits.Div64(high, low, total)
-		shares[i], before = uint32(1+upTo-before), upTo
-	}
-	return shares
 }
 
 func weights(members []*pb.Member) []uint32 {

@@ -156,6 +156,28 @@ func BenchmarkFunctions(b *testing.B) {
 	}
 }
 
+// BenchmarkApply is the hand-over of a run of 1,000 members: one is lost in the middle of a run of ten phases.
+func BenchmarkApply(b *testing.B) {
+	var phases []*pb.Phase
+	for i := range 9 {
+		phases = append(phases, at(0, open(string(rune('a'+i)), poisson(rate(1000)), 600)))
+	}
+	weights := make([]uint32, 1000)
+	for i := range weights {
+		weights[i] = 1 + uint32(i%7)
+	}
+	c := NewCourse(compiled(b, scenario(1, nil, append(phases, at(0, closedPhase("z", 20_000, 600)))...)), weights)
+	weights[500] = 0
+	ch := change(c, 300, weights)
+	b.ReportAllocs()
+	b.ResetTimer()
+	for range b.N {
+		if _, err := c.Apply(ch); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 func report(b *testing.B) {
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds()/1e6, "M/s")
 }

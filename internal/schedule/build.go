@@ -13,11 +13,22 @@ type builder struct {
 	scenario *pb.Scenario
 	schedule Schedule
 	end      int64    // of the phase before
+	weights  []uint32 // of the workloads
 	bases    []uint64 // sessions of each workload so far
 }
 
-func (b *builder) add(index int, o outline) error {
-	src := b.scenario.GetLoad()[index]
+func workloadWeights(s *pb.Scenario) []uint32 {
+	weights := make([]uint32, len(s.GetWorkloads()))
+	for i, w := range s.GetWorkloads() {
+		weights[i] = 1
+		if w.HasWeight() {
+			weights[i] = w.GetWeight()
+		}
+	}
+	return weights
+}
+
+func (b *builder) add(index int, src *pb.Phase, o outline) error {
 	p := &Phase{Index: index, Name: src.GetName(), Start: b.end, Duration: o.length, Discard: src.GetDiscard(), bases: slices.Clone(b.bases)}
 	if src.HasAt() {
 		p.Start = o.start
@@ -54,13 +65,10 @@ func (b *builder) mix(p *Phase, names []string) error {
 	}
 	weights := make([]uint32, len(p.workloads))
 	for i, w := range p.workloads {
-		weights[i] = 1
-		if all[w].HasWeight() {
-			weights[i] = all[w].GetWeight()
-		}
+		weights[i] = b.weights[w]
 	}
 	p.split = NewSplit(weights)
-	if p.split.sum[len(weights)] == 0 {
+	if p.split.total() == 0 {
 		return fmt.Errorf("no workload with a weight to draw from")
 	}
 	return nil
@@ -68,11 +76,14 @@ func (b *builder) mix(p *Phase, names []string) error {
 
 // key is the stream of a phase for one purpose. It goes by the phase's name, so that a phase added before it changes nothing.
 func (b *builder) key(p *Phase, purpose string) Stream {
-	seed := uint64(1)
-	if b.scenario.HasSeed() {
-		seed = b.scenario.GetSeed()
+	return NewStream(seedOf(b.scenario), purpose+" "+p.Name)
+}
+
+func seedOf(s *pb.Scenario) uint64 {
+	if s.HasSeed() {
+		return s.GetSeed()
 	}
-	return NewStream(seed, purpose+" "+p.Name)
+	return 1
 }
 
 func (b *builder) open(p *Phase, src *pb.Phase, o outline) {
@@ -82,16 +93,22 @@ func (b *builder) open(p *Phase, src *pb.Phase, o outline) {
 	if p.gaps.law == pb.Arrivals_ARRIVALS_GAMMA {
 		p.gaps.gamma = newGamma(load.GetCv())
 	}
-	most := uint64(math.MaxUint64)
+	p.most = math.MaxUint64
 	if src.HasSessions() {
-		most = src.GetSessions()
+		p.most = src.GetSessions()
 	}
 	if p.Duration == 0 {
 		p.Duration = int64(MaxPhase)
 	}
+	p.length = p.Duration
+	p.fill(p.most)
+}
+
+// fill counts the arrivals of open load until its end, or until most are used up and the phase ends with the last of them.
+func (p *Phase) fill(most uint64) {
 	p.enumerate(most)
 	p.numbers = p.Arrivals
-	if src.HasSessions() && p.Arrivals == most {
+	if p.Arrivals == most {
 		last := p.Walk(p.Arrivals - 1)
 		_, due, _ := last.Next()
 		p.Duration = due + 1 - p.Start

@@ -31,12 +31,13 @@ func (f fan) due(x float64) int64 {
 func (f fan) rate(float64) float64 { return 0 }
 func (f fan) total() float64       { return float64(f.users) }
 
-// SlotStart is when a slot of closed load, counted from 1, begins, in ns since the run's start: the users begin evenly spread over the ramp-up, slot 1 with the phase.
+// SlotStart is when a slot of closed load, counted from 1, begins, in ns since the run's start: the users begin evenly spread over the ramp-up,
+// slot 1 with the phase. Users that a change added have none of their own: they begin with the change.
 func (p *Phase) SlotStart(slot uint32) int64 {
-	if slot == 0 || slot > p.Users {
-		return p.Start
+	if f, ok := p.curve.(fan); ok && slot > 0 && uint64(slot) <= f.users {
+		return p.Start + f.due(float64(slot-1))
 	}
-	return p.Start + p.curve.due(float64(slot-1))
+	return p.Start
 }
 
 // Iterations is how many sessions a slot plays in a phase with a number of sessions: slot s plays iteration i while

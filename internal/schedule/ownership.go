@@ -2,6 +2,7 @@ package schedule
 
 import (
 	"fmt"
+	"slices"
 	"sort"
 )
 
@@ -38,23 +39,35 @@ func NewOwnership(weights []uint32) *Ownership {
 // Append adds an epoch. Its first arrival may not lie before that of the last epoch; the caller sees to it
 // that it lies in the future. It may have more members than the ones before.
 func (o *Ownership) Append(first uint64, weights []uint32) error {
+	next, err := o.followedBy(first, NewSplit(weights))
+	if err != nil {
+		return err
+	}
+	*o = *next
+	return nil
+}
+
+// followedBy is the table with one more epoch; the table itself stays as it is.
+func (o *Ownership) followedBy(first uint64, split *Split) (*Ownership, error) {
 	last := &o.epochs[len(o.epochs)-1]
 	switch {
 	case first < last.first:
-		return fmt.Errorf("epoch %d would begin at arrival %d, before epoch %d, which begins at %d",
+		return nil, fmt.Errorf("epoch %d would begin at arrival %d, before epoch %d, which begins at %d",
 			len(o.epochs)+1, first, len(o.epochs), last.first)
-	case len(weights) > MaxMembers:
-		return fmt.Errorf("epoch of %d members, more than %d", len(weights), MaxMembers)
+	case split.Len() > MaxMembers:
+		return nil, fmt.Errorf("epoch of %d members, more than %d", split.Len(), MaxMembers)
 	case len(o.epochs) >= MaxEpochs:
-		return fmt.Errorf("more than %d epochs", MaxEpochs)
+		return nil, fmt.Errorf("more than %d epochs", MaxEpochs)
 	}
-	before := make([]uint64, max(len(weights), len(last.before)))
-	copy(before, last.before)
-	for m := range last.split.Len() {
-		before[m] += last.split.Count(m, first-last.first)
+	before := last.before
+	if first > last.first || split.Len() > len(before) {
+		before = make([]uint64, max(split.Len(), len(last.before)))
+		copy(before, last.before)
+		for m := range last.split.Len() {
+			before[m] += last.split.Count(m, first-last.first)
+		}
 	}
-	o.epochs = append(o.epochs, epoch{first: first, split: NewSplit(weights), before: before})
-	return nil
+	return &Ownership{epochs: append(slices.Clip(o.epochs), epoch{first: first, split: split, before: before})}, nil
 }
 
 // Epochs is the number of epochs.

@@ -25,12 +25,20 @@ type Phase struct {
 	curve   curve
 	gaps    gaps
 	numbers uint64 // what Walk walks over: arrivals or slots
+	length  int64  // the longest that its load may last: the duration as given, or MaxPhase
+	most    uint64 // most sessions of open load
 	marks   []mark // random spacing: the load before every arrival whose number is a multiple of markEvery
 
 	split     *Split
 	workloads []int    // index in the scenario of each part of the split
 	bases     []uint64 // sessions of each workload in the phases before
 	closed    closed
+
+	// What follows is set by changes alone.
+	pieces []piece // open load; nil: as compiled
+	source *Phase  // open load: the load that goes on, or that is paused; nil: the phase itself
+	paused bool
+	ended  bool
 }
 
 const (
@@ -41,10 +49,18 @@ const (
 // End is when the phase's load is over, in ns since the run's start; its sessions may drain longer.
 func (p *Phase) End() int64 { return p.Start + p.Duration }
 
+// Lasts is End, and false where only the sessions tell: closed load without a duration that no change has ended.
+func (p *Phase) Lasts() (end int64, known bool) {
+	return p.End(), p.Users == 0 || p.Duration > 0 || p.ended
+}
+
 // RateAt is the rate at t ns of the run, in sessions per second; 0 outside the phase and for closed load.
 func (p *Phase) RateAt(t int64) float64 {
 	if p.Users > 0 || t < p.Start || t >= p.End() {
 		return 0
+	}
+	if p.pieces != nil {
+		return p.pieceRate(t)
 	}
 	return p.curve.rate(float64(t - p.Start))
 }
@@ -57,6 +73,9 @@ func (p *Phase) CountUntil(t int64) uint64 {
 	}
 	if t >= p.End()-1 {
 		return p.Arrivals
+	}
+	if p.pieces != nil {
+		return p.pieceCount(t)
 	}
 	limit, ok := reach(p.curve, t-p.Start)
 	if !ok {

@@ -23,6 +23,8 @@ type Schedule struct {
 	// End is when the last phase's load is over, in ns since the run's start. Phases of closed load that sessions
 	// alone end count as 0 long.
 	End int64
+
+	scenario *pb.Scenario
 }
 
 // Compile makes the schedule of a scenario that has been validated and whose defaults are filled in. The error joins all that
@@ -37,9 +39,12 @@ func Compile(s *pb.Scenario) (*Schedule, error) {
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
-	b := builder{scenario: s, bases: make([]uint64, len(s.GetWorkloads()))}
+	b := builder{
+		scenario: s, schedule: Schedule{scenario: s},
+		weights: workloadWeights(s), bases: make([]uint64, len(s.GetWorkloads())),
+	}
 	for i, o := range outlines {
-		if err := b.add(i, o); err != nil {
+		if err := b.add(i, s.GetLoad()[i], o); err != nil {
 			return nil, fmt.Errorf("load[%d]: %w", i, err)
 		}
 	}

@@ -32,6 +32,9 @@ func NewSplit(weights []uint32) *Split {
 // Len is the number of parts.
 func (s *Split) Len() int { return len(s.sum) - 1 }
 
+// total is the sum of the weights.
+func (s *Split) total() uint64 { return s.sum[s.Len()] }
+
 // At says which part item n belongs to, and how many items that part has before it; −1 when no part has a weight.
 func (s *Split) At(n uint64) (index int, ordinal uint64) {
 	low, high := 0, s.Len()
