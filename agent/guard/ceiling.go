@@ -49,16 +49,22 @@ func (b *Bucket) Take(now measure.Instant) bool {
 // InFlight is a ceiling on what is under way at once. The zero value allows nothing. Safe for use by
 // many goroutines; it never waits.
 type InFlight struct {
-	max uint32
-	now atomic.Int64
+	max, now atomic.Int64
 }
 
 // NewInFlight makes a ceiling of max.
-func NewInFlight(max uint32) *InFlight { return &InFlight{max: max} }
+func NewInFlight(max uint32) *InFlight {
+	f := &InFlight{}
+	f.Set(max)
+	return f
+}
+
+// Set makes it a ceiling of max. What is under way above it goes on.
+func (f *InFlight) Set(max uint32) { f.max.Store(int64(max)) }
 
 // Enter reports whether one more may be under way; if so, Leave must follow.
 func (f *InFlight) Enter() bool {
-	if f.now.Add(1) <= int64(f.max) {
+	if f.now.Add(1) <= f.max.Load() {
 		return true
 	}
 	f.now.Add(-1)

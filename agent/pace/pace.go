@@ -14,6 +14,8 @@
 //     in order, unless the context ends first.
 //  2. No arrival due after the limit is handed on. Limit says which limit holds.
 //  3. When Run has returned, nothing is handed on any more.
+//  4. Nothing due at or after the instant of a Hold is handed on until it is released; nothing due at or after the
+//     instant of an Apply comes from the source before, and nothing due before it from the new one.
 package pace
 
 import (
@@ -75,6 +77,11 @@ type Config struct {
 	// arrival, so that the time which a wake-up takes is not part of its lateness. A processor is busy
 	// meanwhile: where there is one alone, answers that come in those 50 µs are read after them.
 	Precise bool
+	// May reports whether something may be started at this moment; nil: always. While it reports false nothing is handed on,
+	// and it is asked again every 10 ms; then what is too late is missed.
+	May func() bool
+	// End keeps Run waiting when the source has no more, until the instant: what Apply brings may be due until then.
+	End measure.Instant
 }
 
 // Stats tells what a pacer has done.
@@ -97,6 +104,9 @@ type Pacer struct {
 	mu      sync.Mutex
 	limit   measure.Instant // arrivals due after it are not handed on
 	reached measure.Instant // when the latest arrival taken up was due
+	held    measure.Instant // arrivals due at or after it wait
+	end     measure.Instant // Run waits until then for further sources
+	swaps   []swap          // sources to come, in order
 }
 
 // New makes a pacer. It does nothing until Run.
@@ -106,11 +116,11 @@ func New(cfg Config, source Source, sink Sink) *Pacer {
 	}
 	return &Pacer{
 		cfg: cfg, source: source, sink: sink,
-		wake: make(chan struct{}, 1), limit: unlimited, reached: measure.None,
+		wake: make(chan struct{}, 1), limit: unlimited, reached: measure.None, held: unlimited, end: cfg.End,
 	}
 }
 
-// Run hands on the arrivals of the source until there are no more, the limit is passed or the
+// Run hands on the arrivals of the source until there are no more and the end has come, the limit is passed or the
 // context ends. Arrivals that were due when the context ended and had not been handed on never
 // are; to end with every due arrival accounted for, use Limit. Run may be called once.
 func (p *Pacer) Run(ctx context.Context) Stats {
@@ -120,13 +130,16 @@ func (p *Pacer) Run(ctx context.Context) Stats {
 	defer context.AfterFunc(ctx, p.nudge)()
 	stats := Stats{Last: measure.None}
 	for {
-		a, ok := p.source.Next()
-		if !ok {
-			return stats
+		a, more := p.source.Next()
+		if !more {
+			a.Due = unlimited
 		}
-		now, ok := p.await(ctx, a, &stats)
-		if !ok {
+		now, what := p.await(ctx, a.Due, more, &stats)
+		switch {
+		case what == over:
 			return stats
+		case what == swapped:
+			continue // the new source has what is due from here on
 		}
 		stats.Last = a.Due
 		if now-a.Due > measure.Instant(p.cfg.MaxLateness) {
@@ -139,20 +152,18 @@ func (p *Pacer) Run(ctx context.Context) Stats {
 	}
 }
 
-// await waits until the arrival is due and gives the moment at which the wait was over. It
-// reports false when the arrival must not be handed on.
-func (p *Pacer) await(ctx context.Context, a Arrival, stats *Stats) (measure.Instant, bool) {
+// await waits until the arrival is due and may be handed on, and gives the moment at which the wait was over; or
+// until it must not be handed on.
+func (p *Pacer) await(ctx context.Context, due measure.Instant, more bool, stats *Stats) (measure.Instant, verdict) {
 	for ctx.Err() == nil {
 		now := p.cfg.Now()
-		if now >= a.Due {
-			return now, p.take(a)
+		what, until := p.decide(due, more, now)
+		if what != wait {
+			return now, what
 		}
-		if p.passed(a.Due) {
-			return 0, false
-		}
-		p.sleep(a.Due, now, stats)
+		p.sleep(until, now, stats)
 	}
-	return 0, false
+	return 0, over
 }
 
 // sleep waits once, for the moment at which the arrival is due or shortly before.
@@ -165,25 +176,6 @@ func (p *Pacer) sleep(due, now measure.Instant, stats *Stats) {
 	}
 	stats.Wakes++
 	p.cfg.Sleeper.Sleep(due, p.wake)
-}
-
-// passed reports whether an instant lies after the limit.
-func (p *Pacer) passed(due measure.Instant) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return due > p.limit
-}
-
-// take claims an arrival for handing on, unless it is due after the limit. Limit and take exclude
-// each other, so that what Limit answers is final.
-func (p *Pacer) take(a Arrival) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if a.Due > p.limit {
-		return false
-	}
-	p.reached = max(p.reached, a.Due)
-	return true
 }
 
 // Limit says that arrivals due after the instant are not due at all, and gives the limit that
