@@ -13,9 +13,14 @@ import (
 // It returns one set of bits for each pair, indexed by phase · workloads + workload. A series is
 // given to every pair before the next series is, those that objectives name first.
 func admit(s *pb.Scenario, limit int) []uint32 {
+	return admitPairs(s, s.GetLoad(), limit)
+}
+
+// admitPairs is admit for phases that may not be those of the scenario.
+func admitPairs(s *pb.Scenario, phases []*pb.Phase, limit int) []uint32 {
 	workloads := len(s.GetWorkloads())
-	out := make([]uint32, len(s.GetLoad())*workloads)
-	pairs := pairsOf(s)
+	out := make([]uint32, len(phases)*workloads)
+	pairs := pairsOf(s, phases)
 	likely := likelySeries(s)
 	// What a workload is not expected to yield comes last and yields nothing as a rule.
 	for _, expected := range []bool{true, false} {
@@ -57,9 +62,9 @@ func priority(s *pb.Scenario) []measure.Series {
 }
 
 // pairsOf returns the pairs of phase and workload that can have arrivals, in order.
-func pairsOf(s *pb.Scenario) []pair {
+func pairsOf(s *pb.Scenario, phases []*pb.Phase) []pair {
 	var out []pair
-	for i, phase := range s.GetLoad() {
+	for i, phase := range phases {
 		for j, w := range s.GetWorkloads() {
 			if len(phase.GetWorkloads()) == 0 || slices.Contains(phase.GetWorkloads(), w.GetName()) {
 				out = append(out, pair{uint32(i), uint32(j)})

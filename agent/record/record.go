@@ -60,17 +60,15 @@ type Config struct {
 // Recorder counts. It is made by New.
 type Recorder struct {
 	workloads int
-	spans     []Span
-	admitted  []uint32  // series kept, one bit each; by pair
-	bounds    [][]bound // of a good request; by workload
+	phases    atomic.Pointer[layout] // replaced when phases are appended or end elsewhere
+	bounds    [][]bound              // of a good request; by workload
 	streams   []bool    // answers are streams of tokens; by workload
 	drain     measure.Instant
 	seed      uint64
 	limit     int
 
-	shards []shard
+	shards []shard // the last one is for arrivals alone
 	mask   uint64
-	flows  []flow // by phase
 
 	swapping sync.Mutex // guards everything below
 	windows  windows
@@ -89,20 +87,19 @@ func New(cfg Config) *Recorder {
 	phases := len(cfg.Scenario.GetLoad())
 	r := &Recorder{
 		workloads: len(cfg.Scenario.GetWorkloads()),
-		spans:     cfg.Spans,
-		admitted:  admit(cfg.Scenario, MaxSeries),
 		bounds:    compileGood(cfg.Scenario),
 		streams:   streams(cfg.Scenario),
 		drain:     measure.Instant(cfg.Scenario.GetDrain().AsDuration()),
 		seed:      cfg.Seed,
 		limit:     limit,
-		shards:    make([]shard, shards),
+		shards:    make([]shard, shards+1),
 		mask:      uint64(shards - 1),
-		flows:     make([]flow, phases),
 	}
+	r.phases.Store(newLayout(cfg.Scenario, cfg.Spans))
 	for i := range r.shards {
 		r.shards[i] = shard{active: newSet(limit), spare: newSet(limit), totals: make(map[pair]*counters)}
 	}
+	r.shards[shards].cursors = make([]uint64, phases)
 	r.windows = newWindows(phases, cfg.Start, limit)
 	return r
 }
@@ -113,6 +110,8 @@ type shard struct {
 	active *set
 	totals map[pair]*counters
 	values uint64 // recorded into series over the whole run
+
+	cursors []uint64 // by phase, of the shard for arrivals: the number after the last arrival that was counted
 
 	spare *set // empty; the swap's
 
@@ -146,8 +145,13 @@ func (s *shard) give() { s.held.Store(false) }
 // hold takes a shard and returns it with its counts for a pair. Indexes that the scenario does
 // not have panic before anything is held.
 func (r *Recorder) hold(hint uint64, phase, workload int) (*shard, *group) {
-	admitted := r.admitted[phase*r.workloads+workload]
+	admitted := r.phases.Load().admitted[phase*r.workloads+workload]
 	s := r.take(hint)
+	return s, s.pair(phase, workload, admitted)
+}
+
+// pair returns the counts of a shard that is held for a pair.
+func (s *shard) pair(phase, workload int, admitted uint32) *group {
 	p := pair{uint32(phase), uint32(workload)}
 	g := s.active.group(p)
 	if g.totals == nil {
@@ -157,7 +161,7 @@ func (r *Recorder) hold(hint uint64, phase, workload int) (*shard, *group) {
 			s.totals[p] = g.totals
 		}
 	}
-	return s, g
+	return g
 }
 
 // Due counts n arrivals that fell due.
@@ -185,7 +189,7 @@ func (r *Recorder) Started(phase, workload int, at measure.Instant) {
 	g.open++
 	g.balance -= uint64(at)
 	s.give()
-	r.flows[phase].begin()
+	r.phases.Load().flows[phase].begin()
 }
 
 // Late records the lateness in nanoseconds of an arrival that never gets a request, such as a
@@ -200,7 +204,7 @@ func (r *Recorder) Late(phase, workload int, late int64) {
 // the class of its failure. due and end are the due instant of the session and the end of its
 // last request.
 func (r *Recorder) SessionEnded(phase, workload int, due, end measure.Instant, class string) {
-	r.flows[phase].end()
+	r.phases.Load().flows[phase].end()
 	s, g := r.hold(uint64(end), phase, workload)
 	g.open--
 	g.balance += uint64(end)
@@ -240,6 +244,6 @@ func (r *Recorder) Record(o *measure.Outcome) {
 }
 
 func (r *Recorder) inSpan(o *measure.Outcome) bool {
-	span := r.spans[o.Phase]
+	span := r.phases.Load().spans[o.Phase]
 	return int64(o.End) >= span.Start && int64(o.End) < span.End
 }

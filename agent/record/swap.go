@@ -12,6 +12,7 @@ type windows struct {
 	retired []*set
 	entries []*entry
 	levels  []level // by phase
+	cursors []uint64
 }
 
 func newWindows(phases int, start measure.Instant, limit int) windows {
@@ -38,6 +39,7 @@ func (r *Recorder) Swap(now measure.Instant) *pb.Window {
 		s := &r.shards[i]
 		s.takeThis()
 		s.active, s.spare = s.spare, s.active
+		w.cursors = append(w.cursors[:0], s.cursors...)
 		s.give()
 		w.retired = append(w.retired, s.spare)
 	}
@@ -51,6 +53,7 @@ func (r *Recorder) Swap(now measure.Instant) *pb.Window {
 		Groups:        w.sum.proto(),
 		InFlight:      r.inFlight(now),
 		SeriesLeftOut: w.sum.leftOut,
+		Cursors:       r.cursors(w.cursors, end),
 	}
 	b.Records, b.RecordsLeftOut = w.records(r.limit)
 	w.since = end
@@ -71,6 +74,10 @@ func (w *windows) reset() {
 
 // inFlight adds the window's sessions to the levels of their phases.
 func (r *Recorder) inFlight(now measure.Instant) []*pb.InFlight {
+	flows := r.phases.Load().flows
+	for len(r.windows.levels) < len(flows) {
+		r.windows.levels = append(r.windows.levels, level{})
+	}
 	levels := r.windows.levels
 	for p, g := range r.windows.sum.groups {
 		levels[p.phase].open += g.open
@@ -78,7 +85,7 @@ func (r *Recorder) inFlight(now measure.Instant) []*pb.InFlight {
 	}
 	var out []*pb.InFlight
 	for phase := range levels {
-		peak, openUS, open := levels[phase].advance(&r.flows[phase], uint64(now))
+		peak, openUS, open := levels[phase].advance(flows[phase], uint64(now))
 		if peak > 0 || openUS > 0 {
 			out = append(out, pb.InFlight_builder{Phase: uint32(phase), Max: peak, OpenUs: openUS, Now: open}.Build())
 		}
@@ -91,6 +98,7 @@ func (r *Recorder) inFlight(now measure.Instant) []*pb.InFlight {
 func (r *Recorder) Totals() *pb.Totals {
 	sum := newSet(0)
 	var values uint64
+	var cursors []uint64
 	for i := range r.shards {
 		s := &r.shards[i]
 		s.takeThis()
@@ -98,7 +106,10 @@ func (r *Recorder) Totals() *pb.Totals {
 			sum.group(p).window.add(c)
 		}
 		values += s.values
+		cursors = append(cursors[:0], s.cursors...)
 		s.give()
 	}
-	return pb.Totals_builder{Groups: sum.proto(), Values: values}.Build()
+	r.swapping.Lock()
+	defer r.swapping.Unlock()
+	return pb.Totals_builder{Groups: sum.proto(), Values: values, Cursors: r.cursors(cursors, r.windows.since)}.Build()
 }

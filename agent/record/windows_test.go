@@ -200,8 +200,8 @@ func (s step) apply(r *Recorder, now measure.Instant) {
 // hold makes some shards busy, but never all.
 func hold(r *Recorder, busy uint64) []*shard {
 	var held []*shard
-	for i := range r.shards {
-		if busy&(1<<i) != 0 && len(held) < len(r.shards)-1 {
+	for i := range r.mask + 1 {
+		if busy&(1<<i) != 0 && len(held) < int(r.mask) {
 			r.shards[i].takeThis()
 			held = append(held, &r.shards[i])
 		}
