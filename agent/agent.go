@@ -76,7 +76,7 @@ type Config struct {
 type Agent struct {
 	config Config
 	log    *slog.Logger
-	epoch  time.Time // zero of the agent's time; holds a monotonic reading
+	time   *guard.Clock // the agent's time
 	nonce  uint64
 	tasks  sync.WaitGroup
 	// ceilings are the owner's; nil: there is no owner.
@@ -104,16 +104,13 @@ func New(config Config) (*Agent, error) {
 	}
 	a := &Agent{
 		config: config, log: config.Log.With("component", "agent", "agent", config.Name),
-		epoch: time.Now(), nonce: rand.Uint64(), renew: time.Second, lease: &guard.Lease{},
+		time: guard.NewClock(guard.Boottime), nonce: rand.Uint64(), renew: time.Second, lease: &guard.Lease{},
 	}
 	if own := config.Own; own != nil {
 		a.ceilings = &ceilings{rate: own.NewWindow(), inFlight: own.NewInFlight()}
 	}
 	return a, nil
 }
-
-// now is the agent's time in nanoseconds: it never runs backwards.
-func (a *Agent) now() int64 { return int64(time.Since(a.epoch)) }
 
 // Run joins the coordinator and plays what it is given until ctx ends. What is in flight is then
 // canceled, and everything that Run started has ended when it returns.

@@ -40,14 +40,14 @@ func (p *part) checkOpenFiles() (warning string, err error) {
 func (p *part) sockets() sockets {
 	var open, users uint64
 	member := int(p.assignment.GetMember())
-	for i, phase := range p.schedule.Phases {
+	for i, phase := range p.course.Phases() {
 		if phase.Users == 0 {
-			open += p.shares[i].Count(member, phase.Arrivals)
+			open += p.course.Count(i, member, phase.Arrivals)
 		} else {
-			users += p.shares[i].Count(member, uint64(phase.Users))
+			users += p.course.Count(i, member, uint64(phase.Users))
 		}
 	}
-	open = min(open, uint64(p.member().GetMaxInFlight()))
+	open = min(open, uint64(p.ceiling(p.course)))
 	targets := p.scenario().GetTargets()
 	most, shared := mostConnections(targets), sharing(targets)
 	n := sockets{certain: min(ceilDiv(users, shared), most), possible: min(ceilDiv(open+users, shared), most)}

@@ -45,7 +45,7 @@ func TestTheOwnersCeilingsHoldBehindEverything(t *testing.T) {
 		epoch := time.Now()
 		now := func() measure.Instant { return measure.Instant(time.Since(epoch)) }
 		own := &guard.Own{MaxRate: 50, MaxInFlight: 8}
-		a := &Agent{epoch: epoch, config: Config{Own: own, Log: slog.New(slog.DiscardHandler)}, lease: &guard.Lease{}, ceilings: &ceilings{rate: own.NewWindow(), inFlight: own.NewInFlight()}}
+		a := &Agent{time: guard.NewClock(func() int64 { return 0 }), config: Config{Own: own, Log: slog.New(slog.DiscardHandler)}, lease: &guard.Lease{}, ceilings: &ceilings{rate: own.NewWindow(), inFlight: own.NewInFlight()}}
 		driver := &counting{lasts: 30 * time.Millisecond}
 		one, two := a.limit(driver, now), a.limit(driver, now) // two targets, one agent
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)

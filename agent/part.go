@@ -58,7 +58,10 @@ type part struct {
 	closers  []Driver // one a target
 	set      *workload.Set
 	schedule *schedule.Schedule
-	shares   []*schedule.Ownership
+	own      *guard.Own       // nil: the agent has no owner
+	changing sync.Mutex       // guards course and the making of the player
+	course   *schedule.Course // with the changes so far
+	extra    []*pb.Phase      // appended by changes, as far as the course has them
 	redactor guard.Redactor
 	guard    *guard.Guard
 	uplink   *uplink.Uplink
@@ -149,8 +152,11 @@ func (a *Agent) load(p *part) error {
 	if err := p.checkArrivals(); err != nil {
 		return err
 	}
-	if p.shares, err = ownerships(p.assignment); err != nil {
+	if p.course, err = courseOf(p.assignment, load); err != nil {
 		return err
+	}
+	for _, ch := range p.assignment.GetChanges() {
+		p.extra = append(p.extra, ch.GetAppended()...)
 	}
 	secrets := guard.Secrets(a.config.Env, guard.ReadFile, &p.redactor)
 	if a.config.Own != nil {
@@ -215,30 +221,6 @@ func (p *part) checkArrivals() error {
 		}
 	}
 	return nil
-}
-
-// ownerships builds each phase's table of epochs.
-func ownerships(a *pb.Assignment) ([]*schedule.Ownership, error) {
-	tables := make([]*schedule.Ownership, len(a.GetPhaseArrivals()))
-	for _, share := range a.GetShares() {
-		phase := int(share.GetPhase())
-		if phase >= len(tables) || len(share.GetWeights()) != len(a.GetMembers()) {
-			return nil, fmt.Errorf("the assignment's share of phase %d does not fit its plan", phase)
-		}
-		if tables[phase] == nil {
-			tables[phase] = schedule.NewOwnership(share.GetWeights())
-			continue
-		}
-		if err := tables[phase].Append(share.GetFirstArrival(), share.GetWeights()); err != nil {
-			return nil, fmt.Errorf("share of phase %d: %w", phase, err)
-		}
-	}
-	for phase, table := range tables {
-		if table == nil {
-			return nil, fmt.Errorf("the assignment has no share of phase %d", phase)
-		}
-	}
-	return tables, nil
 }
 
 // checkFiles compares every file of the scenario with its digest: one that has changed since the

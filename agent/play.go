@@ -25,12 +25,17 @@ type player struct {
 	lease    *guard.Lease
 	now      func() measure.Instant // the run's clock
 	agentNow func() int64           // the lease's clock
+	member   int
 	recorder *record.Recorder
 	pacer    *pace.Pacer
-	phases   []*phase
+	phases   atomic.Pointer[[]*phase] // appended to by changes
+	gate     atomic.Pointer[gate]     // what changes say of the present
+	playing  *schedule.Course         // whose arrivals are handed on; the pacer's thread alone
+	changing sync.Mutex               // one change at a time; guards what changes change, and orphan
+	orphan   *time.Timer              // cancels what is in flight once the lease has been gone for the drain time
 	drain    time.Duration
-	wire     bool          // the series of the kernel's stamps are wanted
-	rate     *guard.Bucket // nil: no open phase
+	wire     bool                         // the series of the kernel's stamps are wanted
+	rate     atomic.Pointer[guard.Bucket] // nil: no open phase
 	inFlight *guard.InFlight
 
 	// limit is the instant after which nothing starts; load ends when it was set by a stop.
@@ -41,17 +46,24 @@ type player struct {
 	jobs     chan job // taken by idle workers; an arrival that finds none begins a new one
 	sessions sync.WaitGroup
 	workers  sync.WaitGroup
+	over     bool // guarded by changing: nothing is played any more
 	stopping sync.Mutex
 	timer    *time.Timer // cancels what is in flight once a stop's drain time is over; guarded by stopping
 }
 
 // phase is one phase while it is played.
 type phase struct {
+	// Phase as it was when it was first played. Changes leave Pick and the kind of its load as they are.
 	*schedule.Phase
-	// ctx is that of its sessions: it ends when their drain time is over.
+	until atomic.Int64         // end of its load by now, MaxInt64 where only its sessions tell
+	life  atomic.Pointer[life] // of the sessions that begin now
+	timer *time.Timer          // ends life; nil where the end of the load is not known
+}
+
+// life is how long sessions may go on: until the drain time of their phase is over, or the drain time of a lease that is gone.
+type life struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
-	timer  *time.Timer // ends ctx; nil where the end of the load is not known
 }
 
 // job is one session to be played.
@@ -67,33 +79,34 @@ type job struct {
 func (a *Agent) newPlayer(p *part, lease *guard.Lease) *player {
 	s := p.assignment.GetScenario()
 	clock := func() measure.Instant { return measure.Instant(a.now() - p.start.Load()) }
+	course := p.course
 	pl := &player{
-		part: p, lease: lease, now: clock, agentNow: a.now, wire: s.GetCapture().GetWire(),
-		drain: s.GetDrain().AsDuration(), inFlight: guard.NewInFlight(p.member().GetMaxInFlight()), rate: p.guard.Bucket(), jobs: make(chan job),
+		part: p, lease: lease, now: clock, agentNow: a.leaseNow, wire: s.GetCapture().GetWire(),
+		member: int(p.assignment.GetMember()), playing: course,
+		drain: s.GetDrain().AsDuration(), inFlight: guard.NewInFlight(0), jobs: make(chan job),
+	}
+	if bucket := p.guard.Bucket(); bucket != nil {
+		pl.rate.Store(bucket)
 	}
 	pl.limit.Store(math.MaxInt64)
 	pl.load, pl.stopLoad = context.WithCancelCause(p.ctx)
-	spans := make([]record.Span, len(p.schedule.Phases))
-	lanes := make([]pace.Lane, len(p.schedule.Phases))
-	for i, planned := range p.schedule.Phases {
-		ph := &phase{Phase: planned}
-		ph.ctx, ph.cancel = context.WithCancelCause(p.ctx)
-		pl.phases = append(pl.phases, ph)
-		spans[i] = record.Span{Start: planned.Start, End: ph.end()}
-		walker := planned.WalkOwned(p.shares[i], int(p.assignment.GetMember()), 0)
-		lanes[i] = pace.Lane{Phase: i, Walker: &walker}
-	}
+	pl.inFlight.Set(p.ceiling(course))
+	phases := []*phase{}
+	pl.phases.Store(&phases)
+	pl.gate.Store(newGate(course))
+	planned := len(s.GetLoad())
 	pl.recorder = record.New(record.Config{
-		Scenario: s, Spans: spans, Seed: s.GetSeed(), Shards: 2*runtime.GOMAXPROCS(0) + 1,
+		Scenario: s, Spans: spansOf(course)[:planned], Seed: s.GetSeed(), Shards: 2*runtime.GOMAXPROCS(0) + 1,
 		Records: records(s), Start: min(0, clock()),
 	})
+	pl.recorder.Reshape(p.extra, spansOf(course))
+	pl.addPhases(course)
 	pl.pacer = pace.New(pace.Config{
 		Now: clock, Sleeper: a.config.Sleeper(clock), MaxLateness: s.GetLimits().GetMaxLateness().AsDuration(), Precise: s.GetPrecise(),
-	}, pace.NewMerge(lanes...), pl)
+		May: pl.licensed, End: measure.Instant(course.End()),
+	}, pl.source(course, math.MinInt64), pl)
 	return pl
 }
-
-func (p *part) member() *pb.Member { return p.assignment.GetMembers()[p.assignment.GetMember()] }
 
 // records is the recorder's number of request records a window.
 func records(s *pb.Scenario) int {
@@ -103,31 +116,29 @@ func records(s *pb.Scenario) int {
 	return -1
 }
 
-// end is the end of the phase's load, MaxInt64 where only its sessions tell.
-func (ph *phase) end() int64 {
-	if ph.Duration == 0 {
-		return math.MaxInt64
-	}
-	return ph.End()
-}
-
 // run plays until every arrival is handled and nothing is in flight.
 func (pl *player) run() {
-	for _, ph := range pl.phases {
-		if end := ph.end(); end != math.MaxInt64 {
-			ph.timer = time.AfterFunc(time.Duration(end-int64(pl.now()))+pl.drain, func() { ph.cancel(errRun) })
-		}
+	pl.changing.Lock()
+	for _, ph := range *pl.phases.Load() {
+		pl.setTimer(ph)
 	}
+	pl.changing.Unlock()
 	pl.pacer.Run(pl.part.ctx)
 	pl.sessions.Wait()
 	close(pl.jobs)
 	pl.workers.Wait()
-	for _, ph := range pl.phases {
+	pl.changing.Lock()
+	pl.over = true
+	for _, ph := range *pl.phases.Load() {
 		if ph.timer != nil {
 			ph.timer.Stop()
 		}
-		ph.cancel(errRun)
+		ph.life.Load().cancel(errRun)
 	}
+	if pl.orphan != nil {
+		pl.orphan.Stop()
+	}
+	pl.changing.Unlock()
 	pl.stopping.Lock()
 	if pl.timer != nil {
 		pl.timer.Stop()
@@ -153,29 +164,28 @@ func (pl *player) stop(mode pb.StopMode) {
 }
 
 func (pl *player) cancelSessions() {
-	for _, ph := range pl.phases {
-		ph.cancel(errRun)
+	for _, ph := range *pl.phases.Load() {
+		ph.life.Load().cancel(errRun)
 	}
 }
 
 // Fire implements pace.Sink: it starts the session of an arrival, or the user of a slot.
 func (pl *player) Fire(a pace.Arrival, now measure.Instant) {
-	ph := pl.phases[a.Phase]
-	if !pl.lease.Valid(pl.agentNow()) {
-		return // whoever owns the arrival after the lapse accounts for it
-	}
+	ph := (*pl.phases.Load())[a.Phase]
 	if ph.Users > 0 {
+		slot := uint32(a.Number + 1)
+		_, epoch := pl.playing.Owner(a.Phase, a.Number)
+		u := user{phase: ph, planned: pl.playing.Phases()[a.Phase], slot: slot, epoch: epoch}
 		pl.sessions.Add(1)
-		go pl.user(ph, uint32(a.Number+1), a.Due)
+		go pl.user(u, a.Due)
 		return
 	}
 	w, ordinal := ph.Pick(a.Number)
-	pl.recorder.Due(a.Phase, w, 1)
-	if !pl.rate.Take(now) || !pl.inFlight.Enter() {
-		pl.recorder.Shed(a.Phase, w, 1)
+	if !pl.rate.Load().Take(now) || !pl.inFlight.Enter() {
+		pl.recorder.Arrival(a.Phase, w, a.Number, record.Refused, now)
 		return
 	}
-	pl.recorder.Started(a.Phase, w, now)
+	pl.recorder.Arrival(a.Phase, w, a.Number, record.Fired, now)
 	j := job{phase: ph, id: measure.ID{Number: a.Number}, due: a.Due, workload: w, ordinal: ordinal}
 	pl.sessions.Add(1)
 	select {
@@ -188,14 +198,13 @@ func (pl *player) Fire(a pace.Arrival, now measure.Instant) {
 // Miss implements pace.Sink: the arrival is counted and never fired. A slot's user has no due time
 // that could be missed: it only begins late.
 func (pl *player) Miss(a pace.Arrival, now measure.Instant) {
-	ph := pl.phases[a.Phase]
+	ph := (*pl.phases.Load())[a.Phase]
 	if ph.Users > 0 {
 		pl.Fire(a, now)
 		return
 	}
 	w, _ := ph.Pick(a.Number)
-	pl.recorder.Due(a.Phase, w, 1)
-	pl.recorder.Missed(a.Phase, w, 1)
+	pl.recorder.Arrival(a.Phase, w, a.Number, record.TooLate, now)
 	pl.recorder.Late(a.Phase, w, int64(now-a.Due))
 }
 
@@ -224,8 +233,12 @@ func (pl *player) session(w *worker, j job) {
 	if err := pl.part.set.Fill(j.workload, key, &w.request); err != nil {
 		o.Dispatched = pl.now()
 		o.Fail(o.Dispatched, measure.ClassScript, err.Error())
+	} else if life := j.phase.life.Load(); !pl.licensed() {
+		// The process was held up between the arrival and here for so long that the lease is gone: nothing is sent.
+		o.Dispatched = pl.now()
+		o.Fail(o.Dispatched, measure.ClassCanceled, "")
 	} else {
-		pl.part.drivers[j.workload].Do(j.phase.ctx, &w.request, o)
+		pl.part.drivers[j.workload].Do(life.ctx, &w.request, o)
 	}
 	if o.Err != "" {
 		o.Err = pl.part.redactor.Redact(o.Err)
@@ -237,46 +250,13 @@ func (pl *player) session(w *worker, j job) {
 	pl.recorder.SessionEnded(o.Phase, o.Workload, o.Due, o.End, o.Class)
 }
 
-// user plays the sessions of one slot of closed load, one when the one before has ended.
-func (pl *player) user(ph *phase, slot uint32, due measure.Instant) {
-	defer pl.sessions.Done()
-	_, epoch := pl.part.shares[ph.Index].Owner(uint64(slot - 1))
-	quota := ph.Iterations(slot)
-	var w worker
-	for i := uint64(0); quota == 0 || i < quota; i++ {
-		if i > 0 {
-			due = pl.free(ph, slot, i)
-		}
-		if due == measure.None || int64(due) >= ph.end() || int64(due) > pl.limit.Load() || !pl.lease.Valid(pl.agentNow()) {
-			return
-		}
-		index, ordinal := ph.Pick(i*uint64(ph.Users) + uint64(slot-1))
-		pl.recorder.Due(ph.Index, index, 1)
-		pl.recorder.Started(ph.Index, index, pl.now())
-		pl.session(&w, job{
-			phase: ph, id: measure.ID{Number: i, Slot: slot, Epoch: epoch}, due: due, workload: index, ordinal: ordinal,
-		})
-	}
-}
-
-// free waits out the think time and returns when the slot is free, or None when the load is over.
-func (pl *player) free(ph *phase, slot uint32, iteration uint64) measure.Instant {
-	think := ph.Think(slot, iteration)
-	if think == 0 {
-		return pl.now()
-	}
-	at := pl.now() + measure.Instant(think)
-	if int64(at) >= ph.end() || pace.SleepUntil(pl.load, pl.now, at) != nil {
-		return measure.None
-	}
-	return pl.now()
-}
-
 // play plays a part from its start to the end of its load.
 func (a *Agent) play(p *part, lease *guard.Lease, at int64) {
 	p.start.Store(at)
+	p.changing.Lock()
 	pl := a.newPlayer(p, lease)
 	p.player.Store(pl)
+	p.changing.Unlock()
 	if mode := pb.StopMode(p.stopped.Load()); mode != pb.StopMode_STOP_MODE_UNSPECIFIED {
 		pl.stop(mode)
 	}
@@ -317,6 +297,7 @@ func (a *Agent) cutWindows(p *part, pl *player, over <-chan struct{}) {
 func (p *part) push(pl *player, health *health) {
 	// A load that was stopped before its start has a window too, and windows end within the run.
 	w := pl.recorder.Swap(max(pl.now(), measure.Instant(time.Microsecond)))
+	w.SetEpoch(pl.gate.Load().at(pl.now()).Epoch())
 	h := health.sample()
 	h.SetClockErrorBoundUs(uint64(max(0, p.clockBound.Load())) / 1000)
 	h.SetWindowsWaiting(uint64(p.uplink.Waiting()))

@@ -72,7 +72,7 @@ func newStage(t testing.TB, load string, delay func(measure.Instant) time.Durati
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := &Agent{epoch: time.Now(), log: slog.New(slog.DiscardHandler), config: Config{
+	a := &Agent{time: guard.NewClock(func() int64 { return 0 }), log: slog.New(slog.DiscardHandler), config: Config{
 		Sleeper: func(now func() measure.Instant) pace.Sleeper { return stalling{pace.Portable(now), now, stall} },
 	}}
 	a.ctx = t.Context()
@@ -80,9 +80,7 @@ func newStage(t testing.TB, load string, delay func(measure.Instant) time.Durati
 		RunId: "r", Scenario: s, Members: []*pb.Member{pb.Member_builder{Agent: "a1", Weight: 1, MaxInFlight: s.GetLimits().GetMaxInFlight()}.Build()},
 	}.Build()}
 	p.ctx, p.cancel = context.WithCancelCause(t.Context())
-	for range compiled.Phases {
-		p.shares = append(p.shares, schedule.NewOwnership([]uint32{1}))
-	}
+	p.course = schedule.NewCourse(compiled, []uint32{1})
 	if p.set, err = workload.Compile(s, nil, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -272,6 +270,8 @@ func TestNothingStartsWithoutALease(t *testing.T) {
 					lease.Grant(int64(2100 * time.Millisecond)) // 2 s of the run's clock
 					st.player.lease = lease
 					time.AfterFunc(2100*time.Millisecond, func() { lose(lease) })
+					// It waits for a lease until it is told to stop.
+					time.AfterFunc(9*time.Second, func() { st.player.stop(pb.StopMode_STOP_MODE_DRAIN) })
 					st.play(t)
 					last := time.Duration(st.target.last.Load())
 					if last < 1900*time.Millisecond || last > 2*time.Second+time.Millisecond {

@@ -18,10 +18,9 @@ type Clock struct {
 	slept atomic.Int64 // ns asleep since then, as far as noticed
 }
 
-// NewClock makes a clock that reads 0 now.
-func NewClock() *Clock { return newClock(boottime) }
-
-func newClock(boot func() int64) *Clock {
+// NewClock makes a clock that reads 0 now. boot reads in nanoseconds a clock that counts the time that the machine sleeps,
+// Boottime as a rule; one that stands still notices no sleep.
+func NewClock(boot func() int64) *Clock {
 	return &Clock{began: time.Now(), boot: boot, since: boot()}
 }
 

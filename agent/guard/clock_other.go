@@ -2,5 +2,5 @@
 
 package guard
 
-// boottime is not known here: a sleep of the machine is noticed when the lease is renewed.
-func boottime() int64 { return 0 }
+// Boottime is not known here: a sleep of the machine is noticed when the lease is renewed.
+func Boottime() int64 { return 0 }

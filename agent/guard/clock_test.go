@@ -11,7 +11,7 @@ func TestASleepOfTheMachineCounts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var slept int64
 		begun := time.Now()
-		c := newClock(func() int64 { return 1e15 + int64(time.Since(begun)) + slept })
+		c := NewClock(func() int64 { return 1e15 + int64(time.Since(begun)) + slept })
 		lease := Lease{}
 		lease.Grant(c.Exact() + int64(5*time.Second))
 		time.Sleep(2 * time.Second)
@@ -33,7 +33,7 @@ func TestASleepOfTheMachineCounts(t *testing.T) {
 }
 
 func TestTheClockOfThisSystemRuns(t *testing.T) {
-	c := NewClock()
+	c := NewClock(Boottime)
 	before := c.Now()
 	for range 1000 {
 		if now := c.Exact(); now < before {

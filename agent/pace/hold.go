@@ -40,6 +40,7 @@ func (p *Pacer) decide(due measure.Instant, more bool, now measure.Instant) (wha
 		p.swapNow()
 		return swapped, 0
 	case due > p.limit, !more && p.held == unlimited && now >= p.end:
+		p.ended = true
 		return over, 0
 	case !more && now < p.end:
 		return wait, min(p.end, now+idle)
@@ -49,6 +50,7 @@ func (p *Pacer) decide(due measure.Instant, more bool, now measure.Instant) (wha
 		return wait, due
 	case p.cfg.May != nil && !p.cfg.May():
 		if p.limit < unlimited {
+			p.ended = true
 			return over, 0 // nobody knows whose it is by now
 		}
 		return wait, now + again
@@ -67,10 +69,10 @@ func (p *Pacer) swapNow() {
 }
 
 // Hold lets arrivals due at or after the instant wait. It reports false, and nothing changes, when one of them has been handed on
-// already. A later Hold takes the place of the one before. Safe for use by several goroutines.
+// already. Once Run has returned there is nothing to hold. A later Hold takes the place of the one before. Safe for use by several goroutines.
 func (p *Pacer) Hold(at measure.Instant) bool {
 	p.mu.Lock()
-	ok := p.reached < at
+	ok := p.reached < at || p.ended
 	if ok {
 		p.held = at
 	}
@@ -89,10 +91,11 @@ func (p *Pacer) Release() {
 
 // Apply lets a source that has everything due at or after the instant take the place of the present one from there on; end is the new
 // Config.End, and then, which may be nil, is called on the pacer's thread when the source takes over. Instants of several
-// Applies must rise. It reports false, and nothing changes, when something due at or after the instant has been handed on already.
+// Applies must rise. It reports false, and nothing changes, when something due at or after the instant has been handed on already, or Run
+// has returned.
 func (p *Pacer) Apply(at measure.Instant, source Source, end measure.Instant, then func()) bool {
 	p.mu.Lock()
-	ok := p.reached < at
+	ok := p.reached < at && !p.ended
 	if ok {
 		p.swaps = append(p.swaps, swap{at, source, then})
 		p.end = end

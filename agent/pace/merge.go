@@ -44,6 +44,9 @@ func NewMerge(lanes ...Lane) *Merge {
 	return m
 }
 
+// Len is the number of lanes that have arrivals left.
+func (m *Merge) Len() int { return len(m.heap) }
+
 // Next yields the arrival that is due first. It allocates nothing and takes time logarithmic in the lanes.
 func (m *Merge) Next() (Arrival, bool) {
 	if len(m.heap) == 0 {

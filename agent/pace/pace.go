@@ -107,6 +107,7 @@ type Pacer struct {
 	held    measure.Instant // arrivals due at or after it wait
 	end     measure.Instant // Run waits until then for further sources
 	swaps   []swap          // sources to come, in order
+	ended   bool            // Run has returned or is about to
 }
 
 // New makes a pacer. It does nothing until Run.

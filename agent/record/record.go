@@ -62,7 +62,7 @@ type Recorder struct {
 	workloads int
 	phases    atomic.Pointer[layout] // replaced when phases are appended or end elsewhere
 	bounds    [][]bound              // of a good request; by workload
-	streams   []bool    // answers are streams of tokens; by workload
+	streams   []bool                 // answers are streams of tokens; by workload
 	drain     measure.Instant
 	seed      uint64
 	limit     int

@@ -1,0 +1,272 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/loadline/loadline/agent/pace"
+	"github.com/loadline/loadline/agent/record"
+	"github.com/loadline/loadline/internal/measure"
+	"github.com/loadline/loadline/internal/schedule"
+	pb "github.com/loadline/loadline/proto/loadline/v1"
+)
+
+// errLate refuses a change whose instant has passed here.
+var errLate = errors.New("its instant has passed on this agent: propose a later one")
+
+// courseOf is the course of an assignment: the plan's shares with the changes so far. A member that is about to join stands in the
+// roster and in no change yet.
+func courseOf(a *pb.Assignment, load *schedule.Schedule) (*schedule.Course, error) {
+	phases := len(a.GetPhaseArrivals())
+	if len(a.GetShares()) != phases || phases == 0 {
+		return nil, fmt.Errorf("the assignment has shares of %d phases, the plan %d", len(a.GetShares()), phases)
+	}
+	weights := a.GetShares()[0].GetWeights()
+	for i, share := range a.GetShares() {
+		same := len(share.GetWeights()) == len(weights)
+		for m := 0; same && m < len(weights); m++ {
+			same = share.GetWeights()[m] == weights[m]
+		}
+		if int(share.GetPhase()) != i || share.GetFirstArrival() != 0 || !same {
+			return nil, fmt.Errorf("the assignment's share of phase %d does not fit its plan", i)
+		}
+	}
+	c, err := schedule.NewCourse(load, weights).ApplyAll(a.GetChanges())
+	if err != nil {
+		return nil, err
+	}
+	if c.Members() > len(a.GetMembers()) || int(a.GetMember()) >= len(a.GetMembers()) || len(weights) == 0 {
+		return nil, fmt.Errorf("the assignment has %d members and its changes %d", len(a.GetMembers()), c.Members())
+	}
+	return c, nil
+}
+
+// hold lets nothing start that is due at or after a proposed change's instant, until it is committed or a later attempt comes.
+// The error says why not; runNS is the run's clock here, 0 before the start.
+func (p *part) hold(ch *pb.Change) (runNS int64, err error) {
+	p.changing.Lock()
+	defer p.changing.Unlock()
+	if p.course == nil {
+		return 0, errors.New("this agent is not ready")
+	}
+	pl := p.player.Load()
+	if pl == nil {
+		_, err := p.course.Apply(ch)
+		return 0, err // whatever starts later starts by the commitment
+	}
+	err = pl.hold(ch)
+	return int64(pl.now()), err
+}
+
+// apply puts a committed change in force at its instant. Repeating it does nothing.
+func (p *part) apply(ch *pb.Change) error {
+	p.changing.Lock()
+	defer p.changing.Unlock()
+	switch {
+	case p.course == nil:
+		return errors.New("this agent is not ready")
+	case ch.GetEpoch() <= p.course.Epoch():
+		return nil
+	}
+	next, err := p.course.Apply(ch)
+	if err != nil {
+		return err
+	}
+	if pl := p.player.Load(); pl != nil {
+		if err := pl.apply(ch, next); err != nil {
+			return err
+		}
+	}
+	p.course, p.extra = next, append(p.extra, ch.GetAppended()...)
+	return nil
+}
+
+func (p *part) member() *pb.Member { return p.assignment.GetMembers()[p.assignment.GetMember()] }
+
+// ceiling is the most requests in flight of this member by the weights of a course, within what the agent's owner allows: at
+// epoch 1 what the plan says.
+func (p *part) ceiling(c *schedule.Course) uint32 {
+	m := int(p.assignment.GetMember())
+	if c.Epoch() == 1 {
+		return p.member().GetMaxInFlight()
+	}
+	if m >= c.Members() {
+		return 0
+	}
+	n := schedule.Ceilings(p.assignment.GetScenario().GetLimits().GetMaxInFlight(), c.Weights())[m]
+	if p.own != nil {
+		n = p.own.InFlightOf(n)
+	}
+	return n
+}
+
+// licensed reports whether something may be started at this moment.
+func (pl *player) licensed() bool { return pl.lease.Valid(pl.agentNow()) }
+
+// source has what this member owns from an instant on.
+func (pl *player) source(c *schedule.Course, from int64) *pace.Merge {
+	lanes := make([]pace.Lane, 0, len(c.Phases()))
+	for i := range c.Phases() {
+		walker := c.Walk(i, pl.member, from)
+		lanes = append(lanes, pace.Lane{Phase: i, Walker: &walker})
+	}
+	return pace.NewMerge(lanes...)
+}
+
+// endOfPhase is the end of a phase's load, MaxInt64 where only its sessions tell.
+func endOfPhase(p *schedule.Phase) int64 {
+	if end, known := p.Lasts(); known {
+		return end
+	}
+	return math.MaxInt64
+}
+
+func spansOf(c *schedule.Course) []record.Span {
+	spans := make([]record.Span, len(c.Phases()))
+	for i, p := range c.Phases() {
+		spans[i] = record.Span{Start: p.Start, End: endOfPhase(p)}
+	}
+	return spans
+}
+
+// addPhases adds the phases of a course that are not there yet, and moves the ends of those that are.
+func (pl *player) addPhases(c *schedule.Course) {
+	all := append([]*phase{}, *pl.phases.Load()...)
+	for i, p := range c.Phases() {
+		if i == len(all) {
+			ph := &phase{Phase: p}
+			ph.life.Store(pl.newLife())
+			all = append(all, ph)
+		}
+		all[i].until.Store(endOfPhase(p))
+	}
+	pl.phases.Store(&all)
+}
+
+func (pl *player) newLife() *life {
+	l := &life{}
+	l.ctx, l.cancel = context.WithCancelCause(pl.part.ctx)
+	return l
+}
+
+// setTimer cancels what is in flight of a phase when its drain time is over. pl.changing is held.
+func (pl *player) setTimer(ph *phase) {
+	if ph.timer != nil {
+		ph.timer.Stop()
+	}
+	if end := ph.until.Load(); end != math.MaxInt64 {
+		ph.timer = time.AfterFunc(time.Duration(end-int64(pl.now()))+pl.drain, func() { ph.life.Load().cancel(errRun) })
+	}
+}
+
+// setGate lets another gate take the place of the one there is.
+func (pl *player) setGate(g *gate) { close(pl.gate.Swap(g).changed) }
+
+// hold is part.hold while playing.
+func (pl *player) hold(ch *pb.Change) error {
+	pl.changing.Lock()
+	defer pl.changing.Unlock()
+	before := pl.gate.Load()
+	switch {
+	case pl.over:
+		return errors.New("the load is over on this agent")
+	case before.epoch == ch.GetEpoch() && before.attempt >= ch.GetAttempt():
+		if before.attempt == ch.GetAttempt() && before.held == ch.GetAtNs() {
+			return nil
+		}
+		return fmt.Errorf("attempt %d of epoch %d has taken its place", before.attempt, before.epoch)
+	}
+	if _, err := before.last().Apply(ch); err != nil {
+		return err
+	}
+	g := newGate(before.courses...)
+	g.held, g.epoch, g.attempt = ch.GetAtNs(), ch.GetEpoch(), ch.GetAttempt()
+	if !pl.pacer.Hold(measure.Instant(g.held)) {
+		return errLate
+	}
+	pl.setGate(g)
+	if int64(pl.now()) < g.held {
+		return nil
+	}
+	// Too late: a user may have started. What was held before stays held, or nothing is.
+	undone := newGate(before.courses...)
+	undone.held, undone.epoch, undone.attempt = before.held, before.epoch, before.attempt
+	pl.pacer.Release()
+	if undone.held != math.MaxInt64 {
+		pl.pacer.Hold(measure.Instant(undone.held))
+	}
+	pl.setGate(undone)
+	return errLate
+}
+
+// apply lets a course take over at the instant of its last change: the pacer goes on with it, what was held is released, users whose
+// slot is gone end and others begin.
+func (pl *player) apply(ch *pb.Change, c *schedule.Course) error {
+	pl.changing.Lock()
+	defer pl.changing.Unlock()
+	if pl.over {
+		return errors.New("the load is over on this agent")
+	}
+	pl.recorder.Reshape(ch.GetAppended(), spansOf(c))
+	pl.addPhases(c)
+	for _, ph := range *pl.phases.Load() {
+		pl.setTimer(ph)
+	}
+	if g := pl.part.guard; len(ch.GetAppended())+len(ch.GetRevisions()) > 0 {
+		if g.Follow(pl.part.assignment.GetScenario(), ch); g.Rate > 0 {
+			pl.rate.Store(g.Bucket())
+		}
+	}
+	at := measure.Instant(ch.GetAtNs())
+	ceiling := pl.part.ceiling(c)
+	source := pl.source(c, ch.GetAtNs())
+	fits := pl.pacer.Apply(at, source, measure.Instant(c.End()), func() {
+		pl.playing = c
+		pl.inFlight.Set(ceiling)
+	})
+	if !fits && source.Len() > 0 {
+		return fmt.Errorf("change of epoch %d: this agent has started arrivals due after its instant, or its load is over", ch.GetEpoch())
+	}
+	before := pl.gate.Load()
+	courses := []*schedule.Course{before.at(min(pl.now(), at-1))}
+	for _, later := range before.courses {
+		if later.Epoch() > courses[0].Epoch() {
+			courses = append(courses, later)
+		}
+	}
+	g := newGate(append(courses, c)...)
+	if before.epoch > ch.GetEpoch() {
+		g.held, g.epoch, g.attempt = before.held, before.epoch, before.attempt
+	} else {
+		pl.pacer.Release()
+	}
+	pl.setGate(g)
+	return nil
+}
+
+// pause is for a lease that is gone: nothing starts without one anyway, and what is in flight has the drain time.
+func (pl *player) pause() {
+	pl.changing.Lock()
+	defer pl.changing.Unlock()
+	if pl.orphan != nil || pl.over {
+		return
+	}
+	pl.orphan = time.AfterFunc(pl.drain, func() {
+		for _, ph := range *pl.phases.Load() {
+			ph.life.Swap(pl.newLife()).cancel(errRun)
+		}
+	})
+}
+
+// resume is for a lease that is there again: what fell due meanwhile is missed, and the load goes on.
+func (pl *player) resume() {
+	pl.changing.Lock()
+	defer pl.changing.Unlock()
+	if pl.orphan != nil {
+		pl.orphan.Stop()
+		pl.orphan = nil
+	}
+}
