@@ -418,8 +418,10 @@ func TestMembersTogetherPlayTheOneCourse(t *testing.T) {
 				c, _ := st.counted()
 				due += c.GetDue()
 				started += c.GetStarted()
-				want = st.part.course.Phases()[0].Arrivals
+				st.part.changing.Lock()
 				course := st.part.course
+				st.part.changing.Unlock()
+				want = course.Phases()[0].Arrivals
 				if own := course.Count(0, member, want); own != c.GetDue() {
 					t.Errorf("member %d accounts for %d arrivals and owns %d", member, c.GetDue(), own)
 				}

@@ -32,7 +32,7 @@ func Summarize(r *merge.Run) *pb.Summary {
 		Throughput:   throughput(&whole, e.span(&pb.Objective{})),
 		ErrorRate:    orZero(share(judged.RequestsFailed, judged.RequestsFailed+judged.RequestsSucceeded)),
 		GoodputShare: orZero(share(whole[merge.Good], requests.all())),
-		Series:       seriesList(r), Slo: v.slo, Agents: agentList(r), TokenSource: tokenSource(&whole), Notes: append(notes(r), rooflineNote(e.use)...), Roofline: e.use,
+		Series:       seriesList(r), Slo: v.slo, Agents: agentList(r), TokenSource: tokenSource(&whole), Notes: append(notes(r), rooflineNote(e.use)...), Roofline: e.use, Changes: changes(r),
 	}.Build()
 }
 
@@ -91,7 +91,7 @@ func (e evidence) phase(i int) *pb.PhaseSummary {
 		AchievedRate: orZero(perSecond(l.Started, span.Length())),
 		Arrivals:     arrivals(l), Sessions: sessions(l), Requests: requestLedger(l),
 		Errors: errorList(sum.Errors()), Throughput: throughput(&sum.Counters, span.Length()),
-		InFlightMean: orZero(perSecond(openUS, span.Length()) / 1e6), InFlightMax: most,
+		UsersRestarted: r.Restarted(i), InFlightMean: orZero(perSecond(openUS, span.Length()) / 1e6), InFlightMax: most,
 	}
 	if rate := perSecond(l.Due, span.Length()); r.Open(i) && !math.IsNaN(rate) {
 		b.OfferedRate = &rate
@@ -120,10 +120,11 @@ func errorList(in []merge.ErrorCount) []*pb.ErrorSummary {
 
 func agentList(r *merge.Run) []*pb.AgentSummary {
 	out := make([]*pb.AgentSummary, 0, len(r.Agents()))
-	for _, a := range r.Agents() {
+	lost := lostStretches(r)
+	for m, a := range r.Agents() {
 		out = append(out, pb.AgentSummary_builder{
 			Name: a.Name, Windows: a.Windows(), MissingWindows: a.MissingWindows(), CpuMax: a.Health.CPUMachine,
-			LatenessP99: a.Lateness.Quantile(0.99), ClockErrorBound: a.Health.ClockErrorUS,
+			LatenessP99: a.Lateness.Quantile(0.99), ClockErrorBound: a.Health.ClockErrorUS, Incarnation: a.Incarnation, Lost: lost[m],
 		}.Build())
 	}
 	return out

@@ -14,8 +14,9 @@ const BusyCPU = 0.9
 
 // Agent is one agent's part of the run.
 type Agent struct {
-	// Name of the agent.
-	Name string
+	// Name of the agent, and the number of the registration by which it is a member; 0: any.
+	Name        string
+	Incarnation uint64
 	// Health is its worst over all windows.
 	Health Health
 	// Lateness holds the lateness of its sessions, without discarded phases.
@@ -27,7 +28,8 @@ type Agent struct {
 // stream is what one incarnation of an agent sent.
 type stream struct {
 	received sequences
-	busy     sequences // windows with load to be judged and the machine busier than BusyCPU
+	edges    map[uint64]edge // of the windows at the edges of received, by their numbers
+	busy     sequences       // windows with load to be judged and the machine busier than BusyCPU
 	groups   map[Key]*Counters
 	values   uint64
 	totals   *totals
@@ -38,17 +40,18 @@ type totals struct {
 	lastSequence uint64
 	groups       map[Key]Counters
 	values       uint64
+	cursors      []cursor
 	message      *pb.Totals // as it came
 }
 
-func newAgent(name string) *Agent {
-	return &Agent{Name: name, Health: noHealth(), streams: make(map[uint64]*stream)}
+func newAgent(name string, incarnation uint64) *Agent {
+	return &Agent{Name: name, Incarnation: incarnation, Health: noHealth(), streams: make(map[uint64]*stream)}
 }
 
 func (a *Agent) stream(incarnation uint64) *stream {
 	s := a.streams[incarnation]
 	if s == nil {
-		s = &stream{groups: make(map[Key]*Counters)}
+		s = &stream{groups: make(map[Key]*Counters), edges: make(map[uint64]edge)}
 		a.streams[incarnation] = s
 	}
 	return s

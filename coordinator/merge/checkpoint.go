@@ -48,7 +48,7 @@ func (r *Run) parts() iter.Seq[*pb.Checkpoint] {
 	return func(yield func(*pb.Checkpoint) bool) {
 		begin := pb.CheckpointBegin_builder{
 			LastEndUs: r.lastEndUS, LastSecond: r.lastSecond, RecordsLeftOut: r.recordsLeftOut,
-			SeriesLeftOut: r.seriesLeftOut, PhaseEndUs: slices.Clone(r.lastEnd), Duplicates: r.duplicates,
+			SeriesLeftOut: r.seriesLeftOut, PhaseEndUs: slices.Clone(r.lastEnd), Duplicates: r.duplicates, Changes: slices.Clone(r.changes),
 		}.Build()
 		if !yield(pb.Checkpoint_builder{Begin: begin}.Build()) {
 			return
@@ -104,10 +104,10 @@ func seriesMessage(s measure.Series, data []byte) *pb.SeriesData {
 }
 
 func (a *Agent) message() *pb.AgentSum {
-	b := pb.AgentSum_builder{Agent: a.Name, Health: a.Health.message(), Lateness: a.Lateness.AppendBinary(nil)}
+	b := pb.AgentSum_builder{Agent: a.Name, Incarnation: a.Incarnation, Health: a.Health.message(), Lateness: a.Lateness.AppendBinary(nil)}
 	for _, incarnation := range slices.Sorted(maps.Keys(a.streams)) {
 		s := a.streams[incarnation]
-		sum := pb.StreamSum_builder{Incarnation: incarnation, Received: s.received.numbers(), Busy: s.busy.numbers(), Values: s.values}
+		sum := pb.StreamSum_builder{Incarnation: incarnation, Received: s.received.numbers(), Busy: s.busy.numbers(), Values: s.values, Edges: s.edgeMessages()}
 		for _, k := range slices.SortedFunc(maps.Keys(s.groups), Key.compare) {
 			sum.Groups = append(sum.Groups, pb.Group_builder{
 				Phase: uint32(k.Phase), Workload: uint32(k.Workload), Counters: s.groups[k].message(),

@@ -23,6 +23,8 @@ type Event struct {
 	// State for ENDED, Mode for STOP_REQUESTED.
 	State pb.RunState
 	Mode  pb.StopMode
+	// Incarnation of the agent; 0: none is told.
+	Incarnation uint64
 }
 
 func (e Event) compare(o Event) int {
@@ -42,6 +44,7 @@ func newEvents() events {
 		agents: map[pb.RunEventKind]map[string]Event{
 			pb.RunEventKind_RUN_EVENT_KIND_AGENT_LOST:   make(map[string]Event),
 			pb.RunEventKind_RUN_EVENT_KIND_AGENT_FAILED: make(map[string]Event),
+			pb.RunEventKind_RUN_EVENT_KIND_AGENT_LEFT:   make(map[string]Event),
 		},
 	}
 }
@@ -50,7 +53,7 @@ func newEvents() events {
 // the earliest stands, so repeating one changes nothing.
 func (r *Run) AddEvent(e *pb.RunEvent) error {
 	kind := e.GetKind()
-	if kind <= 0 || kind > pb.RunEventKind_RUN_EVENT_KIND_DEGRADED {
+	if kind <= 0 || kind > pb.RunEventKind_RUN_EVENT_KIND_MARKED {
 		return fmt.Errorf("an event of the unknown kind %d", kind)
 	}
 	if e.GetAtUs() > MaxRunUS || e.GetAtUs() < -MaxRunUS {
@@ -58,12 +61,15 @@ func (r *Run) AddEvent(e *pb.RunEvent) error {
 	}
 	event := Event{
 		Kind: kind, AtUS: e.GetAtUs(), Agent: e.GetAgent(), Detail: e.GetDetail(),
-		State: e.GetState(), Mode: e.GetMode(),
+		State: e.GetState(), Mode: e.GetMode(), Incarnation: e.GetIncarnation(),
 	}
 	if e.HasTime() {
 		event.Time = e.GetTime().AsTime()
 	}
 	r.cutKnown = false
+	if kind == pb.RunEventKind_RUN_EVENT_KIND_CHANGED {
+		return r.addChange(e.GetChange())
+	}
 	byAgent, ok := r.events.agents[kind]
 	if !ok {
 		keepFirst(r.events.first, kind, event)

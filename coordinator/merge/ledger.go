@@ -100,7 +100,7 @@ func (r *Run) Ledger() *Book {
 		}
 		return b
 	}
-	for phase := range r.schedule.Phases {
+	for phase := range r.course.Phases() {
 		for workload, planned := range r.planned(phase) {
 			k := Key{phase, workload}
 			l, ok := b.groups[k]
@@ -143,7 +143,7 @@ func (r *Run) begun() *Book {
 
 // planned is the number of arrivals of a phase that fell due, by workload.
 func (r *Run) planned(phase int) []uint64 {
-	p := r.schedule.Phases[phase]
+	p := r.course.Phases()[phase]
 	out := make([]uint64, len(r.scenario.GetWorkloads()))
 	if p.Users > 0 {
 		r.plannedClosed(phase, out)
@@ -165,8 +165,8 @@ func (r *Run) planned(phase int) []uint64 {
 }
 
 func (r *Run) plannedClosed(phase int, out []uint64) {
-	p := r.schedule.Phases[phase]
-	if p.Arrivals > 0 && p.Duration == 0 && r.endedByItself() {
+	p := r.course.Phases()[phase]
+	if _, known := p.Lasts(); !known && r.endedByItself() {
 		for w := range out {
 			out[w] = p.WorkloadCount(w, p.Arrivals)
 		}
@@ -218,8 +218,8 @@ func (r *Run) wentThrough(ended Event) bool {
 }
 
 func (r *Run) accountedForAll(member int, a *Agent) bool {
-	for i, p := range r.schedule.Phases {
-		if p.Users == 0 && a.accounted(i) < r.owners.Count(member, p.Arrivals) {
+	for i, p := range r.course.Phases() {
+		if p.Users == 0 && a.accounted(i) < r.course.Count(i, member, p.Arrivals) {
 			return false
 		}
 	}
@@ -265,7 +265,7 @@ func (r *Run) computeCut() int64 {
 			e.AtUS = max(e.AtUS, r.lastEndUS)
 			if r.wentThrough(e) {
 				// Agents are done when their last session is, which may be before the phase is.
-				e.AtUS = max(e.AtUS, r.schedule.End/1000+1)
+				e.AtUS = max(e.AtUS, r.course.End()/1000+1)
 			}
 		}
 		if !known || e.AtUS < at {
@@ -282,7 +282,7 @@ func (r *Run) computeCut() int64 {
 // which n arrivals were due, to the agent's own: what it played after it was due, and what an
 // agent that reported its totals did not get to play just before it was not.
 func (r *Run) adjust(out []uint64, p *schedule.Phase, member int, a *Agent, n uint64) {
-	owned := r.owners.Count(member, n)
+	owned := r.course.Count(p.Index, member, n)
 	accounted := a.accounted(p.Index)
 	if accounted >= owned {
 		r.walk(p, member, n, owned, accounted, func(w int) { out[w]++ })
@@ -292,7 +292,7 @@ func (r *Run) adjust(out []uint64, p *schedule.Phase, member int, a *Agent, n ui
 		return
 	}
 	from := p.CountUntil(r.cutNS() - stopGraceNS)
-	first := r.owners.Count(member, from)
+	first := r.course.Count(p.Index, member, from)
 	r.walk(p, member, from, first, owned, func(w int) {
 		if first++; first > accounted && out[w] > 0 {
 			out[w]--
@@ -304,8 +304,8 @@ func (r *Run) adjust(out []uint64, p *schedule.Phase, member int, a *Agent, n ui
 // until it has `want`.
 func (r *Run) walk(p *schedule.Phase, member int, from, have, want uint64, visit func(workload int)) {
 	for steps := 0; have < want && steps < maxWalk; steps++ {
-		n, ok := r.owners.Next(member, from)
-		if !ok || n >= p.Arrivals {
+		n, ok := r.course.Next(p.Index, member, from)
+		if !ok {
 			return
 		}
 		workload, _ := p.Pick(n)
@@ -327,17 +327,17 @@ func (s Span) Length() int64 { return s.EndNS - s.StartNS }
 
 // Span is when a phase had load. A closed phase without a duration ends with its last request.
 func (r *Run) Span(phase int) Span {
-	p := r.schedule.Phases[phase]
+	p := r.course.Phases()[phase]
 	cut := r.cutNS()
 	if _, ok := r.Started(); !ok || p.Start > cut || (p.Start == cut && cut == 0) {
 		return Span{}
 	}
 	end := p.Start + p.Duration
-	if p.Users > 0 && p.Duration == 0 {
+	if _, known := p.Lasts(); !known {
 		end = max(p.Start, r.lastEnd[phase]*1000)
 	}
 	return Span{Begun: true, StartNS: p.Start, EndNS: max(p.Start, min(end, cut))}
 }
 
 // Open says that the phase has open load, which has an offered rate.
-func (r *Run) Open(phase int) bool { return r.schedule.Phases[phase].Users == 0 }
+func (r *Run) Open(phase int) bool { return r.course.Phases()[phase].Users == 0 }

@@ -16,9 +16,11 @@ import (
 type Run struct {
 	header   *pb.RunHeader
 	scenario *pb.Scenario
-	schedule *schedule.Schedule
-	owners   *schedule.Ownership
-	members  map[string]int
+	course   *schedule.Course // with the changes so far
+	pending  map[uint32]*pb.Change
+	members  map[string][]int // indexes into agents, by name: one a registration that changes brought
+	roster   int              // members of the plan
+	changes  []*pb.Change     // in force, in order
 
 	groups     map[Key]*Group
 	whole      Group
@@ -60,8 +62,9 @@ func NewScheduled(h *pb.RunHeader, load *schedule.Schedule) (*Run, error) {
 		return nil, errors.New("merge: the run's header holds no scenario or no plan with agents")
 	}
 	r := &Run{
-		header: h, scenario: s, schedule: load, members: make(map[string]int, len(members)),
-		groups: make(map[Key]*Group), timeline: newTimeline(keptSeries(s)), seconds: make(map[uint64]*secondSum),
+		header: h, scenario: s, members: make(map[string][]int, len(members)), roster: len(members),
+		pending: make(map[uint32]*pb.Change),
+		groups:  make(map[Key]*Group), timeline: newTimeline(keptSeries(s)), seconds: make(map[uint64]*secondSum),
 		inFlight: make(map[phaseSecond]InFlight), lastEnd: make([]int64, len(s.GetLoad())),
 		classes: make(map[string]bool), events: newEvents(),
 	}
@@ -70,10 +73,10 @@ func NewScheduled(h *pb.RunHeader, load *schedule.Schedule) (*Run, error) {
 		if _, twice := r.members[m.GetAgent()]; twice || m.GetAgent() == "" {
 			return nil, fmt.Errorf("merge: the plan's agent %q has no name or stands in it twice", m.GetAgent())
 		}
-		r.members[m.GetAgent()], weights[i] = i, m.GetWeight()
-		r.agents = append(r.agents, newAgent(m.GetAgent()))
+		weights[i] = m.GetWeight()
+		r.addMember(m)
 	}
-	r.owners = schedule.NewOwnership(weights)
+	r.course = schedule.NewCourse(load, weights)
 	return r, nil
 }
 
@@ -119,11 +122,10 @@ func (r *Run) sender(runID, name string, incarnation uint64) (*Agent, *stream, e
 	if runID != r.header.GetRunId() {
 		return nil, nil, fmt.Errorf("it belongs to run %q, not to %q", runID, r.header.GetRunId())
 	}
-	member, ok := r.members[name]
-	if !ok {
+	agent := r.memberOf(name, incarnation)
+	if agent == nil {
 		return nil, nil, errors.New("the agent is not in the run's plan")
 	}
-	agent := r.agents[member]
 	s := agent.streams[incarnation]
 	if s == nil && len(agent.streams) >= MaxIncarnations {
 		return nil, nil, fmt.Errorf("the agent has registered more than %d times", MaxIncarnations)
@@ -133,7 +135,7 @@ func (r *Run) sender(runID, name string, incarnation uint64) (*Agent, *stream, e
 
 func (r *Run) add(agent *Agent, s *stream, p *parsed) {
 	r.cutKnown = false
-	s.received = s.received.add(p.sequence)
+	s.receive(p)
 	r.lastEndUS = max(r.lastEndUS, p.endUS)
 	r.lastSecond = max(r.lastSecond, p.second)
 	r.recordsLeftOut += p.recordsLeftOut

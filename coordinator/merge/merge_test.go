@@ -124,6 +124,7 @@ func all(Key) bool { return true }
 // canonical writes everything that a run exports, in the order of its accessors.
 func canonical(r *Run) []byte {
 	var b bytes.Buffer
+	fmt.Fprintf(&b, "epoch %d, lost %+v\n", r.course.Epoch(), r.LostRanges())
 	dump := func(name string, g *Group) {
 		fmt.Fprintf(&b, "%s %v %v\n", name, g.Counters, g.Errors())
 		for s := measure.Series(1); s < measure.NumSeries; s++ {
@@ -259,7 +260,7 @@ func TestLedgerKnowsWhatWasLost(t *testing.T) {
 		checkSums(t, fmt.Sprint("workload ", w), l)
 	}
 	complete, missing := r.Reconcile()
-	want := fmt.Sprintf("agent a2 sent no totals after window 3: nothing is known of %d arrivals that it owned", unknown)
+	want := fmt.Sprintf("agent a2 sent no totals after window 3: nothing is known of %d arrivals that it owned (arrivals 41 to 119 of phase hold)", unknown)
 	if complete || len(missing) != 1 || missing[0] != want {
 		t.Errorf("missing is %q, want %q", missing, want)
 	}
@@ -283,7 +284,7 @@ func TestReconcileNamesGaps(t *testing.T) {
 	if complete || len(missing) != 1 || !strings.HasPrefix(missing[0], "agent a2: windows 2 to 3 and 5 are missing, with ") {
 		t.Errorf("missing is %q", missing)
 	}
-	if l := r.Ledger().Sum(all); fmt.Sprintf("%d arrivals", l.Lost) != missing[0][len("agent a2: windows 2 to 3 and 5 are missing, with "):] {
+	if l := r.Ledger().Sum(all); !strings.HasSuffix(missing[0], fmt.Sprintf("missing, with %d arrivals (arrivals 11 to 21 of phase warm-up, 1 to 39 of phase hold, 81 to 107 of phase hold)", l.Lost)) {
 		t.Errorf("the ledger lost %d, and %s", l.Lost, missing[0])
 	}
 	if r.Agents()[1].MissingWindows() != 3 {

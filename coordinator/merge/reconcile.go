@@ -38,6 +38,9 @@ func (r *Run) Missing() []string {
 
 func (r *Run) reconcile(member int, a *Agent) []string {
 	if len(a.streams) == 0 {
+		if member >= r.roster && !r.owned(member) {
+			return nil // it was about to join
+		}
 		return []string{fmt.Sprintf("agent %s sent nothing: %s", a.Name, r.notAccounted(member, a))}
 	}
 	var out []string
@@ -48,7 +51,7 @@ func (r *Run) reconcile(member int, a *Agent) []string {
 			out = append(out, fmt.Sprintf("agent %s sent no totals after window %d%s: %s",
 				a.Name, s.received.last(), withGaps(gaps), r.notAccounted(member, a)))
 		case len(gaps) > 0:
-			out = append(out, fmt.Sprintf("agent %s: %s, with %s", a.Name, gaps, count(s.missingArrivals(), "arrival")))
+			out = append(out, fmt.Sprintf("agent %s: %s, with %s%s", a.Name, gaps, count(s.missingArrivals(), "arrival"), r.ranges(member)))
 		default:
 			out = append(out, r.compare(a, s)...)
 		}
@@ -104,13 +107,13 @@ func (r *Run) compare(a *Agent, s *stream) []string {
 // short only the ledger can say what was due, so it is left alone here.
 func (r *Run) compareOwned(member int, a *Agent) []string {
 	var out []string
-	for i, p := range r.schedule.Phases {
+	for i, p := range r.course.Phases() {
 		if p.Users > 0 {
 			continue
 		}
-		owned, accounted := r.owners.Count(member, p.Arrivals), a.accounted(i)
+		owned, accounted := r.course.Count(i, member, p.Arrivals), a.accounted(i)
 		if r.cutShort(p) {
-			owned = r.owners.Count(member, p.CountUntil(r.cutNS()-stopGraceNS))
+			owned = r.course.Count(i, member, p.CountUntil(r.cutNS()-stopGraceNS))
 			if accounted >= owned {
 				continue
 			}
@@ -126,7 +129,7 @@ func (r *Run) compareOwned(member int, a *Agent) []string {
 // notAccounted says how many arrivals an agent owned that nothing is known of.
 func (r *Run) notAccounted(member int, a *Agent) string {
 	var n uint64
-	for i, p := range r.schedule.Phases {
+	for i, p := range r.course.Phases() {
 		if p.Users > 0 {
 			continue
 		}
@@ -134,13 +137,13 @@ func (r *Run) notAccounted(member int, a *Agent) string {
 		if r.cutShort(p) {
 			due = p.CountUntil(r.cutNS())
 		}
-		owned := r.owners.Count(member, due)
+		owned := r.course.Count(i, member, due)
 		n += owned - min(owned, a.accounted(i))
 	}
 	if n == 0 {
 		return "every arrival that it owned until then is accounted for"
 	}
-	return "nothing is known of " + count(n, "arrival") + " that it owned"
+	return "nothing is known of " + count(n, "arrival") + " that it owned" + r.ranges(member)
 }
 
 // LostSoFar is the number of arrivals that agents known to be lost owned until the last window
@@ -148,13 +151,13 @@ func (r *Run) notAccounted(member int, a *Agent) string {
 func (r *Run) LostSoFar() uint64 {
 	var n uint64
 	for _, e := range r.LostAgents() {
-		member, ok := r.members[e.Agent]
+		member, ok := r.lostMember(e)
 		if !ok {
 			continue
 		}
-		for i, p := range r.schedule.Phases {
+		for i, p := range r.course.Phases() {
 			if p.Users == 0 {
-				owned := r.owners.Count(member, p.CountUntil(r.lastEndUS*1000))
+				owned := r.course.Count(i, member, p.CountUntil(r.lastEndUS*1000))
 				n += owned - min(owned, r.agents[member].accounted(i))
 			}
 		}

@@ -73,6 +73,11 @@ func (r *Run) touched() bool {
 }
 
 func (r *Run) restoreBegin(m *pb.CheckpointBegin) error {
+	for _, ch := range m.GetChanges() {
+		if err := r.addChange(ch); err != nil {
+			return err
+		}
+	}
 	switch {
 	case len(m.GetPhaseEndUs()) != len(r.lastEnd):
 		return fmt.Errorf("it speaks of %d phases; the scenario has %d", len(m.GetPhaseEndUs()), len(r.lastEnd))
@@ -106,11 +111,10 @@ func (r *Run) restoreGroup(m *pb.Group) error {
 }
 
 func (r *Run) restoreAgent(m *pb.AgentSum) error {
-	member, ok := r.members[m.GetAgent()]
-	if !ok || len(r.agents[member].streams) > 0 || len(m.GetStreams()) > MaxIncarnations {
+	a := r.memberOf(m.GetAgent(), m.GetIncarnation())
+	if a == nil || len(a.streams) > 0 || len(m.GetStreams()) > MaxIncarnations {
 		return fmt.Errorf("agent %q is not in the run's plan, comes twice, or has too many streams", m.GetAgent())
 	}
-	a := r.agents[member]
 	var err error
 	if a.Health, err = parseHealth(m.GetHealth()); err != nil {
 		return err
@@ -134,6 +138,9 @@ func (r *Run) restoreStream(s *stream, m *pb.StreamSum) (err error) {
 		return err
 	}
 	if s.busy, err = spansOf(m.GetBusy()); err != nil {
+		return err
+	}
+	if err := r.restoreEdges(s, m.GetEdges()); err != nil {
 		return err
 	}
 	for _, g := range m.GetGroups() {

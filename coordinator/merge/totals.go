@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 
 	pb "github.com/loadline/loadline/proto/loadline/v1"
 )
@@ -43,6 +44,10 @@ func (r *Run) parseTotals(m *pb.Totals) (*totals, error) {
 	if t.lastSequence > MaxCount {
 		return nil, errors.New("the number of the last window is too large")
 	}
+	var err error
+	if t.cursors, err = r.parseCursors(m.GetCursors()); err != nil {
+		return nil, err
+	}
 	for _, g := range m.GetGroups() {
 		key, err := r.parseKey(g.GetPhase(), g.GetWorkload())
 		if err != nil {
@@ -59,5 +64,5 @@ func (r *Run) parseTotals(m *pb.Totals) (*totals, error) {
 }
 
 func (t *totals) equal(o *totals) bool {
-	return t.lastSequence == o.lastSequence && t.values == o.values && maps.Equal(t.groups, o.groups)
+	return t.lastSequence == o.lastSequence && t.values == o.values && slices.Equal(t.cursors, o.cursors) && maps.Equal(t.groups, o.groups)
 }

@@ -21,6 +21,7 @@ type parsed struct {
 	health         Health
 	recordsLeftOut uint64
 	seriesLeftOut  uint64
+	cursors        []cursor
 }
 
 // jitterUS: a window that begins so little before a second, by the agent's timer, belongs to it. So a
@@ -73,6 +74,9 @@ func (r *Run) parseWindow(w *pb.Window) (*parsed, error) {
 		return nil, err
 	}
 	if p.inFlight, err = r.parseInFlight(w.GetInFlight()); err != nil {
+		return nil, err
+	}
+	if p.cursors, err = r.parseCursors(w.GetCursors()); err != nil {
 		return nil, err
 	}
 	if p.health, err = parseHealth(w.GetHealth()); err != nil {

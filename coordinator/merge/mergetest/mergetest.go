@@ -135,8 +135,16 @@ func (s Sent) All() []*pb.Window {
 	return all
 }
 
-// Play walks the open phases of a run until the instant `until` and asks for each arrival.
-func Play(h *pb.RunHeader, until time.Duration, answer func(Arrival) Answer) (Sent, error) {
+// Changed is the event of a change.
+func Changed(ch *pb.Change) *pb.RunEvent {
+	e := Event(pb.RunEventKind_RUN_EVENT_KIND_CHANGED, time.Duration(ch.GetAtNs()))
+	e.SetChange(ch)
+	return e
+}
+
+// Play walks the open phases of a run until the instant `until` and asks for each arrival. The changes given are committed in time:
+// their members join, and each arrival is asked for with who owns it then.
+func Play(h *pb.RunHeader, until time.Duration, answer func(Arrival) Answer, changes ...*pb.Change) (Sent, error) {
 	compiled, err := schedule.Compile(h.GetScenario())
 	if err != nil {
 		return Sent{}, err
@@ -145,20 +153,32 @@ func Play(h *pb.RunHeader, until time.Duration, answer func(Arrival) Answer) (Se
 	for i, m := range h.GetPlan().GetMembers() {
 		weights[i] = m.GetWeight()
 	}
-	owners := schedule.NewOwnership(weights)
-	drain := h.GetScenario().GetDrain().AsDuration()
-	players := make([]*player, len(weights))
-	for i, m := range h.GetPlan().GetMembers() {
-		players[i] = &player{name: m.GetAgent(), drain: drain, seconds: map[int64]*second{}}
+	course, err := schedule.NewCourse(compiled, weights).ApplyAll(changes)
+	if err != nil {
+		return Sent{}, err
 	}
-	for _, p := range compiled.Phases {
+	members := h.GetPlan().GetMembers()
+	for _, ch := range changes {
+		members = append(members, ch.GetJoined()...)
+	}
+	players := make([]*player, len(members))
+	for i, m := range members {
+		players[i] = &player{
+			name: m.GetAgent(), incarnation: m.GetIncarnation(), drain: h.GetScenario().GetDrain().AsDuration(),
+			phases: course.Phases(), seconds: map[int64]*second{},
+		}
+	}
+	for _, p := range course.Phases() {
+		if p.Users > 0 {
+			continue
+		}
 		for w := p.Walk(0); ; {
 			n, due, ok := w.Next()
 			if !ok || due > int64(until) {
 				break
 			}
 			workload, _ := p.Pick(n)
-			owner, _ := owners.Owner(n)
+			owner, _ := course.Owner(p.Index, n)
 			a := Arrival{Phase: p.Index, Workload: workload, Number: n, Due: due, Agent: owner}
 			players[owner].play(a, answer(a), p.End())
 		}
@@ -185,12 +205,15 @@ type second struct {
 	groups map[key]*tally
 	open   map[int]uint64 // by phase: µs
 	most   map[int]uint64
+	next   map[int]uint64 // by phase: the number after the last arrival
 }
 
 type player struct {
-	name    string
-	drain   time.Duration
-	seconds map[int64]*second
+	name        string
+	incarnation uint64
+	drain       time.Duration
+	phases      []*schedule.Phase
+	seconds     map[int64]*second
 }
 
 func (p *player) at(ns int64, k key) *tally {
@@ -204,7 +227,7 @@ func (p *player) at(ns int64, k key) *tally {
 func (p *player) second(ns int64) *second {
 	i := ns / int64(time.Second)
 	if p.seconds[i] == nil {
-		p.seconds[i] = &second{groups: map[key]*tally{}, open: map[int]uint64{}, most: map[int]uint64{}}
+		p.seconds[i] = &second{groups: map[key]*tally{}, open: map[int]uint64{}, most: map[int]uint64{}, next: map[int]uint64{}}
 	}
 	return p.seconds[i]
 }
@@ -222,6 +245,7 @@ func (p *player) play(a Arrival, x Answer, phaseEnd int64) {
 	k := key{a.Phase, a.Workload}
 	t := p.at(a.Due, k)
 	t.counters.Due++
+	p.second(a.Due).next[a.Phase] = a.Number + 1
 	switch {
 	case x.Missed:
 		t.counters.Missed++
@@ -317,9 +341,12 @@ func (p *player) finish(until time.Duration) ([]*pb.Window, *pb.Totals) {
 	var windows []*pb.Window
 	sums := map[key]*pb.Counters_builder{}
 	var values uint64
+	var cursors []*pb.Cursor
+	next := map[int]uint64{}
 	for i := int64(0); i <= last; i++ {
+		cursors = p.cursors(i, next)
 		w := pb.Window_builder{
-			RunId: RunID, Agent: p.name, Incarnation: 1, Sequence: uint64(i + 1),
+			RunId: RunID, Agent: p.name, Incarnation: p.incarnation, Cursors: cursors, Sequence: uint64(i + 1),
 			StartUs: i * 1_000_000, EndUs: (i + 1) * 1_000_000,
 			Health: pb.Health_builder{CpuProcess: 0.1, CpuMachine: 0.4, Goroutines: 10, ClockErrorBoundUs: 20}.Build(),
 		}
@@ -328,13 +355,27 @@ func (p *player) finish(until time.Duration) ([]*pb.Window, *pb.Totals) {
 		}
 		windows = append(windows, w.Build())
 	}
-	totals := pb.Totals_builder{RunId: RunID, Agent: p.name, Incarnation: 1, LastSequence: uint64(last + 1), Values: values}
+	totals := pb.Totals_builder{RunId: RunID, Agent: p.name, Incarnation: p.incarnation, Cursors: cursors, LastSequence: uint64(last + 1), Values: values}
 	for _, k := range sortedKeys(sums) {
 		totals.Groups = append(totals.Groups, pb.Group_builder{
 			Phase: uint32(k.phase), Workload: uint32(k.workload), Counters: sums[k].Build(),
 		}.Build())
 	}
 	return windows, totals.Build()
+}
+
+// cursors are those at the end of a second, of the phases that have begun; next is carried on from the second before.
+func (p *player) cursors(i int64, next map[int]uint64) []*pb.Cursor {
+	var out []*pb.Cursor
+	for _, phase := range p.phases {
+		if s := p.seconds[i]; s != nil && s.next[phase.Index] > 0 {
+			next[phase.Index] = s.next[phase.Index]
+		}
+		if phase.Start < (i+1)*int64(time.Second) {
+			out = append(out, pb.Cursor_builder{Phase: uint32(phase.Index), NextArrival: next[phase.Index]}.Build())
+		}
+	}
+	return out
 }
 
 func sortedKeys[V any](m map[key]V) []key {

@@ -156,6 +156,7 @@ type Summary struct {
 	xxx_hidden_TokenSource    *TokenSource           `protobuf:"bytes,24,opt,name=token_source,json=tokenSource"`
 	xxx_hidden_Notes          []string               `protobuf:"bytes,25,rep,name=notes"`
 	xxx_hidden_Roofline       *RooflineUse           `protobuf:"bytes,26,opt,name=roofline"`
+	xxx_hidden_Changes        *[]*ChangeSummary      `protobuf:"bytes,27,rep,name=changes"`
 	unknownFields             protoimpl.UnknownFields
 	sizeCache                 protoimpl.SizeCache
 }
@@ -377,6 +378,15 @@ func (x *Summary) GetRoofline() *RooflineUse {
 	return nil
 }
 
+func (x *Summary) GetChanges() []*ChangeSummary {
+	if x != nil {
+		if x.xxx_hidden_Changes != nil {
+			return *x.xxx_hidden_Changes
+		}
+	}
+	return nil
+}
+
 func (x *Summary) SetSchemaVersion(v uint32) {
 	x.xxx_hidden_SchemaVersion = v
 }
@@ -479,6 +489,10 @@ func (x *Summary) SetNotes(v []string) {
 
 func (x *Summary) SetRoofline(v *RooflineUse) {
 	x.xxx_hidden_Roofline = v
+}
+
+func (x *Summary) SetChanges(v []*ChangeSummary) {
+	x.xxx_hidden_Changes = &v
 }
 
 func (x *Summary) HasValidity() bool {
@@ -613,6 +627,8 @@ type Summary_builder struct {
 	Notes []string
 	// How much of the most that the generator's machine can do the run used; null: the machine was not calibrated.
 	Roofline *RooflineUse
+	// The changes of the run in order: agents lost, joined or gone, rates, pauses, phases appended.
+	Changes []*ChangeSummary
 }
 
 func (b0 Summary_builder) Build() *Summary {
@@ -645,6 +661,7 @@ func (b0 Summary_builder) Build() *Summary {
 	x.xxx_hidden_TokenSource = b.TokenSource
 	x.xxx_hidden_Notes = b.Notes
 	x.xxx_hidden_Roofline = b.Roofline
+	x.xxx_hidden_Changes = &b.Changes
 	return m0
 }
 
@@ -1422,24 +1439,25 @@ func (b0 RequestLedger_builder) Build() *RequestLedger {
 
 // PhaseSummary is one phase. Rates count what ended within its span.
 type PhaseSummary struct {
-	state                   protoimpl.MessageState `protogen:"opaque.v1"`
-	xxx_hidden_Name         string                 `protobuf:"bytes,1,opt,name=name"`
-	xxx_hidden_Discard      bool                   `protobuf:"varint,2,opt,name=discard"`
-	xxx_hidden_StartedTime  string                 `protobuf:"bytes,3,opt,name=started_time,json=startedTime"`
-	xxx_hidden_EndedTime    string                 `protobuf:"bytes,4,opt,name=ended_time,json=endedTime"`
-	xxx_hidden_OfferedRate  float64                `protobuf:"fixed64,5,opt,name=offered_rate,json=offeredRate"`
-	xxx_hidden_AchievedRate float64                `protobuf:"fixed64,6,opt,name=achieved_rate,json=achievedRate"`
-	xxx_hidden_Arrivals     *ArrivalLedger         `protobuf:"bytes,7,opt,name=arrivals"`
-	xxx_hidden_Sessions     *EndLedger             `protobuf:"bytes,8,opt,name=sessions"`
-	xxx_hidden_Requests     *RequestLedger         `protobuf:"bytes,9,opt,name=requests"`
-	xxx_hidden_Errors       *[]*ErrorSummary       `protobuf:"bytes,10,rep,name=errors"`
-	xxx_hidden_Throughput   *Throughput            `protobuf:"bytes,11,opt,name=throughput"`
-	xxx_hidden_InFlightMean float64                `protobuf:"fixed64,12,opt,name=in_flight_mean,json=inFlightMean"`
-	xxx_hidden_InFlightMax  uint64                 `protobuf:"varint,13,opt,name=in_flight_max,json=inFlightMax"`
-	XXX_raceDetectHookData  protoimpl.RaceDetectHookData
-	XXX_presence            [1]uint32
-	unknownFields           protoimpl.UnknownFields
-	sizeCache               protoimpl.SizeCache
+	state                     protoimpl.MessageState `protogen:"opaque.v1"`
+	xxx_hidden_Name           string                 `protobuf:"bytes,1,opt,name=name"`
+	xxx_hidden_Discard        bool                   `protobuf:"varint,2,opt,name=discard"`
+	xxx_hidden_StartedTime    string                 `protobuf:"bytes,3,opt,name=started_time,json=startedTime"`
+	xxx_hidden_EndedTime      string                 `protobuf:"bytes,4,opt,name=ended_time,json=endedTime"`
+	xxx_hidden_OfferedRate    float64                `protobuf:"fixed64,5,opt,name=offered_rate,json=offeredRate"`
+	xxx_hidden_AchievedRate   float64                `protobuf:"fixed64,6,opt,name=achieved_rate,json=achievedRate"`
+	xxx_hidden_Arrivals       *ArrivalLedger         `protobuf:"bytes,7,opt,name=arrivals"`
+	xxx_hidden_Sessions       *EndLedger             `protobuf:"bytes,8,opt,name=sessions"`
+	xxx_hidden_Requests       *RequestLedger         `protobuf:"bytes,9,opt,name=requests"`
+	xxx_hidden_Errors         *[]*ErrorSummary       `protobuf:"bytes,10,rep,name=errors"`
+	xxx_hidden_Throughput     *Throughput            `protobuf:"bytes,11,opt,name=throughput"`
+	xxx_hidden_InFlightMean   float64                `protobuf:"fixed64,12,opt,name=in_flight_mean,json=inFlightMean"`
+	xxx_hidden_InFlightMax    uint64                 `protobuf:"varint,13,opt,name=in_flight_max,json=inFlightMax"`
+	xxx_hidden_UsersRestarted uint64                 `protobuf:"varint,14,opt,name=users_restarted,json=usersRestarted"`
+	XXX_raceDetectHookData    protoimpl.RaceDetectHookData
+	XXX_presence              [1]uint32
+	unknownFields             protoimpl.UnknownFields
+	sizeCache                 protoimpl.SizeCache
 }
 
 func (x *PhaseSummary) Reset() {
@@ -1560,6 +1578,13 @@ func (x *PhaseSummary) GetInFlightMax() uint64 {
 	return 0
 }
 
+func (x *PhaseSummary) GetUsersRestarted() uint64 {
+	if x != nil {
+		return x.xxx_hidden_UsersRestarted
+	}
+	return 0
+}
+
 func (x *PhaseSummary) SetName(v string) {
 	x.xxx_hidden_Name = v
 }
@@ -1578,7 +1603,7 @@ func (x *PhaseSummary) SetEndedTime(v string) {
 
 func (x *PhaseSummary) SetOfferedRate(v float64) {
 	x.xxx_hidden_OfferedRate = v
-	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 4, 13)
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 4, 14)
 }
 
 func (x *PhaseSummary) SetAchievedRate(v float64) {
@@ -1611,6 +1636,10 @@ func (x *PhaseSummary) SetInFlightMean(v float64) {
 
 func (x *PhaseSummary) SetInFlightMax(v uint64) {
 	x.xxx_hidden_InFlightMax = v
+}
+
+func (x *PhaseSummary) SetUsersRestarted(v uint64) {
+	x.xxx_hidden_UsersRestarted = v
 }
 
 func (x *PhaseSummary) HasOfferedRate() bool {
@@ -1698,6 +1727,8 @@ type PhaseSummary_builder struct {
 	InFlightMean float64
 	// Most requests in flight: sum over agents of each agent's most within one window.
 	InFlightMax uint64
+	// Closed load: users that a change took from one agent and that began anew with another.
+	UsersRestarted uint64
 }
 
 func (b0 PhaseSummary_builder) Build() *PhaseSummary {
@@ -1709,7 +1740,7 @@ func (b0 PhaseSummary_builder) Build() *PhaseSummary {
 	x.xxx_hidden_StartedTime = b.StartedTime
 	x.xxx_hidden_EndedTime = b.EndedTime
 	if b.OfferedRate != nil {
-		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 4, 13)
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 4, 14)
 		x.xxx_hidden_OfferedRate = *b.OfferedRate
 	}
 	x.xxx_hidden_AchievedRate = b.AchievedRate
@@ -1720,6 +1751,7 @@ func (b0 PhaseSummary_builder) Build() *PhaseSummary {
 	x.xxx_hidden_Throughput = b.Throughput
 	x.xxx_hidden_InFlightMean = b.InFlightMean
 	x.xxx_hidden_InFlightMax = b.InFlightMax
+	x.xxx_hidden_UsersRestarted = b.UsersRestarted
 	return m0
 }
 
@@ -2460,6 +2492,8 @@ type AgentSummary struct {
 	xxx_hidden_CpuMax          float64                `protobuf:"fixed64,4,opt,name=cpu_max,json=cpuMax"`
 	xxx_hidden_LatenessP99     uint64                 `protobuf:"varint,5,opt,name=lateness_p99,json=latenessP99"`
 	xxx_hidden_ClockErrorBound uint64                 `protobuf:"varint,6,opt,name=clock_error_bound,json=clockErrorBound"`
+	xxx_hidden_Incarnation     uint64                 `protobuf:"varint,7,opt,name=incarnation"`
+	xxx_hidden_Lost            *[]*LostStretch        `protobuf:"bytes,8,rep,name=lost"`
 	unknownFields              protoimpl.UnknownFields
 	sizeCache                  protoimpl.SizeCache
 }
@@ -2531,6 +2565,22 @@ func (x *AgentSummary) GetClockErrorBound() uint64 {
 	return 0
 }
 
+func (x *AgentSummary) GetIncarnation() uint64 {
+	if x != nil {
+		return x.xxx_hidden_Incarnation
+	}
+	return 0
+}
+
+func (x *AgentSummary) GetLost() []*LostStretch {
+	if x != nil {
+		if x.xxx_hidden_Lost != nil {
+			return *x.xxx_hidden_Lost
+		}
+	}
+	return nil
+}
+
 func (x *AgentSummary) SetName(v string) {
 	x.xxx_hidden_Name = v
 }
@@ -2555,6 +2605,14 @@ func (x *AgentSummary) SetClockErrorBound(v uint64) {
 	x.xxx_hidden_ClockErrorBound = v
 }
 
+func (x *AgentSummary) SetIncarnation(v uint64) {
+	x.xxx_hidden_Incarnation = v
+}
+
+func (x *AgentSummary) SetLost(v []*LostStretch) {
+	x.xxx_hidden_Lost = &v
+}
+
 type AgentSummary_builder struct {
 	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
 
@@ -2570,6 +2628,10 @@ type AgentSummary_builder struct {
 	LatenessP99 uint64
 	// Bound of the error of its clock against coordinator time, in microseconds.
 	ClockErrorBound uint64
+	// Number of the registration by which it is a member of the run; 0: any. An agent that was lost and came back has two rows.
+	Incarnation uint64
+	// Arrivals of open load that it owned and that nothing is known of, as far as its windows tell how far it had come; at most 100.
+	Lost []*LostStretch
 }
 
 func (b0 AgentSummary_builder) Build() *AgentSummary {
@@ -2582,6 +2644,229 @@ func (b0 AgentSummary_builder) Build() *AgentSummary {
 	x.xxx_hidden_CpuMax = b.CpuMax
 	x.xxx_hidden_LatenessP99 = b.LatenessP99
 	x.xxx_hidden_ClockErrorBound = b.ClockErrorBound
+	x.xxx_hidden_Incarnation = b.Incarnation
+	x.xxx_hidden_Lost = &b.Lost
+	return m0
+}
+
+// LostStretch is a stretch of arrivals of one phase that one agent owned and that nothing is known of.
+type LostStretch struct {
+	state                   protoimpl.MessageState `protogen:"opaque.v1"`
+	xxx_hidden_Phase        string                 `protobuf:"bytes,1,opt,name=phase"`
+	xxx_hidden_FirstArrival uint64                 `protobuf:"varint,2,opt,name=first_arrival,json=firstArrival"`
+	xxx_hidden_LastArrival  uint64                 `protobuf:"varint,3,opt,name=last_arrival,json=lastArrival"`
+	xxx_hidden_Arrivals     uint64                 `protobuf:"varint,4,opt,name=arrivals"`
+	xxx_hidden_FirstWindow  uint64                 `protobuf:"varint,5,opt,name=first_window,json=firstWindow"`
+	xxx_hidden_LastWindow   uint64                 `protobuf:"varint,6,opt,name=last_window,json=lastWindow"`
+	unknownFields           protoimpl.UnknownFields
+	sizeCache               protoimpl.SizeCache
+}
+
+func (x *LostStretch) Reset() {
+	*x = LostStretch{}
+	mi := &file_loadline_v1_report_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LostStretch) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LostStretch) ProtoMessage() {}
+
+func (x *LostStretch) ProtoReflect() protoreflect.Message {
+	mi := &file_loadline_v1_report_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+func (x *LostStretch) GetPhase() string {
+	if x != nil {
+		return x.xxx_hidden_Phase
+	}
+	return ""
+}
+
+func (x *LostStretch) GetFirstArrival() uint64 {
+	if x != nil {
+		return x.xxx_hidden_FirstArrival
+	}
+	return 0
+}
+
+func (x *LostStretch) GetLastArrival() uint64 {
+	if x != nil {
+		return x.xxx_hidden_LastArrival
+	}
+	return 0
+}
+
+func (x *LostStretch) GetArrivals() uint64 {
+	if x != nil {
+		return x.xxx_hidden_Arrivals
+	}
+	return 0
+}
+
+func (x *LostStretch) GetFirstWindow() uint64 {
+	if x != nil {
+		return x.xxx_hidden_FirstWindow
+	}
+	return 0
+}
+
+func (x *LostStretch) GetLastWindow() uint64 {
+	if x != nil {
+		return x.xxx_hidden_LastWindow
+	}
+	return 0
+}
+
+func (x *LostStretch) SetPhase(v string) {
+	x.xxx_hidden_Phase = v
+}
+
+func (x *LostStretch) SetFirstArrival(v uint64) {
+	x.xxx_hidden_FirstArrival = v
+}
+
+func (x *LostStretch) SetLastArrival(v uint64) {
+	x.xxx_hidden_LastArrival = v
+}
+
+func (x *LostStretch) SetArrivals(v uint64) {
+	x.xxx_hidden_Arrivals = v
+}
+
+func (x *LostStretch) SetFirstWindow(v uint64) {
+	x.xxx_hidden_FirstWindow = v
+}
+
+func (x *LostStretch) SetLastWindow(v uint64) {
+	x.xxx_hidden_LastWindow = v
+}
+
+type LostStretch_builder struct {
+	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
+
+	// Name of the phase.
+	Phase string
+	// Number of the first and of the last arrival; those between them that other agents own do not count.
+	FirstArrival uint64
+	LastArrival  uint64
+	// How many of them the agent owned.
+	Arrivals uint64
+	// First and last of the agent's windows that are missing; last 0: none came after the one before the first.
+	FirstWindow uint64
+	LastWindow  uint64
+}
+
+func (b0 LostStretch_builder) Build() *LostStretch {
+	m0 := &LostStretch{}
+	b, x := &b0, m0
+	_, _ = b, x
+	x.xxx_hidden_Phase = b.Phase
+	x.xxx_hidden_FirstArrival = b.FirstArrival
+	x.xxx_hidden_LastArrival = b.LastArrival
+	x.xxx_hidden_Arrivals = b.Arrivals
+	x.xxx_hidden_FirstWindow = b.FirstWindow
+	x.xxx_hidden_LastWindow = b.LastWindow
+	return m0
+}
+
+// ChangeSummary is a change that was made to a run while it was played.
+type ChangeSummary struct {
+	state                protoimpl.MessageState `protogen:"opaque.v1"`
+	xxx_hidden_Epoch     uint32                 `protobuf:"varint,1,opt,name=epoch"`
+	xxx_hidden_AtSeconds float64                `protobuf:"fixed64,2,opt,name=at_seconds,json=atSeconds"`
+	xxx_hidden_Text      string                 `protobuf:"bytes,3,opt,name=text"`
+	unknownFields        protoimpl.UnknownFields
+	sizeCache            protoimpl.SizeCache
+}
+
+func (x *ChangeSummary) Reset() {
+	*x = ChangeSummary{}
+	mi := &file_loadline_v1_report_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChangeSummary) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChangeSummary) ProtoMessage() {}
+
+func (x *ChangeSummary) ProtoReflect() protoreflect.Message {
+	mi := &file_loadline_v1_report_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+func (x *ChangeSummary) GetEpoch() uint32 {
+	if x != nil {
+		return x.xxx_hidden_Epoch
+	}
+	return 0
+}
+
+func (x *ChangeSummary) GetAtSeconds() float64 {
+	if x != nil {
+		return x.xxx_hidden_AtSeconds
+	}
+	return 0
+}
+
+func (x *ChangeSummary) GetText() string {
+	if x != nil {
+		return x.xxx_hidden_Text
+	}
+	return ""
+}
+
+func (x *ChangeSummary) SetEpoch(v uint32) {
+	x.xxx_hidden_Epoch = v
+}
+
+func (x *ChangeSummary) SetAtSeconds(v float64) {
+	x.xxx_hidden_AtSeconds = v
+}
+
+func (x *ChangeSummary) SetText(v string) {
+	x.xxx_hidden_Text = v
+}
+
+type ChangeSummary_builder struct {
+	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
+
+	// Number of the epoch that it began; the plan's is 1.
+	Epoch uint32
+	// Instant from which it held, in seconds since the run's start.
+	AtSeconds float64
+	// What it was, in plain words.
+	Text string
+}
+
+func (b0 ChangeSummary_builder) Build() *ChangeSummary {
+	m0 := &ChangeSummary{}
+	b, x := &b0, m0
+	_, _ = b, x
+	x.xxx_hidden_Epoch = b.Epoch
+	x.xxx_hidden_AtSeconds = b.AtSeconds
+	x.xxx_hidden_Text = b.Text
 	return m0
 }
 
@@ -2598,7 +2883,7 @@ type TokenSource struct {
 
 func (x *TokenSource) Reset() {
 	*x = TokenSource{}
-	mi := &file_loadline_v1_report_proto_msgTypes[13]
+	mi := &file_loadline_v1_report_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2610,7 +2895,7 @@ func (x *TokenSource) String() string {
 func (*TokenSource) ProtoMessage() {}
 
 func (x *TokenSource) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_report_proto_msgTypes[13]
+	mi := &file_loadline_v1_report_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2693,7 +2978,7 @@ var File_loadline_v1_report_proto protoreflect.FileDescriptor
 
 const file_loadline_v1_report_proto_rawDesc = "" +
 	"\n" +
-	"\x18loadline/v1/report.proto\x12\vloadline.v1\x1a!google/protobuf/go_features.proto\"\xe1\b\n" +
+	"\x18loadline/v1/report.proto\x12\vloadline.v1\x1a!google/protobuf/go_features.proto\"\x97\t\n" +
 	"\aSummary\x12%\n" +
 	"\x0eschema_version\x18\x01 \x01(\rR\rschemaVersion\x12\x15\n" +
 	"\x06run_id\x18\x02 \x01(\tR\x05runId\x12#\n" +
@@ -2726,7 +3011,8 @@ const file_loadline_v1_report_proto_rawDesc = "" +
 	"\x06agents\x18\x17 \x03(\v2\x19.loadline.v1.AgentSummaryR\x06agents\x12;\n" +
 	"\ftoken_source\x18\x18 \x01(\v2\x18.loadline.v1.TokenSourceR\vtokenSource\x12\x14\n" +
 	"\x05notes\x18\x19 \x03(\tR\x05notes\x124\n" +
-	"\broofline\x18\x1a \x01(\v2\x18.loadline.v1.RooflineUseR\broofline\"\x86\x03\n" +
+	"\broofline\x18\x1a \x01(\v2\x18.loadline.v1.RooflineUseR\broofline\x124\n" +
+	"\achanges\x18\x1b \x03(\v2\x1a.loadline.v1.ChangeSummaryR\achanges\"\x86\x03\n" +
 	"\vRooflineUse\x12\x14\n" +
 	"\x05share\x18\x01 \x01(\x01R\x05share\x125\n" +
 	"\brequests\x18\x02 \x01(\v2\x19.loadline.v1.RooflinePartR\brequests\x121\n" +
@@ -2763,7 +3049,7 @@ const file_loadline_v1_report_proto_rawDesc = "" +
 	"\bcanceled\x18\x04 \x01(\x04R\bcanceled\x12\x1e\n" +
 	"\n" +
 	"unfinished\x18\x05 \x01(\x04R\n" +
-	"unfinished\"\xa7\x04\n" +
+	"unfinished\"\xd0\x04\n" +
 	"\fPhaseSummary\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\adiscard\x18\x02 \x01(\bR\adiscard\x12!\n" +
@@ -2781,7 +3067,8 @@ const file_loadline_v1_report_proto_rawDesc = "" +
 	"throughput\x18\v \x01(\v2\x17.loadline.v1.ThroughputR\n" +
 	"throughput\x12$\n" +
 	"\x0ein_flight_mean\x18\f \x01(\x01R\finFlightMean\x12\"\n" +
-	"\rin_flight_max\x18\r \x01(\x04R\vinFlightMax\"T\n" +
+	"\rin_flight_max\x18\r \x01(\x04R\vinFlightMax\x12'\n" +
+	"\x0fusers_restarted\x18\x0e \x01(\x04R\x0eusersRestarted\"T\n" +
 	"\fErrorSummary\x12\x14\n" +
 	"\x05class\x18\x01 \x01(\tR\x05class\x12\x14\n" +
 	"\x05count\x18\x02 \x01(\x04R\x05count\x12\x18\n" +
@@ -2817,14 +3104,29 @@ const file_loadline_v1_report_proto_rawDesc = "" +
 	"\x03low\x18\x04 \x01(\x01B\x05\xaa\x01\x02\b\x01R\x03low\x12\x19\n" +
 	"\x04high\x18\x05 \x01(\x01B\x05\xaa\x01\x02\b\x01R\x04high\x12.\n" +
 	"\averdict\x18\x06 \x01(\x0e2\x14.loadline.v1.VerdictR\averdict\x12\x16\n" +
-	"\x06reason\x18\a \x01(\tR\x06reason\"\xcd\x01\n" +
+	"\x06reason\x18\a \x01(\tR\x06reason\"\x9d\x02\n" +
 	"\fAgentSummary\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\awindows\x18\x02 \x01(\x04R\awindows\x12'\n" +
 	"\x0fmissing_windows\x18\x03 \x01(\x04R\x0emissingWindows\x12\x17\n" +
 	"\acpu_max\x18\x04 \x01(\x01R\x06cpuMax\x12!\n" +
 	"\flateness_p99\x18\x05 \x01(\x04R\vlatenessP99\x12*\n" +
-	"\x11clock_error_bound\x18\x06 \x01(\x04R\x0fclockErrorBound\"~\n" +
+	"\x11clock_error_bound\x18\x06 \x01(\x04R\x0fclockErrorBound\x12 \n" +
+	"\vincarnation\x18\a \x01(\x04R\vincarnation\x12,\n" +
+	"\x04lost\x18\b \x03(\v2\x18.loadline.v1.LostStretchR\x04lost\"\xcb\x01\n" +
+	"\vLostStretch\x12\x14\n" +
+	"\x05phase\x18\x01 \x01(\tR\x05phase\x12#\n" +
+	"\rfirst_arrival\x18\x02 \x01(\x04R\ffirstArrival\x12!\n" +
+	"\flast_arrival\x18\x03 \x01(\x04R\vlastArrival\x12\x1a\n" +
+	"\barrivals\x18\x04 \x01(\x04R\barrivals\x12!\n" +
+	"\ffirst_window\x18\x05 \x01(\x04R\vfirstWindow\x12\x1f\n" +
+	"\vlast_window\x18\x06 \x01(\x04R\n" +
+	"lastWindow\"X\n" +
+	"\rChangeSummary\x12\x14\n" +
+	"\x05epoch\x18\x01 \x01(\rR\x05epoch\x12\x1d\n" +
+	"\n" +
+	"at_seconds\x18\x02 \x01(\x01R\tatSeconds\x12\x12\n" +
+	"\x04text\x18\x03 \x01(\tR\x04text\"~\n" +
 	"\vTokenSource\x12\x16\n" +
 	"\x06server\x18\x01 \x01(\x04R\x06server\x12\x16\n" +
 	"\x06events\x18\x02 \x01(\x04R\x06events\x12\x16\n" +
@@ -2842,7 +3144,7 @@ const file_loadline_v1_report_proto_rawDesc = "" +
 	"\x15SUMMARY_STATE_ABORTED\x10\x03BEZ9github.com/loadline/loadline/proto/loadline/v1;loadlinev1\x92\x03\a\xd2>\x02\x10\x03\b\x02b\beditionsp\xe8\a"
 
 var file_loadline_v1_report_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_loadline_v1_report_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_loadline_v1_report_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_loadline_v1_report_proto_goTypes = []any{
 	(Verdict)(0),            // 0: loadline.v1.Verdict
 	(SummaryState)(0),       // 1: loadline.v1.SummaryState
@@ -2859,7 +3161,9 @@ var file_loadline_v1_report_proto_goTypes = []any{
 	(*SeriesSummary)(nil),   // 12: loadline.v1.SeriesSummary
 	(*ObjectiveResult)(nil), // 13: loadline.v1.ObjectiveResult
 	(*AgentSummary)(nil),    // 14: loadline.v1.AgentSummary
-	(*TokenSource)(nil),     // 15: loadline.v1.TokenSource
+	(*LostStretch)(nil),     // 15: loadline.v1.LostStretch
+	(*ChangeSummary)(nil),   // 16: loadline.v1.ChangeSummary
+	(*TokenSource)(nil),     // 17: loadline.v1.TokenSource
 }
 var file_loadline_v1_report_proto_depIdxs = []int32{
 	1,  // 0: loadline.v1.Summary.state:type_name -> loadline.v1.SummaryState
@@ -2874,22 +3178,24 @@ var file_loadline_v1_report_proto_depIdxs = []int32{
 	12, // 9: loadline.v1.Summary.series:type_name -> loadline.v1.SeriesSummary
 	13, // 10: loadline.v1.Summary.slo:type_name -> loadline.v1.ObjectiveResult
 	14, // 11: loadline.v1.Summary.agents:type_name -> loadline.v1.AgentSummary
-	15, // 12: loadline.v1.Summary.token_source:type_name -> loadline.v1.TokenSource
+	17, // 12: loadline.v1.Summary.token_source:type_name -> loadline.v1.TokenSource
 	3,  // 13: loadline.v1.Summary.roofline:type_name -> loadline.v1.RooflineUse
-	4,  // 14: loadline.v1.RooflineUse.requests:type_name -> loadline.v1.RooflinePart
-	4,  // 15: loadline.v1.RooflineUse.events:type_name -> loadline.v1.RooflinePart
-	4,  // 16: loadline.v1.RooflineUse.streams:type_name -> loadline.v1.RooflinePart
-	6,  // 17: loadline.v1.PhaseSummary.arrivals:type_name -> loadline.v1.ArrivalLedger
-	7,  // 18: loadline.v1.PhaseSummary.sessions:type_name -> loadline.v1.EndLedger
-	8,  // 19: loadline.v1.PhaseSummary.requests:type_name -> loadline.v1.RequestLedger
-	10, // 20: loadline.v1.PhaseSummary.errors:type_name -> loadline.v1.ErrorSummary
-	11, // 21: loadline.v1.PhaseSummary.throughput:type_name -> loadline.v1.Throughput
-	0,  // 22: loadline.v1.ObjectiveResult.verdict:type_name -> loadline.v1.Verdict
-	23, // [23:23] is the sub-list for method output_type
-	23, // [23:23] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	16, // 14: loadline.v1.Summary.changes:type_name -> loadline.v1.ChangeSummary
+	4,  // 15: loadline.v1.RooflineUse.requests:type_name -> loadline.v1.RooflinePart
+	4,  // 16: loadline.v1.RooflineUse.events:type_name -> loadline.v1.RooflinePart
+	4,  // 17: loadline.v1.RooflineUse.streams:type_name -> loadline.v1.RooflinePart
+	6,  // 18: loadline.v1.PhaseSummary.arrivals:type_name -> loadline.v1.ArrivalLedger
+	7,  // 19: loadline.v1.PhaseSummary.sessions:type_name -> loadline.v1.EndLedger
+	8,  // 20: loadline.v1.PhaseSummary.requests:type_name -> loadline.v1.RequestLedger
+	10, // 21: loadline.v1.PhaseSummary.errors:type_name -> loadline.v1.ErrorSummary
+	11, // 22: loadline.v1.PhaseSummary.throughput:type_name -> loadline.v1.Throughput
+	0,  // 23: loadline.v1.ObjectiveResult.verdict:type_name -> loadline.v1.Verdict
+	15, // 24: loadline.v1.AgentSummary.lost:type_name -> loadline.v1.LostStretch
+	25, // [25:25] is the sub-list for method output_type
+	25, // [25:25] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_loadline_v1_report_proto_init() }
@@ -2903,7 +3209,7 @@ func file_loadline_v1_report_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_loadline_v1_report_proto_rawDesc), len(file_loadline_v1_report_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   14,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -3543,6 +3543,7 @@ type CheckpointBegin struct {
 	xxx_hidden_SeriesLeftOut  uint64                 `protobuf:"varint,4,opt,name=series_left_out,json=seriesLeftOut"`
 	xxx_hidden_PhaseEndUs     []int64                `protobuf:"varint,5,rep,packed,name=phase_end_us,json=phaseEndUs"`
 	xxx_hidden_Duplicates     uint64                 `protobuf:"varint,6,opt,name=duplicates"`
+	xxx_hidden_Changes        *[]*Change             `protobuf:"bytes,7,rep,name=changes"`
 	unknownFields             protoimpl.UnknownFields
 	sizeCache                 protoimpl.SizeCache
 }
@@ -3614,6 +3615,15 @@ func (x *CheckpointBegin) GetDuplicates() uint64 {
 	return 0
 }
 
+func (x *CheckpointBegin) GetChanges() []*Change {
+	if x != nil {
+		if x.xxx_hidden_Changes != nil {
+			return *x.xxx_hidden_Changes
+		}
+	}
+	return nil
+}
+
 func (x *CheckpointBegin) SetLastEndUs(v int64) {
 	x.xxx_hidden_LastEndUs = v
 }
@@ -3638,6 +3648,10 @@ func (x *CheckpointBegin) SetDuplicates(v uint64) {
 	x.xxx_hidden_Duplicates = v
 }
 
+func (x *CheckpointBegin) SetChanges(v []*Change) {
+	x.xxx_hidden_Changes = &v
+}
+
 type CheckpointBegin_builder struct {
 	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
 
@@ -3653,6 +3667,8 @@ type CheckpointBegin_builder struct {
 	PhaseEndUs []int64
 	// Windows that came more than once.
 	Duplicates uint64
+	// The changes in force, in order: what follows may speak of the members and phases that they brought.
+	Changes []*Change
 }
 
 func (b0 CheckpointBegin_builder) Build() *CheckpointBegin {
@@ -3665,6 +3681,7 @@ func (b0 CheckpointBegin_builder) Build() *CheckpointBegin {
 	x.xxx_hidden_SeriesLeftOut = b.SeriesLeftOut
 	x.xxx_hidden_PhaseEndUs = b.PhaseEndUs
 	x.xxx_hidden_Duplicates = b.Duplicates
+	x.xxx_hidden_Changes = &b.Changes
 	return m0
 }
 
@@ -3729,13 +3746,14 @@ func (b0 CheckpointEnd_builder) Build() *CheckpointEnd {
 
 // AgentSum is everything that one agent sent.
 type AgentSum struct {
-	state               protoimpl.MessageState `protogen:"opaque.v1"`
-	xxx_hidden_Agent    string                 `protobuf:"bytes,1,opt,name=agent"`
-	xxx_hidden_Health   *Health                `protobuf:"bytes,2,opt,name=health"`
-	xxx_hidden_Lateness []byte                 `protobuf:"bytes,3,opt,name=lateness"`
-	xxx_hidden_Streams  *[]*StreamSum          `protobuf:"bytes,4,rep,name=streams"`
-	unknownFields       protoimpl.UnknownFields
-	sizeCache           protoimpl.SizeCache
+	state                  protoimpl.MessageState `protogen:"opaque.v1"`
+	xxx_hidden_Agent       string                 `protobuf:"bytes,1,opt,name=agent"`
+	xxx_hidden_Health      *Health                `protobuf:"bytes,2,opt,name=health"`
+	xxx_hidden_Lateness    []byte                 `protobuf:"bytes,3,opt,name=lateness"`
+	xxx_hidden_Streams     *[]*StreamSum          `protobuf:"bytes,4,rep,name=streams"`
+	xxx_hidden_Incarnation uint64                 `protobuf:"varint,5,opt,name=incarnation"`
+	unknownFields          protoimpl.UnknownFields
+	sizeCache              protoimpl.SizeCache
 }
 
 func (x *AgentSum) Reset() {
@@ -3793,6 +3811,13 @@ func (x *AgentSum) GetStreams() []*StreamSum {
 	return nil
 }
 
+func (x *AgentSum) GetIncarnation() uint64 {
+	if x != nil {
+		return x.xxx_hidden_Incarnation
+	}
+	return 0
+}
+
 func (x *AgentSum) SetAgent(v string) {
 	x.xxx_hidden_Agent = v
 }
@@ -3810,6 +3835,10 @@ func (x *AgentSum) SetLateness(v []byte) {
 
 func (x *AgentSum) SetStreams(v []*StreamSum) {
 	x.xxx_hidden_Streams = &v
+}
+
+func (x *AgentSum) SetIncarnation(v uint64) {
+	x.xxx_hidden_Incarnation = v
 }
 
 func (x *AgentSum) HasHealth() bool {
@@ -3834,6 +3863,8 @@ type AgentSum_builder struct {
 	Lateness []byte
 	// What each of its incarnations sent, in ascending order; at most 64.
 	Streams []*StreamSum
+	// Registration by which it is a member; 0: any.
+	Incarnation uint64
 }
 
 func (b0 AgentSum_builder) Build() *AgentSum {
@@ -3844,6 +3875,7 @@ func (b0 AgentSum_builder) Build() *AgentSum {
 	x.xxx_hidden_Health = b.Health
 	x.xxx_hidden_Lateness = b.Lateness
 	x.xxx_hidden_Streams = &b.Streams
+	x.xxx_hidden_Incarnation = b.Incarnation
 	return m0
 }
 
@@ -3856,6 +3888,7 @@ type StreamSum struct {
 	xxx_hidden_Groups      *[]*Group              `protobuf:"bytes,4,rep,name=groups"`
 	xxx_hidden_Values      uint64                 `protobuf:"varint,5,opt,name=values"`
 	xxx_hidden_Cursors     *[]*Cursor             `protobuf:"bytes,6,rep,name=cursors"`
+	xxx_hidden_Edges       *[]*StreamEdge         `protobuf:"bytes,7,rep,name=edges"`
 	unknownFields          protoimpl.UnknownFields
 	sizeCache              protoimpl.SizeCache
 }
@@ -3931,6 +3964,15 @@ func (x *StreamSum) GetCursors() []*Cursor {
 	return nil
 }
 
+func (x *StreamSum) GetEdges() []*StreamEdge {
+	if x != nil {
+		if x.xxx_hidden_Edges != nil {
+			return *x.xxx_hidden_Edges
+		}
+	}
+	return nil
+}
+
 func (x *StreamSum) SetIncarnation(v uint64) {
 	x.xxx_hidden_Incarnation = v
 }
@@ -3955,6 +3997,10 @@ func (x *StreamSum) SetCursors(v []*Cursor) {
 	x.xxx_hidden_Cursors = &v
 }
 
+func (x *StreamSum) SetEdges(v []*StreamEdge) {
+	x.xxx_hidden_Edges = &v
+}
+
 type StreamSum_builder struct {
 	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
 
@@ -3970,6 +4016,8 @@ type StreamSum_builder struct {
 	Values uint64
 	// The farthest cursor of each phase.
 	Cursors []*Cursor
+	// The windows next to one that has not come, and the first and last ones, as far as they hold cursors.
+	Edges []*StreamEdge
 }
 
 func (b0 StreamSum_builder) Build() *StreamSum {
@@ -3982,6 +4030,98 @@ func (b0 StreamSum_builder) Build() *StreamSum {
 	x.xxx_hidden_Groups = &b.Groups
 	x.xxx_hidden_Values = b.Values
 	x.xxx_hidden_Cursors = &b.Cursors
+	x.xxx_hidden_Edges = &b.Edges
+	return m0
+}
+
+// StreamEdge is how far an agent had come at the end of one window.
+type StreamEdge struct {
+	state               protoimpl.MessageState `protogen:"opaque.v1"`
+	xxx_hidden_Sequence uint64                 `protobuf:"varint,1,opt,name=sequence"`
+	xxx_hidden_Cursors  *[]*Cursor             `protobuf:"bytes,2,rep,name=cursors"`
+	xxx_hidden_Due      []uint64               `protobuf:"varint,3,rep,packed,name=due"`
+	unknownFields       protoimpl.UnknownFields
+	sizeCache           protoimpl.SizeCache
+}
+
+func (x *StreamEdge) Reset() {
+	*x = StreamEdge{}
+	mi := &file_loadline_v1_results_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StreamEdge) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StreamEdge) ProtoMessage() {}
+
+func (x *StreamEdge) ProtoReflect() protoreflect.Message {
+	mi := &file_loadline_v1_results_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+func (x *StreamEdge) GetSequence() uint64 {
+	if x != nil {
+		return x.xxx_hidden_Sequence
+	}
+	return 0
+}
+
+func (x *StreamEdge) GetCursors() []*Cursor {
+	if x != nil {
+		if x.xxx_hidden_Cursors != nil {
+			return *x.xxx_hidden_Cursors
+		}
+	}
+	return nil
+}
+
+func (x *StreamEdge) GetDue() []uint64 {
+	if x != nil {
+		return x.xxx_hidden_Due
+	}
+	return nil
+}
+
+func (x *StreamEdge) SetSequence(v uint64) {
+	x.xxx_hidden_Sequence = v
+}
+
+func (x *StreamEdge) SetCursors(v []*Cursor) {
+	x.xxx_hidden_Cursors = &v
+}
+
+func (x *StreamEdge) SetDue(v []uint64) {
+	x.xxx_hidden_Due = v
+}
+
+type StreamEdge_builder struct {
+	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
+
+	// Number of the window.
+	Sequence uint64
+	// Its cursors.
+	Cursors []*Cursor
+	// Arrivals that the window accounts for, one number a cursor.
+	Due []uint64
+}
+
+func (b0 StreamEdge_builder) Build() *StreamEdge {
+	m0 := &StreamEdge{}
+	b, x := &b0, m0
+	_, _ = b, x
+	x.xxx_hidden_Sequence = b.Sequence
+	x.xxx_hidden_Cursors = &b.Cursors
+	x.xxx_hidden_Due = b.Due
 	return m0
 }
 
@@ -3999,7 +4139,7 @@ type StretchSum struct {
 
 func (x *StretchSum) Reset() {
 	*x = StretchSum{}
-	mi := &file_loadline_v1_results_proto_msgTypes[19]
+	mi := &file_loadline_v1_results_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4011,7 +4151,7 @@ func (x *StretchSum) String() string {
 func (*StretchSum) ProtoMessage() {}
 
 func (x *StretchSum) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_results_proto_msgTypes[19]
+	mi := &file_loadline_v1_results_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4130,7 +4270,7 @@ type SecondSums struct {
 
 func (x *SecondSums) Reset() {
 	*x = SecondSums{}
-	mi := &file_loadline_v1_results_proto_msgTypes[20]
+	mi := &file_loadline_v1_results_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4142,7 +4282,7 @@ func (x *SecondSums) String() string {
 func (*SecondSums) ProtoMessage() {}
 
 func (x *SecondSums) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_results_proto_msgTypes[20]
+	mi := &file_loadline_v1_results_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4235,7 +4375,7 @@ type InFlightSums struct {
 
 func (x *InFlightSums) Reset() {
 	*x = InFlightSums{}
-	mi := &file_loadline_v1_results_proto_msgTypes[21]
+	mi := &file_loadline_v1_results_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4247,7 +4387,7 @@ func (x *InFlightSums) String() string {
 func (*InFlightSums) ProtoMessage() {}
 
 func (x *InFlightSums) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_results_proto_msgTypes[21]
+	mi := &file_loadline_v1_results_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4357,7 +4497,7 @@ type RunHeader struct {
 
 func (x *RunHeader) Reset() {
 	*x = RunHeader{}
-	mi := &file_loadline_v1_results_proto_msgTypes[22]
+	mi := &file_loadline_v1_results_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4369,7 +4509,7 @@ func (x *RunHeader) String() string {
 func (*RunHeader) ProtoMessage() {}
 
 func (x *RunHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_results_proto_msgTypes[22]
+	mi := &file_loadline_v1_results_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4564,7 +4704,7 @@ type Roofline struct {
 
 func (x *Roofline) Reset() {
 	*x = Roofline{}
-	mi := &file_loadline_v1_results_proto_msgTypes[23]
+	mi := &file_loadline_v1_results_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4576,7 +4716,7 @@ func (x *Roofline) String() string {
 func (*Roofline) ProtoMessage() {}
 
 func (x *Roofline) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_results_proto_msgTypes[23]
+	mi := &file_loadline_v1_results_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4712,7 +4852,7 @@ type RunEvent struct {
 
 func (x *RunEvent) Reset() {
 	*x = RunEvent{}
-	mi := &file_loadline_v1_results_proto_msgTypes[24]
+	mi := &file_loadline_v1_results_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4724,7 +4864,7 @@ func (x *RunEvent) String() string {
 func (*RunEvent) ProtoMessage() {}
 
 func (x *RunEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_results_proto_msgTypes[24]
+	mi := &file_loadline_v1_results_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5056,7 +5196,7 @@ const file_loadline_v1_results_proto_rawDesc = "" +
 	"\aseconds\x18\x05 \x01(\v2\x17.loadline.v1.SecondSumsH\x00R\aseconds\x128\n" +
 	"\tin_flight\x18\x06 \x01(\v2\x19.loadline.v1.InFlightSumsH\x00R\binFlight\x12.\n" +
 	"\x03end\x18\a \x01(\v2\x1a.loadline.v1.CheckpointEndH\x00R\x03endB\x06\n" +
-	"\x04part\"\xe6\x01\n" +
+	"\x04part\"\x95\x02\n" +
 	"\x0fCheckpointBegin\x12\x1e\n" +
 	"\vlast_end_us\x18\x01 \x01(\x03R\tlastEndUs\x12\x1f\n" +
 	"\vlast_second\x18\x02 \x01(\x04R\n" +
@@ -5067,21 +5207,29 @@ const file_loadline_v1_results_proto_rawDesc = "" +
 	"phaseEndUs\x12\x1e\n" +
 	"\n" +
 	"duplicates\x18\x06 \x01(\x04R\n" +
-	"duplicates\"%\n" +
+	"duplicates\x12-\n" +
+	"\achanges\x18\a \x03(\v2\x13.loadline.v1.ChangeR\achanges\"%\n" +
 	"\rCheckpointEnd\x12\x14\n" +
-	"\x05parts\x18\x01 \x01(\x04R\x05parts\"\x9b\x01\n" +
+	"\x05parts\x18\x01 \x01(\x04R\x05parts\"\xbd\x01\n" +
 	"\bAgentSum\x12\x14\n" +
 	"\x05agent\x18\x01 \x01(\tR\x05agent\x12+\n" +
 	"\x06health\x18\x02 \x01(\v2\x13.loadline.v1.HealthR\x06health\x12\x1a\n" +
 	"\blateness\x18\x03 \x01(\fR\blateness\x120\n" +
-	"\astreams\x18\x04 \x03(\v2\x16.loadline.v1.StreamSumR\astreams\"\xd0\x01\n" +
+	"\astreams\x18\x04 \x03(\v2\x16.loadline.v1.StreamSumR\astreams\x12 \n" +
+	"\vincarnation\x18\x05 \x01(\x04R\vincarnation\"\xff\x01\n" +
 	"\tStreamSum\x12 \n" +
 	"\vincarnation\x18\x01 \x01(\x04R\vincarnation\x12\x1a\n" +
 	"\breceived\x18\x02 \x03(\x04R\breceived\x12\x12\n" +
 	"\x04busy\x18\x03 \x03(\x04R\x04busy\x12*\n" +
 	"\x06groups\x18\x04 \x03(\v2\x12.loadline.v1.GroupR\x06groups\x12\x16\n" +
 	"\x06values\x18\x05 \x01(\x04R\x06values\x12-\n" +
-	"\acursors\x18\x06 \x03(\v2\x13.loadline.v1.CursorR\acursors\"\xb1\x01\n" +
+	"\acursors\x18\x06 \x03(\v2\x13.loadline.v1.CursorR\acursors\x12-\n" +
+	"\x05edges\x18\a \x03(\v2\x17.loadline.v1.StreamEdgeR\x05edges\"i\n" +
+	"\n" +
+	"StreamEdge\x12\x1a\n" +
+	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12-\n" +
+	"\acursors\x18\x02 \x03(\v2\x13.loadline.v1.CursorR\acursors\x12\x10\n" +
+	"\x03due\x18\x03 \x03(\x04R\x03due\"\xb1\x01\n" +
 	"\n" +
 	"StretchSum\x12\x16\n" +
 	"\x06second\x18\x01 \x01(\x04R\x06second\x12\x18\n" +
@@ -5184,7 +5332,7 @@ const file_loadline_v1_results_proto_rawDesc = "" +
 	"\vPushWindows\x12\x1f.loadline.v1.PushWindowsRequest\x1a .loadline.v1.PushWindowsResponse(\x010\x01BEZ9github.com/loadline/loadline/proto/loadline/v1;loadlinev1\x92\x03\a\xd2>\x02\x10\x03\b\x02b\beditionsp\xe8\a"
 
 var file_loadline_v1_results_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_loadline_v1_results_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
+var file_loadline_v1_results_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_loadline_v1_results_proto_goTypes = []any{
 	(Series)(0),                   // 0: loadline.v1.Series
 	(RunEventKind)(0),             // 1: loadline.v1.RunEventKind
@@ -5208,28 +5356,29 @@ var file_loadline_v1_results_proto_goTypes = []any{
 	(*CheckpointEnd)(nil),         // 19: loadline.v1.CheckpointEnd
 	(*AgentSum)(nil),              // 20: loadline.v1.AgentSum
 	(*StreamSum)(nil),             // 21: loadline.v1.StreamSum
-	(*StretchSum)(nil),            // 22: loadline.v1.StretchSum
-	(*SecondSums)(nil),            // 23: loadline.v1.SecondSums
-	(*InFlightSums)(nil),          // 24: loadline.v1.InFlightSums
-	(*RunHeader)(nil),             // 25: loadline.v1.RunHeader
-	(*Roofline)(nil),              // 26: loadline.v1.Roofline
-	(*RunEvent)(nil),              // 27: loadline.v1.RunEvent
-	(*RenewRequest)(nil),          // 28: loadline.v1.RenewRequest
-	(*RenewResponse)(nil),         // 29: loadline.v1.RenewResponse
-	(*StopRequest)(nil),           // 30: loadline.v1.StopRequest
-	(*Scenario)(nil),              // 31: loadline.v1.Scenario
-	(*Plan)(nil),                  // 32: loadline.v1.Plan
-	(*timestamppb.Timestamp)(nil), // 33: google.protobuf.Timestamp
-	(StopMode)(0),                 // 34: loadline.v1.StopMode
-	(*Change)(nil),                // 35: loadline.v1.Change
+	(*StreamEdge)(nil),            // 22: loadline.v1.StreamEdge
+	(*StretchSum)(nil),            // 23: loadline.v1.StretchSum
+	(*SecondSums)(nil),            // 24: loadline.v1.SecondSums
+	(*InFlightSums)(nil),          // 25: loadline.v1.InFlightSums
+	(*RunHeader)(nil),             // 26: loadline.v1.RunHeader
+	(*Roofline)(nil),              // 27: loadline.v1.Roofline
+	(*RunEvent)(nil),              // 28: loadline.v1.RunEvent
+	(*RenewRequest)(nil),          // 29: loadline.v1.RenewRequest
+	(*RenewResponse)(nil),         // 30: loadline.v1.RenewResponse
+	(*StopRequest)(nil),           // 31: loadline.v1.StopRequest
+	(*Change)(nil),                // 32: loadline.v1.Change
+	(*Scenario)(nil),              // 33: loadline.v1.Scenario
+	(*Plan)(nil),                  // 34: loadline.v1.Plan
+	(*timestamppb.Timestamp)(nil), // 35: google.protobuf.Timestamp
+	(StopMode)(0),                 // 36: loadline.v1.StopMode
 }
 var file_loadline_v1_results_proto_depIdxs = []int32{
 	4,  // 0: loadline.v1.PushWindowsRequest.hello:type_name -> loadline.v1.Hello
 	6,  // 1: loadline.v1.PushWindowsRequest.window:type_name -> loadline.v1.Window
 	15, // 2: loadline.v1.PushWindowsRequest.totals:type_name -> loadline.v1.Totals
-	28, // 3: loadline.v1.PushWindowsRequest.renew:type_name -> loadline.v1.RenewRequest
-	29, // 4: loadline.v1.PushWindowsResponse.renewed:type_name -> loadline.v1.RenewResponse
-	30, // 5: loadline.v1.PushWindowsResponse.stop:type_name -> loadline.v1.StopRequest
+	29, // 3: loadline.v1.PushWindowsRequest.renew:type_name -> loadline.v1.RenewRequest
+	30, // 4: loadline.v1.PushWindowsResponse.renewed:type_name -> loadline.v1.RenewResponse
+	31, // 5: loadline.v1.PushWindowsResponse.stop:type_name -> loadline.v1.StopRequest
 	8,  // 6: loadline.v1.Window.groups:type_name -> loadline.v1.Group
 	12, // 7: loadline.v1.Window.in_flight:type_name -> loadline.v1.InFlight
 	14, // 8: loadline.v1.Window.records:type_name -> loadline.v1.RequestRecord
@@ -5241,41 +5390,44 @@ var file_loadline_v1_results_proto_depIdxs = []int32{
 	0,  // 14: loadline.v1.SeriesData.series:type_name -> loadline.v1.Series
 	8,  // 15: loadline.v1.Totals.groups:type_name -> loadline.v1.Group
 	7,  // 16: loadline.v1.Totals.cursors:type_name -> loadline.v1.Cursor
-	25, // 17: loadline.v1.JournalRecord.header:type_name -> loadline.v1.RunHeader
+	26, // 17: loadline.v1.JournalRecord.header:type_name -> loadline.v1.RunHeader
 	6,  // 18: loadline.v1.JournalRecord.window:type_name -> loadline.v1.Window
 	15, // 19: loadline.v1.JournalRecord.totals:type_name -> loadline.v1.Totals
-	27, // 20: loadline.v1.JournalRecord.event:type_name -> loadline.v1.RunEvent
+	28, // 20: loadline.v1.JournalRecord.event:type_name -> loadline.v1.RunEvent
 	17, // 21: loadline.v1.JournalRecord.checkpoint:type_name -> loadline.v1.Checkpoint
 	18, // 22: loadline.v1.Checkpoint.begin:type_name -> loadline.v1.CheckpointBegin
 	8,  // 23: loadline.v1.Checkpoint.group:type_name -> loadline.v1.Group
 	20, // 24: loadline.v1.Checkpoint.agent:type_name -> loadline.v1.AgentSum
-	22, // 25: loadline.v1.Checkpoint.stretch:type_name -> loadline.v1.StretchSum
-	23, // 26: loadline.v1.Checkpoint.seconds:type_name -> loadline.v1.SecondSums
-	24, // 27: loadline.v1.Checkpoint.in_flight:type_name -> loadline.v1.InFlightSums
+	23, // 25: loadline.v1.Checkpoint.stretch:type_name -> loadline.v1.StretchSum
+	24, // 26: loadline.v1.Checkpoint.seconds:type_name -> loadline.v1.SecondSums
+	25, // 27: loadline.v1.Checkpoint.in_flight:type_name -> loadline.v1.InFlightSums
 	19, // 28: loadline.v1.Checkpoint.end:type_name -> loadline.v1.CheckpointEnd
-	13, // 29: loadline.v1.AgentSum.health:type_name -> loadline.v1.Health
-	21, // 30: loadline.v1.AgentSum.streams:type_name -> loadline.v1.StreamSum
-	8,  // 31: loadline.v1.StreamSum.groups:type_name -> loadline.v1.Group
-	7,  // 32: loadline.v1.StreamSum.cursors:type_name -> loadline.v1.Cursor
-	13, // 33: loadline.v1.StretchSum.health:type_name -> loadline.v1.Health
-	8,  // 34: loadline.v1.StretchSum.groups:type_name -> loadline.v1.Group
-	31, // 35: loadline.v1.RunHeader.scenario:type_name -> loadline.v1.Scenario
-	32, // 36: loadline.v1.RunHeader.plan:type_name -> loadline.v1.Plan
-	33, // 37: loadline.v1.RunHeader.created_time:type_name -> google.protobuf.Timestamp
-	26, // 38: loadline.v1.RunHeader.roofline:type_name -> loadline.v1.Roofline
-	33, // 39: loadline.v1.Roofline.measured_time:type_name -> google.protobuf.Timestamp
-	1,  // 40: loadline.v1.RunEvent.kind:type_name -> loadline.v1.RunEventKind
-	33, // 41: loadline.v1.RunEvent.time:type_name -> google.protobuf.Timestamp
-	2,  // 42: loadline.v1.RunEvent.state:type_name -> loadline.v1.RunState
-	34, // 43: loadline.v1.RunEvent.mode:type_name -> loadline.v1.StopMode
-	35, // 44: loadline.v1.RunEvent.change:type_name -> loadline.v1.Change
-	3,  // 45: loadline.v1.ResultsService.PushWindows:input_type -> loadline.v1.PushWindowsRequest
-	5,  // 46: loadline.v1.ResultsService.PushWindows:output_type -> loadline.v1.PushWindowsResponse
-	46, // [46:47] is the sub-list for method output_type
-	45, // [45:46] is the sub-list for method input_type
-	45, // [45:45] is the sub-list for extension type_name
-	45, // [45:45] is the sub-list for extension extendee
-	0,  // [0:45] is the sub-list for field type_name
+	32, // 29: loadline.v1.CheckpointBegin.changes:type_name -> loadline.v1.Change
+	13, // 30: loadline.v1.AgentSum.health:type_name -> loadline.v1.Health
+	21, // 31: loadline.v1.AgentSum.streams:type_name -> loadline.v1.StreamSum
+	8,  // 32: loadline.v1.StreamSum.groups:type_name -> loadline.v1.Group
+	7,  // 33: loadline.v1.StreamSum.cursors:type_name -> loadline.v1.Cursor
+	22, // 34: loadline.v1.StreamSum.edges:type_name -> loadline.v1.StreamEdge
+	7,  // 35: loadline.v1.StreamEdge.cursors:type_name -> loadline.v1.Cursor
+	13, // 36: loadline.v1.StretchSum.health:type_name -> loadline.v1.Health
+	8,  // 37: loadline.v1.StretchSum.groups:type_name -> loadline.v1.Group
+	33, // 38: loadline.v1.RunHeader.scenario:type_name -> loadline.v1.Scenario
+	34, // 39: loadline.v1.RunHeader.plan:type_name -> loadline.v1.Plan
+	35, // 40: loadline.v1.RunHeader.created_time:type_name -> google.protobuf.Timestamp
+	27, // 41: loadline.v1.RunHeader.roofline:type_name -> loadline.v1.Roofline
+	35, // 42: loadline.v1.Roofline.measured_time:type_name -> google.protobuf.Timestamp
+	1,  // 43: loadline.v1.RunEvent.kind:type_name -> loadline.v1.RunEventKind
+	35, // 44: loadline.v1.RunEvent.time:type_name -> google.protobuf.Timestamp
+	2,  // 45: loadline.v1.RunEvent.state:type_name -> loadline.v1.RunState
+	36, // 46: loadline.v1.RunEvent.mode:type_name -> loadline.v1.StopMode
+	32, // 47: loadline.v1.RunEvent.change:type_name -> loadline.v1.Change
+	3,  // 48: loadline.v1.ResultsService.PushWindows:input_type -> loadline.v1.PushWindowsRequest
+	5,  // 49: loadline.v1.ResultsService.PushWindows:output_type -> loadline.v1.PushWindowsResponse
+	49, // [49:50] is the sub-list for method output_type
+	48, // [48:49] is the sub-list for method input_type
+	48, // [48:48] is the sub-list for extension type_name
+	48, // [48:48] is the sub-list for extension extendee
+	0,  // [0:48] is the sub-list for field type_name
 }
 
 func init() { file_loadline_v1_results_proto_init() }
@@ -5313,7 +5465,7 @@ func file_loadline_v1_results_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_loadline_v1_results_proto_rawDesc), len(file_loadline_v1_results_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   25,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
