@@ -21,7 +21,25 @@ func check(r *report, s *pb.Scenario) {
 	c.eachWorkload()
 	c.eachPhase()
 	c.objectives()
+	c.agents()
 }
+
+// agents checks which agents are to take part.
+func (c *checker) agents() {
+	a, p := c.s.GetAgents(), (*path)(nil).field("agents")
+	if c.s.HasAgents() && !c.broken[p.text] && a.GetMax() < a.GetMin() {
+		c.value(p.field("max"), fmt.Sprintf("is below min, %d", a.GetMin()), "let it be at least as many")
+	}
+	for k, v := range a.GetMatch() {
+		if k == "" || len(k) > maxLabel || len(v) > maxLabel {
+			c.value(p.field("match"), fmt.Sprintf("has a label without a name, or of more than %d characters", maxLabel), "")
+			break
+		}
+	}
+}
+
+// maxLabel is the longest name or value of an agent's label.
+const maxLabel = 128
 
 // checker knows the scenario's names.
 type checker struct {

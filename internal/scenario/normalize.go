@@ -22,6 +22,9 @@ const (
 	DefaultTotal           = 10 * time.Minute
 	DefaultIdle            = 15 * time.Second
 	DefaultDrain           = 30 * time.Second
+	DefaultMinAgents       = 1
+	DefaultMaxAgents       = 1_000
+	DefaultWait            = 30 * time.Second
 	DefaultMaxInFlight     = 10_000
 	DefaultMaxLateness     = 250 * time.Millisecond
 	DefaultRecords         = 200
@@ -55,6 +58,11 @@ func Normalize(s *pb.Scenario) {
 	value(s.HasPrecise(), s.SetPrecise, false)
 	value(s.HasTagRequests(), s.SetTagRequests, true)
 	normalizeLimits(s)
+	if a := s.GetAgents(); s.HasAgents() {
+		value(a.HasMin(), a.SetMin, DefaultMinAgents)
+		value(a.HasMax(), a.SetMax, DefaultMaxAgents)
+		duration(a.HasWait(), a.SetWait, DefaultWait)
+	}
 	normalizeObjectives(s)
 	targets := s.GetTargets()
 	for _, t := range targets {

@@ -84,7 +84,9 @@ func fillMessage(t *rapid.T, m protoreflect.Message, depth int) {
 		switch {
 		case fd.IsMap():
 			v := m.Mutable(fd).Map().NewValue()
-			fillMessage(t, v.Message(), depth+1)
+			if fd.MapValue().Message() != nil {
+				fillMessage(t, v.Message(), depth+1)
+			}
 			m.Mutable(fd).Map().Set(protoreflect.ValueOfString("a").MapKey(), v)
 		case fd.IsList():
 			l := m.Mutable(fd).List()

@@ -7959,7 +7959,7 @@ func (b0 Limits_builder) Build() *Limits {
 	return m0
 }
 
-// Orphan says what agents do without a coordinator; not in this version.
+// Orphan says what agents do without a coordinator.
 type Orphan struct {
 	state           protoimpl.MessageState `protogen:"opaque.v1"`
 	xxx_hidden_Hold *durationpb.Duration   `protobuf:"bytes,1,opt,name=hold"`
@@ -8017,7 +8017,8 @@ func (x *Orphan) ClearHold() {
 type Orphan_builder struct {
 	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
 
-	// How long an agent goes on after its lease has lapsed; 0 s: it stops.
+	// How long an agent goes on after its lease has lapsed, and how much longer a lost agent's share waits for another; 0 s to 10 min;
+	// 0 s: it stops with its lease.
 	Hold *durationpb.Duration
 }
 
@@ -8029,7 +8030,7 @@ func (b0 Orphan_builder) Build() *Orphan {
 	return m0
 }
 
-// AgentSelection says which agents take part; not in this version.
+// AgentSelection says which agents take part.
 type AgentSelection struct {
 	state                  protoimpl.MessageState `protogen:"opaque.v1"`
 	xxx_hidden_Match       map[string]string      `protobuf:"bytes,1,rep,name=match" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
@@ -8151,13 +8152,13 @@ func (x *AgentSelection) ClearWait() {
 type AgentSelection_builder struct {
 	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
 
-	// Labels that an agent must have.
+	// Labels that an agent must have, all of them; at most 32; empty: every agent.
 	Match map[string]string
-	// Fewest agents to start with.
+	// Fewest agents to start with; 1 to 1,000; absent: 1.
 	Min *uint32
-	// Most agents to use; 0: all.
+	// Most agents to use, the first by name; 1 to 1,000; absent: 1,000.
 	Max *uint32
-	// How long to wait for the fewest.
+	// How long to wait for the fewest before the run is given up; 0 s to 1 h; absent: 30 s.
 	Wait *durationpb.Duration
 }
 
@@ -8908,7 +8909,7 @@ var File_loadline_v1_scenario_proto protoreflect.FileDescriptor
 
 const file_loadline_v1_scenario_proto_rawDesc = "" +
 	"\n" +
-	"\x1aloadline/v1/scenario.proto\x12\vloadline.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a!google/protobuf/go_features.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1dloadline/v1/annotations.proto\"\x96\x06\n" +
+	"\x1aloadline/v1/scenario.proto\x12\vloadline.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a!google/protobuf/go_features.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1dloadline/v1/annotations.proto\"\x86\x06\n" +
 	"\bScenario\x12!\n" +
 	"\x04name\x18\x01 \x01(\tB\r\xbaH\n" +
 	"\xc8\x01\x01r\x05\x10\x01\x18\x80\x01R\x04name\x12\x12\n" +
@@ -8923,9 +8924,9 @@ const file_loadline_v1_scenario_proto_rawDesc = "" +
 	"\x06limits\x18\t \x01(\v2\x13.loadline.v1.LimitsR\x06limits\x12>\n" +
 	"\x05drain\x18\n" +
 	" \x01(\v2\x19.google.protobuf.DurationB\r\xbaH\n" +
-	"\xaa\x01\a\"\x03\b\x90\x1c2\x00R\x05drain\x123\n" +
-	"\x06orphan\x18\v \x01(\v2\x13.loadline.v1.OrphanB\x06\x8a\x80\x19\x02\b\x01R\x06orphan\x12;\n" +
-	"\x06agents\x18\f \x01(\v2\x1b.loadline.v1.AgentSelectionB\x06\x8a\x80\x19\x02\b\x01R\x06agents\x12.\n" +
+	"\xaa\x01\a\"\x03\b\x90\x1c2\x00R\x05drain\x12+\n" +
+	"\x06orphan\x18\v \x01(\v2\x13.loadline.v1.OrphanR\x06orphan\x123\n" +
+	"\x06agents\x18\f \x01(\v2\x1b.loadline.v1.AgentSelectionR\x06agents\x12.\n" +
 	"\acapture\x18\r \x01(\v2\x14.loadline.v1.CaptureR\acapture\x12\x18\n" +
 	"\aprecise\x18\x0e \x01(\bR\aprecise\x12!\n" +
 	"\ftag_requests\x18\x0f \x01(\bR\vtagRequests\x12-\n" +
@@ -9166,14 +9167,17 @@ const file_loadline_v1_scenario_proto_rawDesc = "" +
 	"\x05think\x18\x03 \x01(\v2!.loadline.v1.DurationDistributionR\x05think\"\x86\x01\n" +
 	"\x06Limits\x120\n" +
 	"\rmax_in_flight\x18\x01 \x01(\rB\f\xbaH\t*\a\x18\x80\xad\xe2\x04(\x01R\vmaxInFlight\x12J\n" +
-	"\fmax_lateness\x18\x02 \x01(\v2\x19.google.protobuf.DurationB\f\xbaH\t\xaa\x01\x06\"\x02\b<*\x00R\vmaxLateness\"7\n" +
-	"\x06Orphan\x12-\n" +
-	"\x04hold\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x04hold\"\xdb\x01\n" +
-	"\x0eAgentSelection\x12<\n" +
-	"\x05match\x18\x01 \x03(\v2&.loadline.v1.AgentSelection.MatchEntryR\x05match\x12\x10\n" +
-	"\x03min\x18\x02 \x01(\rR\x03min\x12\x10\n" +
-	"\x03max\x18\x03 \x01(\rR\x03max\x12-\n" +
-	"\x04wait\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x04wait\x1a8\n" +
+	"\fmax_lateness\x18\x02 \x01(\v2\x19.google.protobuf.DurationB\f\xbaH\t\xaa\x01\x06\"\x02\b<*\x00R\vmaxLateness\"I\n" +
+	"\x06Orphan\x12?\n" +
+	"\x04hold\x18\x01 \x01(\v2\x19.google.protobuf.DurationB\x10\xbaH\r\xc8\x01\x01\xaa\x01\a\"\x03\b\xd8\x042\x00R\x04hold\"\x8c\x02\n" +
+	"\x0eAgentSelection\x12F\n" +
+	"\x05match\x18\x01 \x03(\v2&.loadline.v1.AgentSelection.MatchEntryB\b\xbaH\x05\x9a\x01\x02\x10 R\x05match\x12\x1c\n" +
+	"\x03min\x18\x02 \x01(\rB\n" +
+	"\xbaH\a*\x05\x18\xe8\a(\x01R\x03min\x12\x1c\n" +
+	"\x03max\x18\x03 \x01(\rB\n" +
+	"\xbaH\a*\x05\x18\xe8\a(\x01R\x03max\x12<\n" +
+	"\x04wait\x18\x04 \x01(\v2\x19.google.protobuf.DurationB\r\xbaH\n" +
+	"\xaa\x01\a\"\x03\b\x90\x1c2\x00R\x04wait\x1a8\n" +
 	"\n" +
 	"MatchEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
