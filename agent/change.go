@@ -116,6 +116,15 @@ func (pl *player) source(c *schedule.Course, from int64) *pace.Merge {
 	return pace.NewMerge(lanes...)
 }
 
+// endOf is until when the pacer waits for what changes may bring: the end of the course, since another member's share may fall to
+// this one until then; for ever where phases may be appended after it.
+func (pl *player) endOf(c *schedule.Course) measure.Instant {
+	if pl.part.assignment.GetOpenEnded() {
+		return math.MaxInt64
+	}
+	return measure.Instant(c.End())
+}
+
 // endOfPhase is the end of a phase's load, MaxInt64 where only its sessions tell.
 func endOfPhase(p *schedule.Phase) int64 {
 	if end, known := p.Lasts(); known {
@@ -223,7 +232,7 @@ func (pl *player) apply(ch *pb.Change, c *schedule.Course) error {
 	at := measure.Instant(ch.GetAtNs())
 	ceiling := pl.part.ceiling(c)
 	source := pl.source(c, ch.GetAtNs())
-	fits := pl.pacer.Apply(at, source, measure.Instant(c.End()), func() {
+	fits := pl.pacer.Apply(at, source, pl.endOf(c), func() {
 		pl.playing = c
 		pl.inFlight.Set(ceiling)
 	})

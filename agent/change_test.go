@@ -220,6 +220,24 @@ func TestAppendedPhasesArePlayed(t *testing.T) {
 	})
 }
 
+func TestAnOpenEndedLoadWaitsForPhases(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := newStage(t, "load: [{name: a, open: {rate: 10}, duration: 1s}]", always(time.Millisecond), nil)
+		st.part.assignment.SetOpenEnded(true)
+		st.begin()
+		ch := changeTo(2, time.Minute, []uint32{1})
+		ch.SetAppended([]*pb.Phase{pb.Phase_builder{
+			Name: proto.String("b"), Open: pb.OpenLoad_builder{Rate: proto.Float64(10)}.Build(), Duration: durationpb.New(3 * time.Second),
+		}.Build()})
+		later(50*time.Second, func() { st.part.hold(ch); st.part.apply(ch) })
+		later(2*time.Minute, func() { st.player.stop(pb.StopMode_STOP_MODE_DRAIN) })
+		st.player.run()
+		if c, _ := st.counted(); c.GetStarted() != 40 || st.player.now() < measure.Instant(2*time.Minute) {
+			t.Errorf("counted %v until %v", c, time.Duration(st.player.now()))
+		}
+	})
+}
+
 func TestALeaseThatIsGoneIsAPause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		st := newStage(t, "load: [{open: {rate: 100}, duration: 10s}]\ndrain: 1s", always(5*time.Second), nil).asMember(0, 1, 1)

@@ -103,7 +103,7 @@ func (a *Agent) newPlayer(p *part, lease *guard.Lease) *player {
 	pl.addPhases(course)
 	pl.pacer = pace.New(pace.Config{
 		Now: clock, Sleeper: a.config.Sleeper(clock), MaxLateness: s.GetLimits().GetMaxLateness().AsDuration(), Precise: s.GetPrecise(),
-		May: pl.licensed, End: measure.Instant(course.End()),
+		May: pl.licensed, End: pl.endOf(course),
 	}, pl.source(course, math.MinInt64), pl)
 	return pl
 }

@@ -2137,6 +2137,7 @@ type Assignment struct {
 	xxx_hidden_Addresses     map[string]string      `protobuf:"bytes,12,rep,name=addresses" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	xxx_hidden_Changes       *[]*Change             `protobuf:"bytes,13,rep,name=changes"`
 	xxx_hidden_Hold          *durationpb.Duration   `protobuf:"bytes,14,opt,name=hold"`
+	xxx_hidden_OpenEnded     bool                   `protobuf:"varint,15,opt,name=open_ended,json=openEnded"`
 	unknownFields            protoimpl.UnknownFields
 	sizeCache                protoimpl.SizeCache
 }
@@ -2272,6 +2273,13 @@ func (x *Assignment) GetHold() *durationpb.Duration {
 	return nil
 }
 
+func (x *Assignment) GetOpenEnded() bool {
+	if x != nil {
+		return x.xxx_hidden_OpenEnded
+	}
+	return false
+}
+
 func (x *Assignment) SetRunId(v string) {
 	x.xxx_hidden_RunId = v
 }
@@ -2329,6 +2337,10 @@ func (x *Assignment) SetChanges(v []*Change) {
 
 func (x *Assignment) SetHold(v *durationpb.Duration) {
 	x.xxx_hidden_Hold = v
+}
+
+func (x *Assignment) SetOpenEnded(v bool) {
+	x.xxx_hidden_OpenEnded = v
 }
 
 func (x *Assignment) HasScenario() bool {
@@ -2396,6 +2408,8 @@ type Assignment_builder struct {
 	// What the agent does when it has no lease: 0: it starts nothing and cancels what is in flight after the drain; more: it goes
 	// on for so long after the end of its lease.
 	Hold *durationpb.Duration
+	// The load goes on until the run is stopped, since phases may be appended after the last one is over; false: it ends with the last phase.
+	OpenEnded bool
 }
 
 func (b0 Assignment_builder) Build() *Assignment {
@@ -2416,6 +2430,7 @@ func (b0 Assignment_builder) Build() *Assignment {
 	x.xxx_hidden_Addresses = b.Addresses
 	x.xxx_hidden_Changes = &b.Changes
 	x.xxx_hidden_Hold = b.Hold
+	x.xxx_hidden_OpenEnded = b.OpenEnded
 	return m0
 }
 
@@ -3593,7 +3608,7 @@ const file_loadline_v1_assignment_proto_rawDesc = "" +
 	"\x05epoch\x18\x01 \x01(\rR\x05epoch\x12\x14\n" +
 	"\x05phase\x18\x02 \x01(\rR\x05phase\x12#\n" +
 	"\rfirst_arrival\x18\x03 \x01(\x04R\ffirstArrival\x12\x18\n" +
-	"\aweights\x18\x04 \x03(\rR\aweights\"\x94\x05\n" +
+	"\aweights\x18\x04 \x03(\rR\aweights\"\xb3\x05\n" +
 	"\n" +
 	"Assignment\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x16\n" +
@@ -3610,7 +3625,9 @@ const file_loadline_v1_assignment_proto_rawDesc = "" +
 	"\fexpires_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\vexpiresTime\x12D\n" +
 	"\taddresses\x18\f \x03(\v2&.loadline.v1.Assignment.AddressesEntryR\taddresses\x12-\n" +
 	"\achanges\x18\r \x03(\v2\x13.loadline.v1.ChangeR\achanges\x12-\n" +
-	"\x04hold\x18\x0e \x01(\v2\x19.google.protobuf.DurationR\x04hold\x1a<\n" +
+	"\x04hold\x18\x0e \x01(\v2\x19.google.protobuf.DurationR\x04hold\x12\x1d\n" +
+	"\n" +
+	"open_ended\x18\x0f \x01(\bR\topenEnded\x1a<\n" +
 	"\x0eAddressesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"H\n" +
