@@ -7,6 +7,8 @@ import (
 	"math"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/loadline/loadline/agent/pace"
 	"github.com/loadline/loadline/agent/record"
 	"github.com/loadline/loadline/internal/measure"
@@ -52,13 +54,31 @@ func (p *part) hold(ch *pb.Change) (runNS int64, err error) {
 	if p.course == nil {
 		return 0, errors.New("this agent is not ready")
 	}
+	if ch.GetEpoch() == p.course.Epoch() && ch.GetEpoch() > 1 {
+		return 0, nil // it is committed already: a repetition that was under way
+	}
+	if _, err := p.try(ch); err != nil {
+		return 0, err
+	}
 	pl := p.player.Load()
 	if pl == nil {
-		_, err := p.course.Apply(ch)
-		return 0, err // whatever starts later starts by the commitment
+		return 0, nil // whatever starts later starts by the commitment
 	}
 	err = pl.hold(ch)
 	return int64(pl.now()), err
+}
+
+// try is the course that a change leads to. That of the last change is kept, since a proposal is followed by its commitment, and a
+// new rate may take long. p.changing is held.
+func (p *part) try(ch *pb.Change) (*schedule.Course, error) {
+	if p.next != nil && p.next.Epoch() == p.course.Epoch()+1 && proto.Equal(ch, p.proposed) {
+		return p.next, nil
+	}
+	next, err := p.course.Apply(ch)
+	if err == nil {
+		p.proposed, p.next = ch, next
+	}
+	return next, err
 }
 
 // apply puts a committed change in force at its instant. Repeating it does nothing.
@@ -71,7 +91,7 @@ func (p *part) apply(ch *pb.Change) error {
 	case ch.GetEpoch() <= p.course.Epoch():
 		return nil
 	}
-	next, err := p.course.Apply(ch)
+	next, err := p.try(ch)
 	if err != nil {
 		return err
 	}
@@ -187,9 +207,6 @@ func (pl *player) hold(ch *pb.Change) error {
 			return nil
 		}
 		return fmt.Errorf("attempt %d of epoch %d has taken its place", before.attempt, before.epoch)
-	}
-	if _, err := before.last().Apply(ch); err != nil {
-		return err
 	}
 	g := newGate(before.courses...)
 	g.held, g.epoch, g.attempt = ch.GetAtNs(), ch.GetEpoch(), ch.GetAttempt()

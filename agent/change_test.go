@@ -148,6 +148,18 @@ func TestALaterAttemptTakesThePlace(t *testing.T) {
 	})
 }
 
+func TestAStopEndsALoadThatIsHeld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := newStage(t, "load: [{open: {rate: 100}, duration: 1h}]", always(time.Millisecond), nil).asMember(0, 1, 1)
+		later(5*time.Second, func() { st.part.hold(changeTo(2, 6*time.Second, []uint32{1, 0})) })
+		later(7*time.Second, func() { st.player.stop(pb.StopMode_STOP_MODE_DRAIN) })
+		st.player.run()
+		if c, cursors := st.counted(); c.GetStarted() != 300 || cursors[0] != 599 || st.player.now() > measure.Instant(8*time.Second) {
+			t.Errorf("counted %v, cursors %v at %v", c, cursors, time.Duration(st.player.now()))
+		}
+	})
+}
+
 func TestALeavingMemberPlaysWhatIsDueBeforeTheInstant(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		st := newStage(t, "load: [{open: {rate: 100}, duration: 10s}]", always(time.Millisecond), nil).asMember(1, 1, 1)

@@ -62,6 +62,8 @@ type part struct {
 	changing sync.Mutex       // guards course and the making of the player
 	course   *schedule.Course // with the changes so far
 	extra    []*pb.Phase      // appended by changes, as far as the course has them
+	proposed *pb.Change       // the last change that was tried
+	next     *schedule.Course // what it leads to
 	redactor guard.Redactor
 	guard    *guard.Guard
 	uplink   *uplink.Uplink

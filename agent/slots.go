@@ -37,9 +37,6 @@ func (g *gate) at(now measure.Instant) *schedule.Course {
 	return c
 }
 
-// last is the course with every change that is committed.
-func (g *gate) last() *schedule.Course { return g.courses[len(g.courses)-1] }
-
 // user is one slot of closed load for as long as this agent plays it.
 type user struct {
 	phase   *phase

@@ -44,6 +44,9 @@ func (p *Pacer) decide(due measure.Instant, more bool, now measure.Instant) (wha
 		return over, 0
 	case !more && now < p.end:
 		return wait, min(p.end, now+idle)
+	case due >= p.held && p.limit < unlimited:
+		p.ended = true
+		return over, 0 // stopped while a change was open: nobody knows whose it is
 	case due >= p.held:
 		return wait, now + idle
 	case now < due:

@@ -16,12 +16,12 @@ func TestASourceTakesOverAtItsInstant(t *testing.T) {
 		p := pace.New(pace.Config{Now: now, Sleeper: pace.Portable(now), MaxLateness: 50 * time.Millisecond, End: 1000 * ms},
 			constant(10*ms, 100), sink)
 		swapped := measure.None
-		time.AfterFunc(300*time.Millisecond, func() {
+		time.AfterFunc(305*time.Millisecond, func() {
 			if !p.Hold(500*ms) || p.Hold(300*ms) {
 				t.Error("held what has been handed on, or not what is to come")
 			}
 		})
-		time.AfterFunc(600*time.Millisecond, func() {
+		time.AfterFunc(605*time.Millisecond, func() {
 			fresh := pace.NewMerge(pace.Lane{Phase: 1, Walker: &every{gap: int64(100 * ms), next: int64(500 * ms), count: 4}})
 			if p.Apply(400*ms, fresh, 900*ms, nil) {
 				t.Error("a source takes over before what has been handed on")
@@ -30,7 +30,7 @@ func TestASourceTakesOverAtItsInstant(t *testing.T) {
 			p.Release()
 		})
 		stats := p.Run(t.Context())
-		if stats.Fired != 50+3 || stats.Missed != 1 || swapped != 600*ms || now() != 900*ms {
+		if stats.Fired != 50+3 || stats.Missed != 1 || swapped != 605*ms || now() != 900*ms {
 			t.Errorf("stats %+v, swapped at %v, over at %v", stats, swapped, now())
 		}
 		for i, e := range sink.events {
