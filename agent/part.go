@@ -63,6 +63,7 @@ type part struct {
 	closers  []Driver // one a target
 	set      *workload.Set
 	schedule *schedule.Schedule
+	own      *guard.Own       // nil: the agent has no owner
 	changing sync.Mutex       // guards course and the making of the player
 	course   *schedule.Course // with the changes so far
 	extra    []*pb.Phase      // appended by changes, as far as the course has them

@@ -94,6 +94,7 @@ func TestACheckpointStandsForItsWindows(t *testing.T) {
 
 // Whoever gives a Run another field must say here that a checkpoint holds it, or why it need not.
 func TestACheckpointHoldsEveryField(t *testing.T) {
+	// Changes bring scenario, course, members and roster about; pending ones are in the journal, as events are.
 	for _, known := range []struct {
 		of     any
 		fields string
