@@ -9,7 +9,6 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
-	"github.com/loadline/loadline/agent/guard"
 	"github.com/loadline/loadline/agent/pace"
 	"github.com/loadline/loadline/agent/record"
 	"github.com/loadline/loadline/internal/measure"
@@ -116,7 +115,8 @@ func (p *part) join(ch *pb.Change) {
 	}
 }
 
-// ceiling is the most requests in flight of this member by the weights of a course: at epoch 1 what the plan says.
+// ceiling is the most requests in flight of this member by the weights of a course, within what the agent's owner allows: at
+// epoch 1 what the plan says.
 func (p *part) ceiling(c *schedule.Course) uint32 {
 	m := int(p.place.Load())
 	if c.Epoch() == 1 {
@@ -125,7 +125,11 @@ func (p *part) ceiling(c *schedule.Course) uint32 {
 	if m >= c.Members() {
 		return 0
 	}
-	return schedule.Ceilings(p.assignment.GetScenario().GetLimits().GetMaxInFlight(), c.Weights())[m]
+	n := schedule.Ceilings(p.assignment.GetScenario().GetLimits().GetMaxInFlight(), c.Weights())[m]
+	if p.own != nil {
+		n = p.own.InFlightOf(n)
+	}
+	return n
 }
 
 // licensed reports whether something may be started at this moment.
@@ -248,7 +252,7 @@ func (pl *player) apply(ch *pb.Change, c *schedule.Course) error {
 	}
 	if g := pl.part.guard; len(ch.GetAppended())+len(ch.GetRevisions()) > 0 {
 		if g.Follow(pl.part.assignment.GetScenario(), ch); g.Rate > 0 {
-			pl.rate.Store(guard.NewBucket(g.Rate, g.Burst))
+			pl.rate.Store(g.Bucket())
 		}
 	}
 	at := measure.Instant(ch.GetAtNs())

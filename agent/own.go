@@ -27,6 +27,7 @@ func (a *Agent) bind(p *part, s *pb.Scenario) error {
 	if err := own.Bind(p.ctx, p.guard, s, share); err != nil {
 		return err
 	}
+	p.own = own
 	p.member().SetMaxInFlight(own.InFlightOf(share.MaxInFlight))
 	return nil
 }

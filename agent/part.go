@@ -63,6 +63,7 @@ type part struct {
 	closers  []Driver // one a target
 	set      *workload.Set
 	schedule *schedule.Schedule
+	own      *guard.Own       // nil: the agent has no owner
 	changing sync.Mutex       // guards course and the making of the player
 	course   *schedule.Course // with the changes so far
 	extra    []*pb.Phase      // appended by changes, as far as the course has them
@@ -109,7 +110,7 @@ const maxChanges = schedule.MaxEpochs
 func (a *Agent) prepare(c run.Prepare) {
 	p := &part{
 		id: c.Run, incarnation: c.Incarnation, assignment: c.Assignment, lease: a.lease, loaded: make(chan struct{}),
-		changes: make(chan *pb.Change, maxChanges), changed: make(chan struct{}, 1), files: Files{Base: c.Assignment.GetBaseDir()},
+		changes: make(chan *pb.Change, maxChanges), changed: make(chan struct{}, 1), files: Files{Base: c.Assignment.GetBaseDir(), Store: a.config.Cache, Named: c.Assignment.GetFiles()},
 	}
 	p.place.Store(int64(c.Assignment.GetMember()))
 	p.ctx, p.cancel = context.WithCancelCause(a.ctx)

@@ -84,8 +84,8 @@ func (a *Agent) newPlayer(p *part, lease *guard.Lease) *player {
 		part: p, lease: lease, now: clock, agentNow: a.leaseNow, member: int(p.place.Load()), playing: course, wire: s.GetCapture().GetWire(),
 		drain: s.GetDrain().AsDuration(), inFlight: guard.NewInFlight(0), jobs: make(chan job),
 	}
-	if p.guard.Rate > 0 {
-		pl.rate.Store(guard.NewBucket(p.guard.Rate, p.guard.Burst))
+	if bucket := p.guard.Bucket(); bucket != nil {
+		pl.rate.Store(bucket)
 	}
 	pl.limit.Store(math.MaxInt64)
 	pl.load, pl.stopLoad = context.WithCancelCause(p.ctx)

@@ -28,18 +28,7 @@ func (r *liveRun) checkpoint() iter.Seq[*pb.JournalRecord] {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	records := slices.Collect(r.merged.Records())
-	// Changes come before what members and phases have done that they brought.
-	at := 1
 	for _, e := range r.durable {
-		if e.HasChange() {
-			records = slices.Insert(records, at, pb.JournalRecord_builder{Event: e}.Build())
-			at++
-		}
-	}
-	for _, e := range r.durable {
-		if e.HasChange() {
-			continue
-		}
 		records = append(records, pb.JournalRecord_builder{Event: e}.Build())
 	}
 	return slices.Values(records)
@@ -56,7 +45,7 @@ func (r *liveRun) eventDurable(e *pb.RunEvent) {
 	}
 	var length time.Duration
 	if r.course != nil {
-		length = load(r.course)
+		length = r.length()
 	}
 	r.mu.Unlock()
 	if changed != nil {

@@ -73,6 +73,14 @@ func load(c *schedule.Course) time.Duration {
 	return time.Duration(c.End())
 }
 
+// length is that of the run's load; 0: only the agents know, or the program that drives the run. r.mu is held.
+func (r *liveRun) length() time.Duration {
+	if r.header.GetDriven() && !r.course.Closed() {
+		return 0
+	}
+	return load(r.course)
+}
+
 // machineRoster is the roster of the plan as the machine wants it.
 func machineRoster(p *pb.Plan) []run.Member {
 	var out []run.Member
@@ -119,6 +127,7 @@ func (r *liveRun) assignment(id run.ID, changes []*pb.Change) (*pb.Assignment, e
 	a.SetMember(uint32(place))
 	a.SetIncarnation(id.Incarnation)
 	a.SetChanges(changes)
+	a.SetOpenEnded(r.header.GetDriven())
 	if hold := r.hold(); hold > 0 {
 		a.SetHold(durationpb.New(hold))
 	}

@@ -42,7 +42,7 @@ func (c *Coordinator) proceed(o *openRun) bool {
 	c.takeBack(r, gone)
 	r.happened = append(r.happened, resumed)
 	config := waits(r.header.GetScenario(), c.config.StartAhead)
-	config.Load, config.Check = load(r.course), r.checkChange
+	config.Load, config.Check = r.length(), r.checkChange
 	roster := machineRoster(r.header.GetPlan())
 	c.remember(r)
 	c.running.Go(func() {

@@ -140,7 +140,7 @@ func (c *Coordinator) admit(requestID string, r *liveRun, config run.Config) err
 	id := r.header.GetRunId()
 	c.runs[id], c.requests[requestID] = r, id
 	c.order = append(c.order, id)
-	config.Load, config.Check = load(r.course), r.checkChange
+	config.Load, config.Check = r.length(), r.checkChange
 	roster := machineRoster(r.header.GetPlan())
 	c.running.Go(func() {
 		r.loop(func() (*run.Machine, []run.Command) { return run.New(config, roster, c.now()) })

@@ -258,25 +258,6 @@ func ceiling(s *pb.Scenario) (rate, burst float64) {
 	return 2 * highest, math.Ceil(32*cv*cv + 2*highest*lateness)
 }
 
-// Follow raises the ceiling of the rate by what a change brings: each appended phase and each new rate, on top of what there was,
-// since they may overlap. A change is the run's own intent, as its scenario is.
-func (g *Guard) Follow(s *pb.Scenario, ch *pb.Change) {
-	brought := pb.Scenario_builder{Limits: s.GetLimits(), Load: ch.GetAppended()}.Build()
-	for _, r := range ch.GetRevisions() {
-		if !r.HasRate() {
-			continue
-		}
-		var open *pb.OpenLoad // of an appended phase its own change has told
-		if int(r.GetPhase()) < len(s.GetLoad()) {
-			open = s.GetLoad()[r.GetPhase()].GetOpen()
-		}
-		rate := pb.OpenLoad_builder{Rate: proto.Float64(r.GetRate()), Cv: proto.Float64(open.GetCv())}.Build()
-		brought.SetLoad(append(brought.GetLoad(), pb.Phase_builder{Open: rate}.Build()))
-	}
-	rate, burst := ceiling(brought)
-	g.Rate, g.Burst = g.Rate+rate, g.Burst+burst
-}
-
 // peak is the highest planned rate of the open phases, over all agents; 0: there is none, or none is known.
 func peak(s *pb.Scenario) float64 {
 	overlap, sum, highest := false, 0.0, 0.0
@@ -293,6 +274,25 @@ func peak(s *pb.Scenario) float64 {
 		return sum
 	}
 	return highest
+}
+
+// Follow raises the ceiling of the rate by what a change brings: each appended phase and each new rate, on top of what there was,
+// since they may overlap. A change is the run's own intent, as its scenario is.
+func (g *Guard) Follow(s *pb.Scenario, ch *pb.Change) {
+	brought := pb.Scenario_builder{Limits: s.GetLimits(), Load: ch.GetAppended()}.Build()
+	for _, r := range ch.GetRevisions() {
+		if !r.HasRate() {
+			continue
+		}
+		var open *pb.OpenLoad // that of an appended phase its own change has told
+		if int(r.GetPhase()) < len(s.GetLoad()) {
+			open = s.GetLoad()[r.GetPhase()].GetOpen()
+		}
+		rate := pb.OpenLoad_builder{Rate: proto.Float64(r.GetRate()), Cv: proto.Float64(open.GetCv())}.Build()
+		brought.SetLoad(append(brought.GetLoad(), pb.Phase_builder{Open: rate}.Build()))
+	}
+	rate, burst := ceiling(brought)
+	g.Rate, g.Burst = g.Rate+rate, g.Burst+burst
 }
 
 // peakRate is the highest rate of a shape.

@@ -64,6 +64,9 @@ func (s *standing) Window(ctx context.Context, w *pb.Window, durable func()) err
 	return s.append(ctx, pb.JournalRecord_builder{Window: w}.Build(), durable)
 }
 
+// Stop implements ingest.Run: nobody stops the run.
+func (s *standing) Stop(string, uint64) *pb.StopRequest { return nil }
+
 func (s *standing) Totals(ctx context.Context, t *pb.Totals, durable func()) error {
 	return s.append(ctx, pb.JournalRecord_builder{Totals: t}.Build(), durable)
 }
@@ -139,7 +142,7 @@ func dialResults(t *testing.T, run *standing) pb.ResultsServiceClient {
 		t.Fatal(err)
 	}
 	server := grpc.NewServer()
-	pb.RegisterResultsServiceServer(server, ingest.New(func(string) (ingest.Run, bool) { return run, true }, slog.New(slog.DiscardHandler)))
+	pb.RegisterResultsServiceServer(server, ingest.New(func(string) (ingest.Run, bool) { return run, true }, nil, slog.New(slog.DiscardHandler)))
 	var serving sync.WaitGroup
 	serving.Go(func() { _ = server.Serve(listener) })
 	conn, err := grpc.NewClient(listener.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))

@@ -13,7 +13,7 @@ import (
 // has its name everything goes on in this one; a failure until then is told and forgotten.
 func (j *Journal) checkpoint() {
 	if j.options.Checkpoint == nil || j.folder == "" || j.size < j.notYet ||
-		j.size-j.base < max(j.options.CheckpointAfter, 2*j.base) {
+		j.size-j.base < max(j.options.CheckpointAfter, j.base) {
 		return
 	}
 	file, size, err := j.writeCheckpoint()

@@ -256,3 +256,51 @@ func checkKept(t *testing.T, folder string, records []*pb.JournalRecord) {
 		t.Fatalf("%d records kept and %d left out, of %d requests", got, left, want)
 	}
 }
+
+// Whatever stands in a file before the newest, reading and thinning its records never panics; a file
+// that is damaged stays as it is.
+func FuzzOlderFiles(f *testing.F) {
+	w := &memory{}
+	frames := &frameWriter{file: w}
+	for _, r := range story(f) {
+		if err := frames.append(r); err != nil {
+			f.Fatal(err)
+		}
+	}
+	if err := frames.flush(); err != nil {
+		f.Fatal(err)
+	}
+	whole := w.bytes
+	f.Add(whole)
+	f.Add(whole[:len(whole)/2])
+	f.Add([]byte(fileHeader))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		folder := t.TempDir()
+		for name, content := range map[string][]byte{fileName(1): data, fileName(2): []byte(fileHeader)} {
+			if err := os.WriteFile(filepath.Join(folder, name), content, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		before := Windows(folder, func(*pb.Window) error { return nil })
+		c := &compactor{folder: folder}
+		err := c.pass(request{newest: 2, lastUS: 1 << 40}, make(chan struct{}))
+		if (err == nil) != (before == nil) {
+			t.Fatalf("read: %v, compacted: %v", before, err)
+		}
+		after := Windows(folder, func(*pb.Window) error { return nil })
+		if (after == nil) != (before == nil) {
+			t.Fatalf("before: %v, after: %v", before, after)
+		}
+	})
+}
+
+// memory is a file that only grows.
+type memory struct {
+	faultyFile
+	bytes []byte
+}
+
+func (m *memory) WriteAt(p []byte, off int64) (int, error) {
+	m.bytes = append(m.bytes[:off], p...)
+	return len(p), nil
+}

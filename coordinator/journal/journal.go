@@ -30,9 +30,10 @@ const (
 	groupBytes = 8 << 20
 	// retryEvery is the pause after a commit that failed.
 	retryEvery = 500 * time.Millisecond
-	// checkpointAfter is how many bytes follow a checkpoint before the next is made, at least; twice
-	// the checkpoint's own size where that is more.
-	checkpointAfter = 64 << 20
+	// checkpointAfter is how many bytes follow a checkpoint before the next is made, at least; as many
+	// as the checkpoint has where that is more. So what is written doubles at most, and a replay reads
+	// no more than twice the checkpoint.
+	checkpointAfter = 8 << 20
 )
 
 // ErrClosed is returned by Append after Close.
@@ -56,7 +57,7 @@ type Options struct {
 	// Checkpoint yields the records that stand for everything that was called durable so far: the
 	// header first. nil: no checkpoints are made.
 	Checkpoint func() iter.Seq[*pb.JournalRecord]
-	// CheckpointAfter is how many bytes follow a checkpoint before the next is made, at least; 0: 64 MiB.
+	// CheckpointAfter is how many bytes follow a checkpoint before the next is made, at least; 0: 8 MiB.
 	CheckpointAfter int64
 	// NotCompacted is called when a checkpoint or a compaction failed; the journal goes on without it
 	// and tries again later.

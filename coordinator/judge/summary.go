@@ -1,7 +1,9 @@
 package judge
 
 import (
+	"maps"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/loadline/loadline/coordinator/merge"
@@ -32,7 +34,7 @@ func Summarize(r *merge.Run) *pb.Summary {
 		Throughput:   throughput(&whole, e.span(&pb.Objective{})),
 		ErrorRate:    orZero(share(judged.RequestsFailed, judged.RequestsFailed+judged.RequestsSucceeded)),
 		GoodputShare: orZero(share(whole[merge.Good], requests.all())),
-		Series:       seriesList(r), Slo: v.slo, Agents: agentList(r), TokenSource: tokenSource(&whole), Notes: append(notes(r), rooflineNote(e.use)...), Roofline: e.use, Changes: changes(r),
+		Series:       seriesList(r), Slo: v.slo, Agents: agentList(r), TokenSource: tokenSource(&whole), Notes: append(notes(r), rooflineNote(e.use)...), Roofline: e.use, Changes: changes(r), Marks: marks(r),
 	}.Build()
 }
 
@@ -91,7 +93,7 @@ func (e evidence) phase(i int) *pb.PhaseSummary {
 		AchievedRate: orZero(perSecond(l.Started, span.Length())),
 		Arrivals:     arrivals(l), Sessions: sessions(l), Requests: requestLedger(l),
 		Errors: errorList(sum.Errors()), Throughput: throughput(&sum.Counters, span.Length()),
-		UsersRestarted: r.Restarted(i), InFlightMean: orZero(perSecond(openUS, span.Length()) / 1e6), InFlightMax: most,
+		Labels: labels(r.Scenario().GetLoad()[i].GetLabels()), UsersRestarted: r.Restarted(i), InFlightMean: orZero(perSecond(openUS, span.Length()) / 1e6), InFlightMax: most,
 	}
 	if rate := perSecond(l.Due, span.Length()); r.Open(i) && !math.IsNaN(rate) {
 		b.OfferedRate = &rate
@@ -100,6 +102,24 @@ func (e evidence) phase(i int) *pb.PhaseSummary {
 		b.StartedTime, b.EndedTime = stamp(start.Add(time.Duration(span.StartNS))), stamp(start.Add(time.Duration(span.EndNS)))
 	}
 	return b.Build()
+}
+
+// labels are those of a phase, by name.
+func labels(m map[string]string) []*pb.Label {
+	out := make([]*pb.Label, 0, len(m))
+	for _, name := range slices.Sorted(maps.Keys(m)) {
+		out = append(out, pb.Label_builder{Name: name, Value: m[name]}.Build())
+	}
+	return out
+}
+
+// marks are the instants that a program has marked.
+func marks(r *merge.Run) []*pb.MarkSummary {
+	out := make([]*pb.MarkSummary, 0, len(r.Marks()))
+	for _, m := range r.Marks() {
+		out = append(out, pb.MarkSummary_builder{AtSeconds: float64(m.AtUS) / 1e6, Text: m.Detail}.Build())
+	}
+	return out
 }
 
 func throughput(c *merge.Counters, spanNS int64) *pb.Throughput {

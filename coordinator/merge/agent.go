@@ -40,8 +40,8 @@ type totals struct {
 	lastSequence uint64
 	groups       map[Key]Counters
 	values       uint64
-	message      *pb.Totals // as it came
 	cursors      []cursor
+	message      *pb.Totals // as it came
 }
 
 func newAgent(name string, incarnation uint64) *Agent {

@@ -48,7 +48,7 @@ func (r *Run) parts() iter.Seq[*pb.Checkpoint] {
 	return func(yield func(*pb.Checkpoint) bool) {
 		begin := pb.CheckpointBegin_builder{
 			LastEndUs: r.lastEndUS, LastSecond: r.lastSecond, RecordsLeftOut: r.recordsLeftOut,
-			SeriesLeftOut: r.seriesLeftOut, PhaseEndUs: slices.Clone(r.lastEnd), Duplicates: r.duplicates,
+			SeriesLeftOut: r.seriesLeftOut, PhaseEndUs: slices.Clone(r.lastEnd), Duplicates: r.duplicates, Changes: slices.Clone(r.changes),
 		}.Build()
 		if !yield(pb.Checkpoint_builder{Begin: begin}.Build()) {
 			return
@@ -107,32 +107,15 @@ func (a *Agent) message() *pb.AgentSum {
 	b := pb.AgentSum_builder{Agent: a.Name, Incarnation: a.Incarnation, Health: a.Health.message(), Lateness: a.Lateness.AppendBinary(nil)}
 	for _, incarnation := range slices.Sorted(maps.Keys(a.streams)) {
 		s := a.streams[incarnation]
-		sum := pb.StreamSum_builder{Incarnation: incarnation, Received: s.received.numbers(), Busy: s.busy.numbers(), Values: s.values}
+		sum := pb.StreamSum_builder{Incarnation: incarnation, Received: s.received.numbers(), Busy: s.busy.numbers(), Values: s.values, Edges: s.edgeMessages()}
 		for _, k := range slices.SortedFunc(maps.Keys(s.groups), Key.compare) {
 			sum.Groups = append(sum.Groups, pb.Group_builder{
 				Phase: uint32(k.Phase), Workload: uint32(k.Workload), Counters: s.groups[k].message(),
 			}.Build())
 		}
-		sum.Edges = s.edgeMessages()
 		b.Streams = append(b.Streams, sum.Build())
 	}
 	return b.Build()
-}
-
-func (s *stream) edgeMessages() []*pb.EdgeSum {
-	var out []*pb.EdgeSum
-	for _, n := range slices.Sorted(maps.Keys(s.edges)) {
-		e := s.edges[n]
-		b := pb.EdgeSum_builder{Sequence: n}
-		for _, c := range e.cursors {
-			b.Cursors = append(b.Cursors, pb.Cursor_builder{Phase: uint32(c.phase), NextArrival: c.next}.Build())
-		}
-		for _, phase := range slices.Sorted(maps.Keys(e.due)) {
-			b.Phases, b.Due = append(b.Phases, uint32(phase)), append(b.Due, e.due[phase])
-		}
-		out = append(out, b.Build())
-	}
-	return out
 }
 
 // numbers are the first and last of each span, one after the other.

@@ -3,6 +3,7 @@ package merge
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sort"
 	"strings"
@@ -61,6 +62,39 @@ func (r *Run) parseCursors(in []*pb.Cursor) ([]cursor, error) {
 		}
 	}
 	return out, nil
+}
+
+// edgeMessages are the edges of a stream for a checkpoint, in order.
+func (s *stream) edgeMessages() []*pb.StreamEdge {
+	var out []*pb.StreamEdge
+	for _, n := range slices.Sorted(maps.Keys(s.edges)) {
+		b := pb.StreamEdge_builder{Sequence: n}
+		for _, c := range s.edges[n].cursors {
+			b.Cursors = append(b.Cursors, pb.Cursor_builder{Phase: uint32(c.phase), NextArrival: c.next}.Build())
+			b.Due = append(b.Due, s.edges[n].due[c.phase])
+		}
+		out = append(out, b.Build())
+	}
+	return out
+}
+
+// restoreEdges reads what edgeMessages wrote.
+func (r *Run) restoreEdges(s *stream, in []*pb.StreamEdge) error {
+	for _, m := range in {
+		cursors, err := r.parseCursors(m.GetCursors())
+		if err != nil {
+			return err
+		}
+		if len(m.GetDue()) != len(cursors) || !s.received.has(m.GetSequence()) {
+			return fmt.Errorf("the cursors of window %d do not fit it", m.GetSequence())
+		}
+		e := edge{cursors: cursors, due: make(map[int]uint64)}
+		for i, c := range m.GetCursors() {
+			e.due[int(c.GetPhase())] = m.GetDue()[i]
+		}
+		s.edges[m.GetSequence()] = e
+	}
+	return nil
 }
 
 // at is the cursor of a phase, 0 where there is none.

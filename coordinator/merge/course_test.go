@@ -263,3 +263,31 @@ func TestOrderCannotBeSeenWithChanges(t *testing.T) {
 		}
 	})
 }
+
+// TestACheckpointHoldsTheCourse: a run restored from a checkpoint knows the members and phases that changes brought, and what was lost.
+func TestACheckpointHoldsTheCourse(t *testing.T) {
+	ch := joined(changed(2, 4*time.Second, 1, 0, 1), "a2", 9)
+	ch.SetRevision(2)
+	ch.SetAppended([]*pb.Phase{mergetest.Open("step", 20, 3*time.Second)})
+	r := playChanged(t, holdPhase(10, 10*time.Second), 12*time.Second, []*pb.Change{ch}, map[int]time.Duration{1: 2 * time.Second})
+	again := newRun(t, r.header)
+	for m := range r.Records() {
+		if m.HasHeader() {
+			continue
+		}
+		if err := again.AddRecord(m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, e := range []*pb.RunEvent{mergetest.Event(started, 0), mergetest.Changed(ch), mergetest.Ended(12*time.Second, done)} {
+		if err := again.AddEvent(e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, want := again.LostRanges(), r.LostRanges(); !slices.Equal(got, want) || len(want) != 1 || want[0].First != 21 {
+		t.Errorf("lost %+v after a checkpoint, %+v before", got, want)
+	}
+	if !bytes.Equal(canonical(again), canonical(r.Run)) {
+		t.Error("a run restored from a checkpoint shows something else")
+	}
+}

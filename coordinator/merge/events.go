@@ -36,11 +36,15 @@ func (e Event) compare(o Event) int {
 type events struct {
 	first  map[pb.RunEventKind]Event
 	agents map[pb.RunEventKind]map[string]Event
+	marks  map[Event]bool
 }
+
+// MaxMarks bounds the marks of a run; of more the first ones that came are kept.
+const MaxMarks = 10_000
 
 func newEvents() events {
 	return events{
-		first: make(map[pb.RunEventKind]Event),
+		first: make(map[pb.RunEventKind]Event), marks: make(map[Event]bool),
 		agents: map[pb.RunEventKind]map[string]Event{
 			pb.RunEventKind_RUN_EVENT_KIND_AGENT_LOST:   make(map[string]Event),
 			pb.RunEventKind_RUN_EVENT_KIND_AGENT_FAILED: make(map[string]Event),
@@ -70,6 +74,9 @@ func (r *Run) AddEvent(e *pb.RunEvent) error {
 	if kind == pb.RunEventKind_RUN_EVENT_KIND_CHANGED {
 		return r.addChange(e.GetChange())
 	}
+	if kind == pb.RunEventKind_RUN_EVENT_KIND_MARKED && len(r.events.marks) < MaxMarks {
+		r.events.marks[event] = true
+	}
 	byAgent, ok := r.events.agents[kind]
 	if !ok {
 		keepFirst(r.events.first, kind, event)
@@ -92,6 +99,11 @@ func keepFirst[K comparable](m map[K]Event, key K, e Event) {
 func (r *Run) Event(kind pb.RunEventKind) (Event, bool) {
 	e, ok := r.events.first[kind]
 	return e, ok
+}
+
+// Marks are the instants that a program has marked, in order.
+func (r *Run) Marks() []Event {
+	return slices.SortedFunc(maps.Keys(r.events.marks), Event.compare)
 }
 
 // LostAgents are the losses of agents, by name.

@@ -81,13 +81,16 @@ func NewScheduled(h *pb.RunHeader, load *schedule.Schedule) (*Run, error) {
 }
 
 // keptSeries are the series that the timeline keeps: those that people look at over time, and
-// those that an abort condition needs.
-func keptSeries(s *pb.Scenario) [measure.NumSeries]bool {
+// those that an abort condition needs; all where a program may wait for any.
+func keptSeries(h *pb.RunHeader) [measure.NumSeries]bool {
 	kept := [measure.NumSeries]bool{
 		measure.Lateness: true, measure.TTFT: true, measure.TTFTService: true, measure.ITL: true,
 		measure.TPOT: true, measure.E2E: true, measure.E2EFailed: true,
 	}
-	for _, a := range s.GetAbort() {
+	for s := range kept {
+		kept[s] = kept[s] || h.GetDriven()
+	}
+	for _, a := range h.GetScenario().GetAbort() {
 		if n, ok := SeriesNamed(a.GetCondition().GetMetric()); ok {
 			kept[n] = true
 		}

@@ -73,6 +73,11 @@ func (r *Run) touched() bool {
 }
 
 func (r *Run) restoreBegin(m *pb.CheckpointBegin) error {
+	for _, ch := range m.GetChanges() {
+		if err := r.addChange(ch); err != nil {
+			return err
+		}
+	}
 	switch {
 	case len(m.GetPhaseEndUs()) != len(r.lastEnd):
 		return fmt.Errorf("it speaks of %d phases; the scenario has %d", len(m.GetPhaseEndUs()), len(r.lastEnd))
@@ -108,7 +113,7 @@ func (r *Run) restoreGroup(m *pb.Group) error {
 func (r *Run) restoreAgent(m *pb.AgentSum) error {
 	a := r.memberOf(m.GetAgent(), m.GetIncarnation())
 	if a == nil || len(a.streams) > 0 || len(m.GetStreams()) > MaxIncarnations {
-		return fmt.Errorf("agent %q is no member of the run, comes twice, or has too many streams", m.GetAgent())
+		return fmt.Errorf("agent %q is not in the run's plan, comes twice, or has too many streams", m.GetAgent())
 	}
 	var err error
 	if a.Health, err = parseHealth(m.GetHealth()); err != nil {
@@ -135,6 +140,9 @@ func (r *Run) restoreStream(s *stream, m *pb.StreamSum) (err error) {
 	if s.busy, err = spansOf(m.GetBusy()); err != nil {
 		return err
 	}
+	if err := r.restoreEdges(s, m.GetEdges()); err != nil {
+		return err
+	}
 	for _, g := range m.GetGroups() {
 		p, err := r.parseGroup(g, MaxSum)
 		if err != nil {
@@ -146,34 +154,6 @@ func (r *Run) restoreStream(s *stream, m *pb.StreamSum) (err error) {
 		s.groups[p.key] = &p.counters
 	}
 	s.values = m.GetValues()
-	return r.restoreEdges(s, m.GetEdges())
-}
-
-// restoreEdges takes what is known of the windows next to missing ones. There are two of each span, at most.
-func (r *Run) restoreEdges(s *stream, edges []*pb.EdgeSum) error {
-	if len(edges) > 2*len(s.received) {
-		return errors.New("more windows stand next to missing ones than can be")
-	}
-	for _, m := range edges {
-		cursors, err := r.parseCursors(m.GetCursors())
-		if err != nil {
-			return err
-		}
-		if len(m.GetPhases()) != len(m.GetDue()) || !s.received.has(m.GetSequence()) {
-			return fmt.Errorf("window %d next to a missing one is not whole", m.GetSequence())
-		}
-		e := edge{cursors: cursors, due: make(map[int]uint64)}
-		for i, phase := range m.GetPhases() {
-			if _, err := r.parseKey(phase, 0); err != nil {
-				return err
-			}
-			if m.GetDue()[i] > MaxSum {
-				return errCount
-			}
-			e.due[int(phase)] = m.GetDue()[i]
-		}
-		s.edges[m.GetSequence()] = e
-	}
 	return nil
 }
 

@@ -147,12 +147,15 @@ func (t *timeline) advance(second uint64) {
 		return
 	}
 	t.fine, t.middle, t.coarse = fine, middle, coarse
-	for _, first := range slices.Sorted(maps.Keys(t.entries)) {
-		from := t.entries[first]
-		if to, seconds := t.stretch(first); to != first || seconds != from.Seconds {
+	var old []*Entry
+	for first, e := range t.entries {
+		if to, seconds := t.stretch(first); to != first || seconds != e.Seconds {
+			old = append(old, e)
 			delete(t.entries, first)
-			t.fold(t.at(first), from)
 		}
+	}
+	for _, from := range old {
+		t.fold(t.at(from.Second), from)
 	}
 }
 

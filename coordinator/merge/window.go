@@ -159,7 +159,7 @@ func (r *Run) parseGroup(g *pb.Group, most uint64) (parsedGroup, error) {
 	if p.errors, err = parseErrors(g.GetErrors(), most); err != nil {
 		return p, err
 	}
-	p.series, err = r.parseSeries(g.GetSeries(), most)
+	p.series, err = parseSeries(g.GetSeries(), most)
 	return p, err
 }
 
@@ -184,7 +184,7 @@ func parseErrors(in []*pb.ClassCount, most uint64) ([]ErrorCount, error) {
 	return out, nil
 }
 
-func (r *Run) parseSeries(in []*pb.SeriesData, most uint64) ([]parsedSeries, error) {
+func parseSeries(in []*pb.SeriesData, most uint64) ([]parsedSeries, error) {
 	out := make([]parsedSeries, 0, len(in))
 	var seen [measure.NumSeries]bool
 	for _, s := range in {
@@ -196,7 +196,7 @@ func (r *Run) parseSeries(in []*pb.SeriesData, most uint64) ([]parsedSeries, err
 			return nil, fmt.Errorf("the series %s stands twice in one group", n)
 		}
 		seen[n] = true
-		p, err := r.recode(s.GetHistogram(), most)
+		p, err := checkSeries(s.GetHistogram(), most)
 		if err != nil {
 			return nil, fmt.Errorf("the series %s: %w", n, err)
 		}
@@ -207,13 +207,13 @@ func (r *Run) parseSeries(in []*pb.SeriesData, most uint64) ([]parsedSeries, err
 	return out, nil
 }
 
-// recode checks a histogram and writes it in its one canonical form.
-func (r *Run) recode(data []byte, most uint64) (parsedSeries, error) {
-	r.scratch.Reset()
-	if err := r.scratch.MergeBinary(data); err != nil {
+// checkSeries checks a histogram, of which there is only one form.
+func checkSeries(data []byte, most uint64) (parsedSeries, error) {
+	count, err := hist.CheckBinary(data)
+	if err != nil {
 		return parsedSeries{}, err
 	}
-	if r.scratch.Count() > most {
+	if count > most {
 		return parsedSeries{}, errCount
 	}
 	return parsedSeries{data: data, count: count}, nil

@@ -23,3 +23,18 @@ func changes(p *page, s *pb.Summary) {
 		p.item("", faint, plural(more, "further change")+" in summary.json")
 	}
 }
+
+// marks tells of the instants that a program has marked.
+func marks(p *page, s *pb.Summary) {
+	all := s.GetMarks()
+	for i, m := range all[:min(len(all), maxChanges)] {
+		title := ""
+		if i == 0 {
+			title = "marks"
+		}
+		p.item(title, plain, Clean(fmt.Sprintf("%.1f s: %s", m.GetAtSeconds(), m.GetText())))
+	}
+	if more := len(all) - maxChanges; more > 0 {
+		p.item("", faint, plural(more, "further mark")+" in summary.json")
+	}
+}

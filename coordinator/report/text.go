@@ -36,7 +36,7 @@ type TextOptions struct {
 func WriteText(w io.Writer, s *pb.Summary, o TextOptions) error {
 	p := newPage(o.Width, o.Color, o.ASCII)
 	for _, section := range []func(*page, *pb.Summary){
-		heading, objectives, latency, groups, phases, rates, failures, ledger, generator, roofline, changes, notes,
+		heading, objectives, latency, groups, phases, rates, failures, ledger, generator, roofline, changes, marks, notes,
 	} {
 		before := p.b.Len()
 		section(p, s)

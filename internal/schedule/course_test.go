@@ -31,7 +31,9 @@ func toRate(phase uint32, r float64) *pb.Revision {
 	return pb.Revision_builder{Phase: phase, Rate: &r}.Build()
 }
 
-func toUsers(phase, n uint32) *pb.Revision { return pb.Revision_builder{Phase: phase, Users: &n}.Build() }
+func toUsers(phase, n uint32) *pb.Revision {
+	return pb.Revision_builder{Phase: phase, Users: &n}.Build()
+}
 
 func pause(phase uint32) *pb.Revision {
 	return pb.Revision_builder{Phase: phase, Paused: proto.Bool(true)}.Build()

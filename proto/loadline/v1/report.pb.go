@@ -2940,14 +2940,16 @@ type LostStretch_builder struct {
 
 	// Name of the phase.
 	Phase string
-	// Number of the first and of the last arrival; those between them that other agents own do not count.
+	// Number of the first arrival.
 	FirstArrival uint64
-	LastArrival  uint64
+	// Number of the last arrival; those between them that other agents own do not count.
+	LastArrival uint64
 	// How many of them the agent owned.
 	Arrivals uint64
-	// First and last of the agent's windows that are missing; last 0: none came after the one before the first.
+	// First of the agent's windows that are missing.
 	FirstWindow uint64
-	LastWindow  uint64
+	// Last of them; 0: none came after the one before the first.
+	LastWindow uint64
 }
 
 func (b0 LostStretch_builder) Build() *LostStretch {

@@ -3544,6 +3544,7 @@ type CheckpointBegin struct {
 	xxx_hidden_SeriesLeftOut  uint64                 `protobuf:"varint,4,opt,name=series_left_out,json=seriesLeftOut"`
 	xxx_hidden_PhaseEndUs     []int64                `protobuf:"varint,5,rep,packed,name=phase_end_us,json=phaseEndUs"`
 	xxx_hidden_Duplicates     uint64                 `protobuf:"varint,6,opt,name=duplicates"`
+	xxx_hidden_Changes        *[]*Change             `protobuf:"bytes,7,rep,name=changes"`
 	unknownFields             protoimpl.UnknownFields
 	sizeCache                 protoimpl.SizeCache
 }
@@ -3615,6 +3616,15 @@ func (x *CheckpointBegin) GetDuplicates() uint64 {
 	return 0
 }
 
+func (x *CheckpointBegin) GetChanges() []*Change {
+	if x != nil {
+		if x.xxx_hidden_Changes != nil {
+			return *x.xxx_hidden_Changes
+		}
+	}
+	return nil
+}
+
 func (x *CheckpointBegin) SetLastEndUs(v int64) {
 	x.xxx_hidden_LastEndUs = v
 }
@@ -3639,6 +3649,10 @@ func (x *CheckpointBegin) SetDuplicates(v uint64) {
 	x.xxx_hidden_Duplicates = v
 }
 
+func (x *CheckpointBegin) SetChanges(v []*Change) {
+	x.xxx_hidden_Changes = &v
+}
+
 type CheckpointBegin_builder struct {
 	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
 
@@ -3654,6 +3668,8 @@ type CheckpointBegin_builder struct {
 	PhaseEndUs []int64
 	// Windows that came more than once.
 	Duplicates uint64
+	// The changes in force, in order: what follows may speak of the members and phases that they brought.
+	Changes []*Change
 }
 
 func (b0 CheckpointBegin_builder) Build() *CheckpointBegin {
@@ -3666,6 +3682,7 @@ func (b0 CheckpointBegin_builder) Build() *CheckpointBegin {
 	x.xxx_hidden_SeriesLeftOut = b.SeriesLeftOut
 	x.xxx_hidden_PhaseEndUs = b.PhaseEndUs
 	x.xxx_hidden_Duplicates = b.Duplicates
+	x.xxx_hidden_Changes = &b.Changes
 	return m0
 }
 
@@ -3847,7 +3864,7 @@ type AgentSum_builder struct {
 	Lateness []byte
 	// What each of its incarnations sent, in ascending order; at most 64.
 	Streams []*StreamSum
-	// Incarnation by which it is a member of the run; 0: any.
+	// Registration by which it is a member; 0: any.
 	Incarnation uint64
 }
 
@@ -3872,7 +3889,7 @@ type StreamSum struct {
 	xxx_hidden_Groups      *[]*Group              `protobuf:"bytes,4,rep,name=groups"`
 	xxx_hidden_Values      uint64                 `protobuf:"varint,5,opt,name=values"`
 	xxx_hidden_Cursors     *[]*Cursor             `protobuf:"bytes,6,rep,name=cursors"`
-	xxx_hidden_Edges       *[]*EdgeSum            `protobuf:"bytes,7,rep,name=edges"`
+	xxx_hidden_Edges       *[]*StreamEdge         `protobuf:"bytes,7,rep,name=edges"`
 	unknownFields          protoimpl.UnknownFields
 	sizeCache              protoimpl.SizeCache
 }
@@ -3948,7 +3965,7 @@ func (x *StreamSum) GetCursors() []*Cursor {
 	return nil
 }
 
-func (x *StreamSum) GetEdges() []*EdgeSum {
+func (x *StreamSum) GetEdges() []*StreamEdge {
 	if x != nil {
 		if x.xxx_hidden_Edges != nil {
 			return *x.xxx_hidden_Edges
@@ -3981,7 +3998,7 @@ func (x *StreamSum) SetCursors(v []*Cursor) {
 	x.xxx_hidden_Cursors = &v
 }
 
-func (x *StreamSum) SetEdges(v []*EdgeSum) {
+func (x *StreamSum) SetEdges(v []*StreamEdge) {
 	x.xxx_hidden_Edges = &v
 }
 
@@ -4000,8 +4017,8 @@ type StreamSum_builder struct {
 	Values uint64
 	// The farthest cursor of each phase.
 	Cursors []*Cursor
-	// What must be known of the windows next to those that are missing, ascending.
-	Edges []*EdgeSum
+	// The windows next to one that has not come, and the first and last ones, as far as they hold cursors.
+	Edges []*StreamEdge
 }
 
 func (b0 StreamSum_builder) Build() *StreamSum {
@@ -4018,31 +4035,30 @@ func (b0 StreamSum_builder) Build() *StreamSum {
 	return m0
 }
 
-// EdgeSum is what must be known of a window next to one that is missing.
-type EdgeSum struct {
+// StreamEdge is how far an agent had come at the end of one window.
+type StreamEdge struct {
 	state               protoimpl.MessageState `protogen:"opaque.v1"`
 	xxx_hidden_Sequence uint64                 `protobuf:"varint,1,opt,name=sequence"`
 	xxx_hidden_Cursors  *[]*Cursor             `protobuf:"bytes,2,rep,name=cursors"`
-	xxx_hidden_Phases   []uint32               `protobuf:"varint,3,rep,packed,name=phases"`
-	xxx_hidden_Due      []uint64               `protobuf:"varint,4,rep,packed,name=due"`
+	xxx_hidden_Due      []uint64               `protobuf:"varint,3,rep,packed,name=due"`
 	unknownFields       protoimpl.UnknownFields
 	sizeCache           protoimpl.SizeCache
 }
 
-func (x *EdgeSum) Reset() {
-	*x = EdgeSum{}
+func (x *StreamEdge) Reset() {
+	*x = StreamEdge{}
 	mi := &file_loadline_v1_results_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *EdgeSum) String() string {
+func (x *StreamEdge) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*EdgeSum) ProtoMessage() {}
+func (*StreamEdge) ProtoMessage() {}
 
-func (x *EdgeSum) ProtoReflect() protoreflect.Message {
+func (x *StreamEdge) ProtoReflect() protoreflect.Message {
 	mi := &file_loadline_v1_results_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -4054,14 +4070,14 @@ func (x *EdgeSum) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-func (x *EdgeSum) GetSequence() uint64 {
+func (x *StreamEdge) GetSequence() uint64 {
 	if x != nil {
 		return x.xxx_hidden_Sequence
 	}
 	return 0
 }
 
-func (x *EdgeSum) GetCursors() []*Cursor {
+func (x *StreamEdge) GetCursors() []*Cursor {
 	if x != nil {
 		if x.xxx_hidden_Cursors != nil {
 			return *x.xxx_hidden_Cursors
@@ -4070,56 +4086,42 @@ func (x *EdgeSum) GetCursors() []*Cursor {
 	return nil
 }
 
-func (x *EdgeSum) GetPhases() []uint32 {
-	if x != nil {
-		return x.xxx_hidden_Phases
-	}
-	return nil
-}
-
-func (x *EdgeSum) GetDue() []uint64 {
+func (x *StreamEdge) GetDue() []uint64 {
 	if x != nil {
 		return x.xxx_hidden_Due
 	}
 	return nil
 }
 
-func (x *EdgeSum) SetSequence(v uint64) {
+func (x *StreamEdge) SetSequence(v uint64) {
 	x.xxx_hidden_Sequence = v
 }
 
-func (x *EdgeSum) SetCursors(v []*Cursor) {
+func (x *StreamEdge) SetCursors(v []*Cursor) {
 	x.xxx_hidden_Cursors = &v
 }
 
-func (x *EdgeSum) SetPhases(v []uint32) {
-	x.xxx_hidden_Phases = v
-}
-
-func (x *EdgeSum) SetDue(v []uint64) {
+func (x *StreamEdge) SetDue(v []uint64) {
 	x.xxx_hidden_Due = v
 }
 
-type EdgeSum_builder struct {
+type StreamEdge_builder struct {
 	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
 
 	// Number of the window.
 	Sequence uint64
 	// Its cursors.
 	Cursors []*Cursor
-	// Arrivals that it accounts for: phases, and as many numbers.
-	Phases []uint32
-	// The numbers.
+	// Arrivals that the window accounts for, one number a cursor.
 	Due []uint64
 }
 
-func (b0 EdgeSum_builder) Build() *EdgeSum {
-	m0 := &EdgeSum{}
+func (b0 StreamEdge_builder) Build() *StreamEdge {
+	m0 := &StreamEdge{}
 	b, x := &b0, m0
 	_, _ = b, x
 	x.xxx_hidden_Sequence = b.Sequence
 	x.xxx_hidden_Cursors = &b.Cursors
-	x.xxx_hidden_Phases = b.Phases
 	x.xxx_hidden_Due = b.Due
 	return m0
 }
@@ -5368,7 +5370,7 @@ const file_loadline_v1_results_proto_rawDesc = "" +
 	"\aseconds\x18\x05 \x01(\v2\x17.loadline.v1.SecondSumsH\x00R\aseconds\x128\n" +
 	"\tin_flight\x18\x06 \x01(\v2\x19.loadline.v1.InFlightSumsH\x00R\binFlight\x12.\n" +
 	"\x03end\x18\a \x01(\v2\x1a.loadline.v1.CheckpointEndH\x00R\x03endB\x06\n" +
-	"\x04part\"\xe6\x01\n" +
+	"\x04part\"\x95\x02\n" +
 	"\x0fCheckpointBegin\x12\x1e\n" +
 	"\vlast_end_us\x18\x01 \x01(\x03R\tlastEndUs\x12\x1f\n" +
 	"\vlast_second\x18\x02 \x01(\x04R\n" +
@@ -5379,7 +5381,8 @@ const file_loadline_v1_results_proto_rawDesc = "" +
 	"phaseEndUs\x12\x1e\n" +
 	"\n" +
 	"duplicates\x18\x06 \x01(\x04R\n" +
-	"duplicates\"%\n" +
+	"duplicates\x12-\n" +
+	"\achanges\x18\a \x03(\v2\x13.loadline.v1.ChangeR\achanges\"%\n" +
 	"\rCheckpointEnd\x12\x14\n" +
 	"\x05parts\x18\x01 \x01(\x04R\x05parts\"\xbd\x01\n" +
 	"\bAgentSum\x12\x14\n" +
@@ -5387,20 +5390,20 @@ const file_loadline_v1_results_proto_rawDesc = "" +
 	"\x06health\x18\x02 \x01(\v2\x13.loadline.v1.HealthR\x06health\x12\x1a\n" +
 	"\blateness\x18\x03 \x01(\fR\blateness\x120\n" +
 	"\astreams\x18\x04 \x03(\v2\x16.loadline.v1.StreamSumR\astreams\x12 \n" +
-	"\vincarnation\x18\x05 \x01(\x04R\vincarnation\"\xfc\x01\n" +
+	"\vincarnation\x18\x05 \x01(\x04R\vincarnation\"\xff\x01\n" +
 	"\tStreamSum\x12 \n" +
 	"\vincarnation\x18\x01 \x01(\x04R\vincarnation\x12\x1a\n" +
 	"\breceived\x18\x02 \x03(\x04R\breceived\x12\x12\n" +
 	"\x04busy\x18\x03 \x03(\x04R\x04busy\x12*\n" +
 	"\x06groups\x18\x04 \x03(\v2\x12.loadline.v1.GroupR\x06groups\x12\x16\n" +
 	"\x06values\x18\x05 \x01(\x04R\x06values\x12-\n" +
-	"\acursors\x18\x06 \x03(\v2\x13.loadline.v1.CursorR\acursors\x12*\n" +
-	"\x05edges\x18\a \x03(\v2\x14.loadline.v1.EdgeSumR\x05edges\"~\n" +
-	"\aEdgeSum\x12\x1a\n" +
+	"\acursors\x18\x06 \x03(\v2\x13.loadline.v1.CursorR\acursors\x12-\n" +
+	"\x05edges\x18\a \x03(\v2\x17.loadline.v1.StreamEdgeR\x05edges\"i\n" +
+	"\n" +
+	"StreamEdge\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12-\n" +
-	"\acursors\x18\x02 \x03(\v2\x13.loadline.v1.CursorR\acursors\x12\x16\n" +
-	"\x06phases\x18\x03 \x03(\rR\x06phases\x12\x10\n" +
-	"\x03due\x18\x04 \x03(\x04R\x03due\"\xb1\x01\n" +
+	"\acursors\x18\x02 \x03(\v2\x13.loadline.v1.CursorR\acursors\x12\x10\n" +
+	"\x03due\x18\x03 \x03(\x04R\x03due\"\xb1\x01\n" +
 	"\n" +
 	"StretchSum\x12\x16\n" +
 	"\x06second\x18\x01 \x01(\x04R\x06second\x12\x18\n" +
@@ -5541,7 +5544,7 @@ var file_loadline_v1_results_proto_goTypes = []any{
 	(*CheckpointEnd)(nil),         // 19: loadline.v1.CheckpointEnd
 	(*AgentSum)(nil),              // 20: loadline.v1.AgentSum
 	(*StreamSum)(nil),             // 21: loadline.v1.StreamSum
-	(*EdgeSum)(nil),               // 22: loadline.v1.EdgeSum
+	(*StreamEdge)(nil),            // 22: loadline.v1.StreamEdge
 	(*StretchSum)(nil),            // 23: loadline.v1.StretchSum
 	(*SecondSums)(nil),            // 24: loadline.v1.SecondSums
 	(*InFlightSums)(nil),          // 25: loadline.v1.InFlightSums
@@ -5553,13 +5556,13 @@ var file_loadline_v1_results_proto_goTypes = []any{
 	(*RenewRequest)(nil),          // 31: loadline.v1.RenewRequest
 	(*RenewResponse)(nil),         // 32: loadline.v1.RenewResponse
 	(*StopRequest)(nil),           // 33: loadline.v1.StopRequest
-	(*Scenario)(nil),              // 34: loadline.v1.Scenario
-	(*Plan)(nil),                  // 35: loadline.v1.Plan
-	(*timestamppb.Timestamp)(nil), // 36: google.protobuf.Timestamp
-	(*FileDigest)(nil),            // 37: loadline.v1.FileDigest
-	(*durationpb.Duration)(nil),   // 38: google.protobuf.Duration
-	(StopMode)(0),                 // 39: loadline.v1.StopMode
-	(*Change)(nil),                // 40: loadline.v1.Change
+	(*Change)(nil),                // 34: loadline.v1.Change
+	(*Scenario)(nil),              // 35: loadline.v1.Scenario
+	(*Plan)(nil),                  // 36: loadline.v1.Plan
+	(*timestamppb.Timestamp)(nil), // 37: google.protobuf.Timestamp
+	(*FileDigest)(nil),            // 38: loadline.v1.FileDigest
+	(*durationpb.Duration)(nil),   // 39: google.protobuf.Duration
+	(StopMode)(0),                 // 40: loadline.v1.StopMode
 }
 var file_loadline_v1_results_proto_depIdxs = []int32{
 	4,  // 0: loadline.v1.PushWindowsRequest.hello:type_name -> loadline.v1.Hello
@@ -5591,35 +5594,36 @@ var file_loadline_v1_results_proto_depIdxs = []int32{
 	24, // 26: loadline.v1.Checkpoint.seconds:type_name -> loadline.v1.SecondSums
 	25, // 27: loadline.v1.Checkpoint.in_flight:type_name -> loadline.v1.InFlightSums
 	19, // 28: loadline.v1.Checkpoint.end:type_name -> loadline.v1.CheckpointEnd
-	13, // 29: loadline.v1.AgentSum.health:type_name -> loadline.v1.Health
-	21, // 30: loadline.v1.AgentSum.streams:type_name -> loadline.v1.StreamSum
-	8,  // 31: loadline.v1.StreamSum.groups:type_name -> loadline.v1.Group
-	7,  // 32: loadline.v1.StreamSum.cursors:type_name -> loadline.v1.Cursor
-	22, // 33: loadline.v1.StreamSum.edges:type_name -> loadline.v1.EdgeSum
-	7,  // 34: loadline.v1.EdgeSum.cursors:type_name -> loadline.v1.Cursor
-	13, // 35: loadline.v1.StretchSum.health:type_name -> loadline.v1.Health
-	8,  // 36: loadline.v1.StretchSum.groups:type_name -> loadline.v1.Group
-	34, // 37: loadline.v1.RunHeader.scenario:type_name -> loadline.v1.Scenario
-	35, // 38: loadline.v1.RunHeader.plan:type_name -> loadline.v1.Plan
-	36, // 39: loadline.v1.RunHeader.created_time:type_name -> google.protobuf.Timestamp
-	28, // 40: loadline.v1.RunHeader.roofline:type_name -> loadline.v1.Roofline
-	37, // 41: loadline.v1.RunHeader.files:type_name -> loadline.v1.FileDigest
-	30, // 42: loadline.v1.RunHeader.addresses:type_name -> loadline.v1.RunHeader.AddressesEntry
-	27, // 43: loadline.v1.RunHeader.on_disconnect:type_name -> loadline.v1.OnDisconnect
-	38, // 44: loadline.v1.OnDisconnect.hold:type_name -> google.protobuf.Duration
-	36, // 45: loadline.v1.Roofline.measured_time:type_name -> google.protobuf.Timestamp
-	1,  // 46: loadline.v1.RunEvent.kind:type_name -> loadline.v1.RunEventKind
-	36, // 47: loadline.v1.RunEvent.time:type_name -> google.protobuf.Timestamp
-	2,  // 48: loadline.v1.RunEvent.state:type_name -> loadline.v1.RunState
-	39, // 49: loadline.v1.RunEvent.mode:type_name -> loadline.v1.StopMode
-	40, // 50: loadline.v1.RunEvent.change:type_name -> loadline.v1.Change
-	3,  // 51: loadline.v1.ResultsService.PushWindows:input_type -> loadline.v1.PushWindowsRequest
-	5,  // 52: loadline.v1.ResultsService.PushWindows:output_type -> loadline.v1.PushWindowsResponse
-	52, // [52:53] is the sub-list for method output_type
-	51, // [51:52] is the sub-list for method input_type
-	51, // [51:51] is the sub-list for extension type_name
-	51, // [51:51] is the sub-list for extension extendee
-	0,  // [0:51] is the sub-list for field type_name
+	34, // 29: loadline.v1.CheckpointBegin.changes:type_name -> loadline.v1.Change
+	13, // 30: loadline.v1.AgentSum.health:type_name -> loadline.v1.Health
+	21, // 31: loadline.v1.AgentSum.streams:type_name -> loadline.v1.StreamSum
+	8,  // 32: loadline.v1.StreamSum.groups:type_name -> loadline.v1.Group
+	7,  // 33: loadline.v1.StreamSum.cursors:type_name -> loadline.v1.Cursor
+	22, // 34: loadline.v1.StreamSum.edges:type_name -> loadline.v1.StreamEdge
+	7,  // 35: loadline.v1.StreamEdge.cursors:type_name -> loadline.v1.Cursor
+	13, // 36: loadline.v1.StretchSum.health:type_name -> loadline.v1.Health
+	8,  // 37: loadline.v1.StretchSum.groups:type_name -> loadline.v1.Group
+	35, // 38: loadline.v1.RunHeader.scenario:type_name -> loadline.v1.Scenario
+	36, // 39: loadline.v1.RunHeader.plan:type_name -> loadline.v1.Plan
+	37, // 40: loadline.v1.RunHeader.created_time:type_name -> google.protobuf.Timestamp
+	28, // 41: loadline.v1.RunHeader.roofline:type_name -> loadline.v1.Roofline
+	38, // 42: loadline.v1.RunHeader.files:type_name -> loadline.v1.FileDigest
+	30, // 43: loadline.v1.RunHeader.addresses:type_name -> loadline.v1.RunHeader.AddressesEntry
+	27, // 44: loadline.v1.RunHeader.on_disconnect:type_name -> loadline.v1.OnDisconnect
+	39, // 45: loadline.v1.OnDisconnect.hold:type_name -> google.protobuf.Duration
+	37, // 46: loadline.v1.Roofline.measured_time:type_name -> google.protobuf.Timestamp
+	1,  // 47: loadline.v1.RunEvent.kind:type_name -> loadline.v1.RunEventKind
+	37, // 48: loadline.v1.RunEvent.time:type_name -> google.protobuf.Timestamp
+	2,  // 49: loadline.v1.RunEvent.state:type_name -> loadline.v1.RunState
+	40, // 50: loadline.v1.RunEvent.mode:type_name -> loadline.v1.StopMode
+	34, // 51: loadline.v1.RunEvent.change:type_name -> loadline.v1.Change
+	3,  // 52: loadline.v1.ResultsService.PushWindows:input_type -> loadline.v1.PushWindowsRequest
+	5,  // 53: loadline.v1.ResultsService.PushWindows:output_type -> loadline.v1.PushWindowsResponse
+	53, // [53:54] is the sub-list for method output_type
+	52, // [52:53] is the sub-list for method input_type
+	52, // [52:52] is the sub-list for extension type_name
+	52, // [52:52] is the sub-list for extension extendee
+	0,  // [0:52] is the sub-list for field type_name
 }
 
 func init() { file_loadline_v1_results_proto_init() }
