@@ -50,6 +50,7 @@ func access() map[string]Role {
 		pb.ControlService_StopAll_FullMethodName:          RoleClient,
 		pb.ControlService_DrainAgent_FullMethodName:       RoleClient,
 		pb.ControlService_AdjustRun_FullMethodName:        RoleClient,
+		pb.ControlService_DriveRun_FullMethodName:         RoleClient,
 		pb.ControlService_GetRunFiles_FullMethodName:      RoleClient,
 		pb.ControlService_FetchRun_FullMethodName:         RoleClient,
 

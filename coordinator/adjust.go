@@ -31,7 +31,7 @@ type wish struct {
 // AdjustRun implements ControlService.
 func (s *control) AdjustRun(ctx context.Context, q *pb.AdjustRunRequest) (*pb.AdjustRunResponse, error) {
 	if id := q.GetRequestId(); id == "" || len(id) > 128 {
-		return nil, status.Error(codes.InvalidArgument, "request_id: it has 1 to 128 characters")
+		return nil, invalid("request_id", "it has 1 to 128 characters")
 	}
 	r, err := s.find(q.GetRunId())
 	if err != nil {
@@ -120,9 +120,9 @@ func (r *liveRun) revisions(q *pb.AdjustRunRequest) ([]*pb.Revision, error) {
 		}
 		switch {
 		case q.HasRate() && p.Users > 0 && q.GetPhase() != "":
-			return nil, status.Errorf(codes.InvalidArgument, "rate: phase %s has users; set their number", p.Name)
+			return nil, invalid("rate", "phase %s has users; set their number", p.Name)
 		case q.HasUsers() && p.Users == 0 && q.GetPhase() != "":
-			return nil, status.Errorf(codes.InvalidArgument, "users: phase %s has a rate; set that", p.Name)
+			return nil, invalid("users", "phase %s has a rate; set that", p.Name)
 		case q.HasRate() && p.Users > 0, q.HasUsers() && p.Users == 0:
 			continue
 		}
@@ -138,7 +138,7 @@ func (r *liveRun) revisions(q *pb.AdjustRunRequest) ([]*pb.Revision, error) {
 	for _, p := range r.course.Phases() {
 		names = append(names, p.Name)
 	}
-	return nil, status.Errorf(codes.InvalidArgument, "phase: there is none named %q; there are %s", q.GetPhase(), strings.Join(names, ", "))
+	return nil, invalid("phase", "there is none named %q; there are %s", q.GetPhase(), strings.Join(names, ", "))
 }
 
 // running reports whether a phase has load at an instant of the run.
@@ -150,11 +150,11 @@ func running(p *schedule.Phase, now int64) bool {
 func checkAdjust(q *pb.AdjustRunRequest) error {
 	switch {
 	case q.HasRate() && (!(q.GetRate() > 0) || q.GetRate() > maxRate || math.IsInf(q.GetRate(), 0)):
-		return status.Errorf(codes.InvalidArgument, "rate: it is greater than 0 and at most %g", maxRate)
+		return invalid("rate", "it is greater than 0 and at most %g", maxRate)
 	case q.HasUsers() && (q.GetUsers() == 0 || q.GetUsers() > schedule.MaxUsers):
-		return status.Errorf(codes.InvalidArgument, "users: they are 1 to %d", schedule.MaxUsers)
+		return invalid("users", "they are 1 to %d", schedule.MaxUsers)
 	case !q.HasRate() && !q.HasUsers() && !q.GetPaused() && !q.GetResumed():
-		return status.Error(codes.InvalidArgument, "change: set one of rate, users, paused and resumed")
+		return invalid("change", "set one of rate, users, paused and resumed")
 	}
 	return nil
 }

@@ -54,6 +54,9 @@ func (r *liveRun) eventDurable(e *pb.RunEvent) {
 	switch e.GetKind() {
 	case pb.RunEventKind_RUN_EVENT_KIND_STARTED:
 		r.mail.post(run.StartDurable{})
+		r.driver.begun()
+	case pb.RunEventKind_RUN_EVENT_KIND_MARKED:
+		r.driver.marked(e)
 	case pb.RunEventKind_RUN_EVENT_KIND_CHANGED:
 		r.log.Info("change on record", "epoch", e.GetChange().GetEpoch(), "at", time.Duration(e.GetChange().GetAtNs()), "reason", e.GetDetail())
 		r.mail.post(run.ChangeDurable{Epoch: e.GetChange().GetEpoch(), Load: length})

@@ -39,7 +39,7 @@ func (s *control) StartRun(ctx context.Context, q *pb.StartRunRequest) (*pb.Star
 	c.mu.Unlock()
 	if known == nil {
 		var err error
-		if known, err = c.startRun(ctx, q); err != nil {
+		if known, err = c.startRun(ctx, q, nil); err != nil {
 			return nil, err
 		}
 	}
@@ -47,22 +47,19 @@ func (s *control) StartRun(ctx context.Context, q *pb.StartRunRequest) (*pb.Star
 }
 
 func checkStart(q *pb.StartRunRequest) error {
-	var text string
 	switch {
 	case q.GetRequestId() == "" || len(q.GetRequestId()) > maxRequestID:
-		text = "request_id: 1 to 128 characters are needed"
+		return invalid("request_id", "1 to 128 characters are needed")
 	case q.GetScenario() == nil:
-		text = "scenario: it is missing"
+		return invalid("scenario", "it is missing")
 	case len(q.GetSource()) > scenario.MaxSource:
-		text = "source: it is longer than 1 MiB"
+		return invalid("source", "it is longer than 1 MiB")
 	case len(q.GetBaseDir()) > maxBaseDir:
-		text = "base_dir: it is longer than 4,096 characters"
+		return invalid("base_dir", "it is longer than 4,096 characters")
 	case len(q.GetFiles()) > maxFiles:
-		text = "files: there are more than 512"
-	default:
-		return nil
+		return invalid("files", "there are more than 512")
 	}
-	return status.Error(codes.InvalidArgument, text)
+	return nil
 }
 
 // find finds a run that must be there.
@@ -128,7 +125,7 @@ func (s *control) WatchRun(q *pb.WatchRunRequest, stream pb.ControlService_Watch
 
 func (s *control) StopRun(_ context.Context, q *pb.StopRunRequest) (*pb.StopRunResponse, error) {
 	if len(q.GetReason()) > maxReason {
-		return nil, status.Error(codes.InvalidArgument, "reason: it is longer than 1,024 characters")
+		return nil, invalid("reason", "it is longer than 1,024 characters")
 	}
 	run, err := s.find(q.GetRunId())
 	if err != nil {

@@ -144,7 +144,7 @@ func openFetched(folder, name string) (*os.File, error) {
 
 func sendFile(file *os.File, offset int64, stream pb.ControlService_FetchRunServer) error {
 	if offset < 0 {
-		return status.Error(codes.InvalidArgument, "offset: it is below 0")
+		return invalid("offset", "it is below 0")
 	}
 	if _, err := file.Seek(offset, io.SeekStart); err != nil {
 		return status.Errorf(codes.Internal, "read the run folder: %v", err)

@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"context"
+	"fmt"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -10,13 +11,14 @@ import (
 	pb "github.com/loadline/loadline/proto/loadline/v1"
 )
 
-// startRun begins a run and keeps its files until it has ended. Errors carry a gRPC status.
-func (c *Coordinator) startRun(ctx context.Context, q *pb.StartRunRequest) (*liveRun, error) {
+// startRun begins a run and keeps its files until it has ended; driven, which may be nil, says what becomes of one that a program
+// drives. Errors carry a gRPC status.
+func (c *Coordinator) startRun(ctx context.Context, q *pb.StartRunRequest, driven *pb.OnDisconnect) (*liveRun, error) {
 	release, err := c.keepFiles(q.GetFiles())
 	if err != nil {
 		return nil, err
 	}
-	r, err := c.beginRun(ctx, q)
+	r, err := c.beginRun(ctx, q, driven)
 	if err != nil {
 		release()
 		return nil, err
@@ -37,7 +39,7 @@ func (c *Coordinator) keepFiles(files []*pb.FileDigest) (release func(), err err
 	digests := make([]content.Digest, len(files))
 	for i, f := range files {
 		if digests[i], err = content.DigestOf(f.GetSha256()); err != nil {
-			return nil, status.Errorf(codes.InvalidArgument, "files[%d]: %v", i, err)
+			return nil, invalid(fmt.Sprintf("files[%d].sha256", i), "%v", err)
 		}
 	}
 	release = c.config.Files.Pin(digests...)

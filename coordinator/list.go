@@ -5,9 +5,6 @@ import (
 	"slices"
 	"strings"
 
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
-
 	"github.com/loadline/loadline/coordinator/fleet"
 	pb "github.com/loadline/loadline/proto/loadline/v1"
 )
@@ -65,7 +62,7 @@ func agentStatus(f *fleet.Fleet, a *fleet.Agent, runs []string, now int64) *pb.A
 // StopAll implements ControlService.
 func (s *control) StopAll(_ context.Context, q *pb.StopAllRequest) (*pb.StopAllResponse, error) {
 	if len(q.GetReason()) > maxReason {
-		return nil, status.Error(codes.InvalidArgument, "reason: it is longer than 1,024 characters")
+		return nil, invalid("reason", "it is longer than 1,024 characters")
 	}
 	reason := q.GetReason()
 	if reason == "" {

@@ -43,6 +43,7 @@ type liveRun struct {
 	watchers watchers
 	wishes   map[string]*wish // by request
 	members
+	driver *driver // nil: no program drives the run
 
 	brain   sync.Mutex   // held by the loop while it steps the machine
 	machine *run.Machine // nil: the loop has not begun
@@ -121,6 +122,7 @@ func (r *liveRun) carryOut(commands []run.Command) {
 			r.note(c)
 		case run.Adjusted:
 			r.adjusted(c)
+			r.driver.adjusted(c)
 		case run.Reconcile:
 			r.mu.Lock()
 			missing := r.merged.Missing()
@@ -296,6 +298,7 @@ func (r *liveRun) finish(noted <-chan struct{}) {
 		r.incomplete(err)
 	}
 	r.setStatus()
+	r.driver.end()
 	r.mu.Lock()
 	r.watchers.close()
 	r.merged = nil // the summary stays; what it was computed from is in the journal

@@ -43,6 +43,7 @@ func (c *Coordinator) proceed(o *openRun) bool {
 	r.happened = append(r.happened, resumed)
 	config := waits(r.header.GetScenario(), c.config.StartAhead)
 	config.Load, config.Check = r.length(), r.checkChange
+	r.restoreRequests(o.events)
 	roster := machineRoster(r.header.GetPlan())
 	c.remember(r)
 	c.running.Go(func() {

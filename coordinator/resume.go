@@ -119,6 +119,7 @@ func (c *Coordinator) reopen(folder string) (*openRun, error) {
 	r.journal, r.merged, r.durable, r.header = j, replayed.merged, replayed.events, replayed.merged.Header()
 	r.log, r.monitor, r.status = c.log.With("run", r.header.GetRunId()), judge.NewMonitor(r.header), r.firstStatus()
 	r.ctx, r.cancel = context.WithCancel(c.ctx)
+	r.driver = newDriver(r)
 	o := &openRun{run: r, events: replayed.events, torn: torn}
 	if err := r.restoreMembers(o); err != nil {
 		return nil, errors.Join(err, j.Close(c.ctx))

@@ -34,14 +34,18 @@ func newRunID(now time.Time) string {
 }
 
 // beginRun plans and begins a run whose files are here. Errors carry a gRPC status.
-func (c *Coordinator) beginRun(ctx context.Context, q *pb.StartRunRequest) (*liveRun, error) {
+func (c *Coordinator) beginRun(ctx context.Context, q *pb.StartRunRequest, driven *pb.OnDisconnect) (*liveRun, error) {
 	s := q.GetScenario()
-	if problems := scenario.Check(s); len(problems) > 0 {
-		return nil, status.Error(codes.InvalidArgument, problems.Error())
+	check := scenario.Check
+	if driven != nil {
+		check = scenario.CheckDriven
+	}
+	if problems := check(s); len(problems) > 0 {
+		return nil, invalidScenario("scenario", problems)
 	}
 	digest := scenario.Digest(s, q.GetFiles())
 	if want := q.GetDigest(); want != "" && want != hex.EncodeToString(digest[:]) {
-		return nil, status.Errorf(codes.InvalidArgument, "the scenario's digest is %x, not %s", digest, want)
+		return nil, invalid("digest", "the scenario's is %x, not %s", digest, want)
 	}
 	agents, err := c.roster(ctx, int(q.GetAgents()))
 	if err != nil {
@@ -49,13 +53,13 @@ func (c *Coordinator) beginRun(ctx context.Context, q *pb.StartRunRequest) (*liv
 	}
 	load, err := schedule.Compile(s)
 	if err != nil {
-		return nil, status.Errorf(codes.InvalidArgument, "the load cannot be scheduled: %v", err)
+		return nil, invalid("scenario.load", "it cannot be scheduled: %v", err)
 	}
 	p, err := c.plan(s, load, hex.EncodeToString(digest[:]), agents)
 	if err != nil {
-		return nil, status.Error(codes.InvalidArgument, err.Error())
+		return nil, invalid("scenario", "%v", err)
 	}
-	r, err := c.open(q, p, load)
+	r, err := c.open(q, p, load, driven)
 	if errors.Is(err, os.ErrExist) {
 		return nil, status.Error(codes.AlreadyExists, err.Error())
 	}
@@ -86,11 +90,12 @@ func (c *Coordinator) plan(s *pb.Scenario, load *schedule.Schedule, digest strin
 }
 
 // open makes the run's folder, journal and everything else that must exist before its first command.
-func (c *Coordinator) open(q *pb.StartRunRequest, p *pb.Plan, load *schedule.Schedule) (*liveRun, error) {
+func (c *Coordinator) open(q *pb.StartRunRequest, p *pb.Plan, load *schedule.Schedule, driven *pb.OnDisconnect) (*liveRun, error) {
 	header := pb.RunHeader_builder{
 		Format: 1, Version: c.config.Version, RunId: p.GetRunId(), Scenario: q.GetScenario(),
 		ScenarioDigest: p.GetScenarioDigest(), Plan: p, CreatedTime: timestamppb.New(time.Now()),
 		Roofline: q.GetRoofline(), BaseDir: q.GetBaseDir(), Files: q.GetFiles(), Addresses: q.GetAddresses(),
+		Driven: driven != nil, OnDisconnect: driven,
 	}.Build()
 	merged, err := merge.NewScheduled(header, load)
 	if err != nil {
@@ -102,6 +107,7 @@ func (c *Coordinator) open(q *pb.StartRunRequest, p *pb.Plan, load *schedule.Sch
 		mail: newMailbox(), notes: make(chan run.Note, maxNotes), ended: make(chan struct{}), merged: merged, monitor: judge.NewMonitor(header),
 	}
 	r.newest = c.newest()
+	r.driver = newDriver(r)
 	r.status = r.firstStatus()
 	r.ctx, r.cancel = context.WithCancel(c.ctx)
 	return r, r.openFolder(q.GetSource())

@@ -26,6 +26,7 @@ type watchers struct {
 	queues  map[chan *pb.WatchRunResponse]bool
 	history []*pb.WatchRunResponse // the last messages with a snapshot, in order
 	closed  bool
+	program *outbox // of the program that drives the run; nil: there is none
 }
 
 // since lists the kept messages from a second on.
@@ -61,6 +62,7 @@ func (w *watchers) send(m *pb.WatchRunResponse) {
 	if m.HasSnapshot() {
 		w.history = append(w.history[max(0, len(w.history)+1-maxHistory):], m)
 	}
+	w.program.push(driveMessage(m))
 	for queue := range w.queues {
 		for sent := false; !sent; {
 			select {
@@ -155,6 +157,7 @@ func (r *liveRun) publish() {
 		snapshot := judge.Snapshot(r.merged, second)
 		fired := r.monitor.Observe(r.merged, second)
 		r.watchers.send(pb.WatchRunResponse_builder{Status: r.status, Snapshot: snapshot}.Build())
+		r.driver.second(second)
 		r.mu.Unlock()
 		if fired != nil {
 			r.step(run.Abort{Expression: fired.GetExpression()})
