@@ -61,7 +61,7 @@ func writeResults(folder string, r *merge.Run, s *pb.Summary) error {
 		writeFile(folder, windowsFile, func(w io.Writer) error { return report.WriteWindows(w, r) }),
 		writeFile(folder, hlogFile, func(w io.Writer) error { return report.WriteHlog(w, r) }),
 		writeFile(folder, requestsFile, func(w io.Writer) error {
-			return report.WriteRequests(w, r.Header(), windows(folder))
+			return report.WriteRequests(w, r.Header(), r.Scenario(), windows(folder))
 		}),
 		writeFile(folder, summaryFile, func(w io.Writer) error { return report.WriteJSON(w, s) }),
 	)

@@ -135,7 +135,7 @@ func TestWriteRequests(t *testing.T) {
 		records("a2", 2, pb.RequestRecord_builder{Class: "canceled", EndUs: -1}.Build()),
 	}
 	var b bytes.Buffer
-	if err := WriteRequests(&b, h, inOrder(windows)); err != nil {
+	if err := WriteRequests(&b, h, h.GetScenario(), inOrder(windows)); err != nil {
 		t.Fatal(err)
 	}
 	got, err := parquet.Read[Row](bytes.NewReader(b.Bytes()), int64(b.Len()))
@@ -156,7 +156,7 @@ func TestWriteRequests(t *testing.T) {
 		t.Errorf("the rows are\n%+v\nwant\n%+v", got, want)
 	}
 	var again bytes.Buffer
-	if err := WriteRequests(&again, h, inOrder(windows)); err != nil || !bytes.Equal(b.Bytes(), again.Bytes()) {
+	if err := WriteRequests(&again, h, h.GetScenario(), inOrder(windows)); err != nil || !bytes.Equal(b.Bytes(), again.Bytes()) {
 		t.Errorf("written again, the file has other bytes: %v", err)
 	}
 }
@@ -164,16 +164,16 @@ func TestWriteRequests(t *testing.T) {
 func TestWriteRequestsEnds(t *testing.T) {
 	h := mergetest.Header(chat(), "a1")
 	torn := errors.New("the journal is torn")
-	err := WriteRequests(&bytes.Buffer{}, h, func(yield func(*pb.Window, error) bool) { yield(nil, torn) })
+	err := WriteRequests(&bytes.Buffer{}, h, h.GetScenario(), func(yield func(*pb.Window, error) bool) { yield(nil, torn) })
 	if !errors.Is(err, torn) {
 		t.Errorf("the error is %v", err)
 	}
-	err = WriteRequests(&bytes.Buffer{}, h, inOrder([]*pb.Window{records("a1", 1, pb.RequestRecord_builder{Phase: 9}.Build())}))
+	err = WriteRequests(&bytes.Buffer{}, h, h.GetScenario(), inOrder([]*pb.Window{records("a1", 1, pb.RequestRecord_builder{Phase: 9}.Build())}))
 	if err == nil || !strings.Contains(err.Error(), "phase 9") {
 		t.Errorf("the error is %v", err)
 	}
 	var b bytes.Buffer
-	if err := WriteRequests(&b, h, inOrder(nil)); err != nil || b.Len() == 0 {
+	if err := WriteRequests(&b, h, h.GetScenario(), inOrder(nil)); err != nil || b.Len() == 0 {
 		t.Errorf("a run without records: %d bytes, %v", b.Len(), err)
 	}
 }

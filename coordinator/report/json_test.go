@@ -280,7 +280,7 @@ func TestWritersReportErrors(t *testing.T) {
 		"plantext": WritePlanText(full{}, plan(), chat(), TextOptions{}),
 		"windows":  WriteWindows(full{}, r),
 		"hlog":     WriteHlog(full{}, r),
-		"requests": WriteRequests(full{}, r.Header(), inOrder(sent.All())),
+		"requests": WriteRequests(full{}, r.Header(), r.Scenario(), inOrder(sent.All())),
 	} {
 		if !errors.Is(err, errFull) {
 			t.Errorf("%s: the error is %v", name, err)

@@ -56,12 +56,12 @@ type Row struct {
 	Body string `parquet:"body"`
 }
 
-// WriteRequests writes the records of single requests that the windows hold as Parquet,
-// compressed with zstd, in the order of the windows. The key left_out of the file's metadata says how
-// many requests have no row: of them agents kept no record, or the journal, of a run of hours, not
-// any more. It holds at most 65,536 rows at a time. An
-// error of the sequence ends it and is returned.
-func WriteRequests(w io.Writer, h *pb.RunHeader, windows iter.Seq2[*pb.Window, error]) error {
+// WriteRequests writes the records of single requests that the windows hold as Parquet, compressed with
+// zstd, in the order of the windows. s is the scenario with the phases that were appended to it. The key
+// left_out of the file's metadata says how many requests have no row: of them agents kept no record, or
+// the journal, of a run of hours, not any more. It holds at most 65,536 rows at a time. An error of the
+// sequence ends it and is returned.
+func WriteRequests(w io.Writer, h *pb.RunHeader, s *pb.Scenario, windows iter.Seq2[*pb.Window, error]) error {
 	out := parquet.NewGenericWriter[Row](w,
 		parquet.Compression(&parquet.Zstd), parquet.MaxRowsPerRowGroup(rowGroup),
 		parquet.CreatedBy("loadline", h.GetVersion(), ""),
@@ -75,7 +75,7 @@ func WriteRequests(w io.Writer, h *pb.RunHeader, windows iter.Seq2[*pb.Window, e
 		}
 		rows, leftOut = rows[:0], leftOut+window.GetRecordsLeftOut()
 		for _, r := range window.GetRecords() {
-			row, err := rowOfRecord(h.GetScenario(), window.GetAgent(), r)
+			row, err := rowOfRecord(s, window.GetAgent(), r)
 			if err != nil {
 				return fmt.Errorf("write the requests: %w", err)
 			}
