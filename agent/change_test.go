@@ -465,6 +465,22 @@ func TestMembersTogetherPlayTheOneCourse(t *testing.T) {
 	})
 }
 
+// A load that is closed ends with its last phase, though it was open-ended.
+func TestAnOpenEndedLoadEndsWhenItIsClosed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := newStage(t, "load: [{name: a, open: {rate: 10}, duration: 1h}]", always(time.Millisecond), nil)
+		st.part.assignment.SetOpenEnded(true)
+		st.begin()
+		ch := changeTo(2, time.Minute, []uint32{1}, pb.Revision_builder{Ended: proto.Bool(true)}.Build())
+		ch.SetClosed(true)
+		later(50*time.Second, func() { st.part.hold(ch); st.part.apply(ch) })
+		st.player.run()
+		if c, _ := st.counted(); c.GetStarted() != 600 || st.player.now() > measure.Instant(2*time.Minute) {
+			t.Errorf("counted %v until %v", c, time.Duration(st.player.now()))
+		}
+	})
+}
+
 func TestAssignmentsWithChanges(t *testing.T) {
 	st := newStage(t, "load: [{open: {rate: 100}, duration: 3s}]", always(time.Millisecond), nil)
 	assignment := func(members int, weights []uint32, changes ...*pb.Change) *pb.Assignment {
@@ -478,6 +494,15 @@ func TestAssignmentsWithChanges(t *testing.T) {
 	}
 	if c, err := courseOf(assignment(3, []uint32{1, 1}, changeTo(2, 1, []uint32{1, 0})), st.part.schedule); err != nil || c.Epoch() != 2 {
 		t.Errorf("a joiner's course: %v", err)
+	}
+	empty := assignment(2, []uint32{1, 1}, changeTo(2, 1, []uint32{1, 0}))
+	empty.SetPhaseArrivals(nil)
+	if _, err := courseOf(empty, st.part.schedule); err == nil {
+		t.Error("a plan without phases that is not open-ended is taken on")
+	}
+	empty.SetOpenEnded(true)
+	if c, err := courseOf(empty, &schedule.Schedule{}); err != nil || c.Members() != 2 {
+		t.Errorf("the course of a load without phases yet: %v", err)
 	}
 	unlike := assignment(2, []uint32{1, 1})
 	unlike.SetShares(nil)

@@ -127,6 +127,11 @@ func (d *driver) step(event drive.Event) {
 func (d *driver) stepIn(event drive.Event, v drive.View) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.handle(event, v)
+}
+
+// handle is stepIn where d.mu is held.
+func (d *driver) handle(event drive.Event, v drive.View) {
 	for _, command := range d.machine.Step(event, v, max(1, d.run.coordinator.now())) {
 		d.carryOut(command)
 	}
@@ -163,14 +168,16 @@ func (d *driver) setTimer() {
 
 // attach lets a stream drive the run; one that did is closed. request is that of the open or resume, and from the first second wanted.
 func (d *driver) attach(request string, opens bool, from uint64) (*outbox, uint64) {
-	box := newOutbox()
+	box, r := newOutbox(), d.run
+	view := r.view()
 	d.mu.Lock()
-	d.box.close(errReplaced())
+	before := d.box
 	d.streams++
 	number := d.streams
 	d.box = box
+	d.handle(drive.Attached{Stream: number}, view) // first: that the other stream ends must mean nothing
 	d.mu.Unlock()
-	r := d.run
+	before.close(errReplaced())
 	r.mu.Lock()
 	box.push(pb.DriveRunResponse_builder{Status: r.status}.Build())
 	for _, m := range r.watchers.since(from) {
@@ -179,7 +186,6 @@ func (d *driver) attach(request string, opens bool, from uint64) (*outbox, uint6
 	r.watchers.program = box
 	over := r.watchers.closed
 	r.mu.Unlock()
-	d.step(drive.Attached{Stream: number})
 	if opens {
 		d.step(drive.Opened{Request: request})
 	} else {

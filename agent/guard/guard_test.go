@@ -255,6 +255,19 @@ func TestURLsThatNameNoAddress(t *testing.T) {
 	}
 }
 
+// A new rate of an appended phase raises the ceiling as one of the scenario's does.
+func TestTheCeilingFollowsAppendedPhases(t *testing.T) {
+	s := pb.Scenario_builder{}.Build()
+	g := &guard.Guard{}
+	rate := 50.0
+	g.Follow(s, pb.Change_builder{Appended: []*pb.Phase{pb.Phase_builder{Open: pb.OpenLoad_builder{Rate: &rate}.Build()}.Build()}}.Build())
+	before := g.Rate
+	g.Follow(s, pb.Change_builder{Revisions: []*pb.Revision{pb.Revision_builder{Phase: 0, Rate: &rate}.Build()}}.Build())
+	if before != 100 || g.Rate != 200 {
+		t.Errorf("ceiling %v, then %v", before, g.Rate)
+	}
+}
+
 func TestCeilingsFollowFromTheScenario(t *testing.T) {
 	open := func(o pb.OpenLoad_builder) *pb.Phase { return pb.Phase_builder{Open: o.Build()}.Build() }
 	later := open(pb.OpenLoad_builder{Rate: new(30.0)})

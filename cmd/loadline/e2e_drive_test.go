@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -344,6 +345,54 @@ func TestABrokenStream(t *testing.T) {
 	d.refused(pb.DriveRunRequest_builder{Open: &pb.DriveOpen{}}, codes.InvalidArgument, "request_id")
 	d.refused(pb.DriveRunRequest_builder{RequestId: "o", Open: &pb.DriveOpen{}}, codes.InvalidArgument, "open.scenario")
 	d.refused(pb.DriveRunRequest_builder{RequestId: "o", Open: pb.DriveOpen_builder{Source: []byte("name: n\n")}.Build()}, codes.InvalidArgument, "open.source.targets")
+}
+
+// TestADrivenRunOutlivesItsCoordinator kills the coordinator and starts it again: the program takes its run up, a step that is on
+// record is not done twice, and the next one goes on.
+func TestADrivenRunOutlivesItsCoordinator(t *testing.T) {
+	t.Parallel()
+	target := serveSim(t, nil)
+	f := drivenFiles(target)
+	f["s.yaml"] += "orphan: {hold: 30s}\n"
+	c := startCluster(t, f, 2, false)
+	d := dialCluster(t, c)
+	d.open(c, "open", pb.OnDisconnect_builder{Hold: durationpb.New(2 * time.Minute)}.Build())
+	one := d.set("one", 20)
+	d.good(waitStep("some", "arrivals >= 10", time.Minute))
+	c.restart(t)
+	d = resumed(t, c, d)
+	if again := d.set("one", 20); again.GetEpoch() != one.GetEpoch() || again.GetPhase() != "step-1" {
+		t.Errorf("after the restart: %v, before it %v", again, one)
+	}
+	if two := d.set("two", 30); two.GetPhase() != "step-2" {
+		t.Errorf("%v", two)
+	}
+	d.good(waitStep("more", "arrivals{phase=step-2} >= 10", time.Minute))
+	d.good(pb.DriveRunRequest_builder{RequestId: "stop", Stop: &pb.DriveStop{}})
+	s := d.summary()
+	if s.GetState() != pb.SummaryState_SUMMARY_STATE_COMPLETE || len(s.GetPhases()) != 2 || s.GetArrivals().GetLost() != 0 {
+		t.Errorf("%v: %v, phases %v", s.GetState(), s.GetReasons(), s.GetPhases())
+	}
+	wantOnce(t, target.arrivals(t, d.id))
+}
+
+// restart kills the coordinator and starts it again where it was.
+func (c *clusterOf) restart(t *testing.T) {
+	t.Helper()
+	bus := regexp.MustCompile(`bus at (\S+)`).FindStringSubmatch(c.coordinator.out.String())[1]
+	c.coordinator.signal(t, syscall.SIGKILL)
+	c.coordinator.wait()
+	c.coordinator = start(t, c.dir, nil, append([]string{"coordinator", "--listen", c.address, "--nats-listen", strings.TrimPrefix(bus, "nats://"), "--data", "kept"}, c.tls("coordinator")...)...)
+	c.coordinator.until(t, "it serves again", func() bool { return strings.Contains(c.coordinator.out.String(), "bus at") })
+}
+
+// resumed takes the run up over a new connection.
+func resumed(t *testing.T, c *clusterOf, before *drivenRun) *drivenRun {
+	t.Helper()
+	d := dialCluster(t, c)
+	d.last = before.last
+	d.begin(pb.DriveRunRequest_builder{RequestId: "back", Resume: pb.DriveResume_builder{RunId: before.id, FromSecond: before.last}.Build()})
+	return d
 }
 
 // refused wants a stream to be refused for its first message.

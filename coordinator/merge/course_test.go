@@ -159,6 +159,19 @@ func TestAppendedPhasesHaveTheirSummary(t *testing.T) {
 	}
 }
 
+func TestMarksAreKeptInOrder(t *testing.T) {
+	r := playChanged(t, holdPhase(10, time.Second), 2*time.Second, nil, nil)
+	for _, us := range []int64{3, 1, 2, 1} {
+		e := pb.RunEvent_builder{Kind: pb.RunEventKind_RUN_EVENT_KIND_MARKED, AtUs: us, Detail: "m"}.Build()
+		if err := r.AddEvent(e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if m := r.Marks(); len(m) != 3 || m[0].AtUS != 1 || m[2].AtUS != 3 {
+		t.Errorf("marks %v", m)
+	}
+}
+
 func TestUsersThatBeganElsewhereAreCounted(t *testing.T) {
 	closed := pb.Phase_builder{Name: new("c"), Closed: pb.ClosedLoad_builder{Users: new(uint32(6))}.Build(), Duration: mergetest.Open("", 1, 9*time.Second).GetDuration()}
 	r := newRun(t, mergetest.Header(mergetest.Scenario([]*pb.Phase{closed.Build()}), "a1", "a2"))

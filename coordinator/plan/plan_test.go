@@ -142,6 +142,13 @@ func TestAssignmentsDifferInTheMemberAlone(t *testing.T) {
 	if !proto.Equal(all[0], all[1]) {
 		t.Error("assignments differ in more than the member")
 	}
+	s.SetLoad(nil) // phases are appended later
+	if p, err = planned(s, "", []plan.Agent{{Name: "a", Weight: 1}, {Name: "b", Weight: 2}}); err != nil {
+		t.Fatal(err)
+	}
+	if all, err = plan.Assignments(p, plan.Request{Digest: []byte{1}, Scenario: s}); err != nil || len(all[0].GetShares()) != 1 || fmt.Sprint(all[1].GetShares()[0].GetWeights()) != "[1 2]" {
+		t.Errorf("assignments without a phase: %v, %v", all, err)
+	}
 	if _, err := plan.Assignments(p, plan.Request{RunID: "r"}); err == nil {
 		t.Error("an assignment without a digest was made")
 	}

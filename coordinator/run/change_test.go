@@ -239,6 +239,27 @@ func TestStartBarrier(t *testing.T) {
 	}
 }
 
+// A program's wishes travel with their requests, so that they are known after a restart; its marks are put on record.
+func TestADrivenRun(t *testing.T) {
+	m, _ := run.New(config, roster("a", "b"), 0)
+	if got := describe(m.Step(run.Mark{Request: "early", Text: "x"}, 1)); got != "" {
+		t.Errorf("a mark before the start: %q", got)
+	}
+	for _, s := range running {
+		m.Step(s.event, int64(s.at))
+	}
+	commands := m.Step(run.Mark{Request: "mark", Text: "here"}, int64(ms(3000)))
+	if got := describe(commands); got != "note marked" || commands[0].(run.Note).Event.GetRequestId() != "mark" || commands[0].(run.Note).Event.GetDetail() != "here" {
+		t.Errorf("a mark: %q", got)
+	}
+	for _, c := range m.Step(run.Adjust{Request: "stop", Closed: true}, int64(ms(3001))) {
+		change := c.(run.Propose).Change
+		if !change.GetClosed() || len(change.GetRequestIds()) != 1 || change.GetRequestIds()[0] != "stop" || change.GetRevision() != 1 {
+			t.Errorf("%v", change)
+		}
+	}
+}
+
 func TestRestore(t *testing.T) {
 	started := pb.RunEvent_builder{Kind: pb.RunEventKind_RUN_EVENT_KIND_STARTED}.Build()
 	changed := pb.RunEvent_builder{Kind: pb.RunEventKind_RUN_EVENT_KIND_CHANGED, Change: pb.Change_builder{

@@ -426,6 +426,23 @@ func TestAppendedPhases(t *testing.T) {
 	}
 }
 
+// A closed course takes no more phases, and other changes still.
+func TestAClosedCourse(t *testing.T) {
+	c := NewCourse(compiled(t, scenario(1, []uint32{1}, open("a", rate(10), 10))), []uint32{1, 1})
+	ch := change(c, 4, []uint32{1, 1}, end(0))
+	ch.SetClosed(true)
+	c = apply(t, c, ch)
+	more := change(c, 5, []uint32{1, 1})
+	more.SetAppended([]*pb.Phase{open("b", rate(20), 5)})
+	more.SetRevision(c.Revision() + 1)
+	if _, err := c.Apply(more); err == nil || !c.Closed() {
+		t.Errorf("closed %v, and a phase appended: %v", c.Closed(), err)
+	}
+	if c = apply(t, c, change(c, 6, []uint32{1, 0})); !c.Closed() {
+		t.Error("another change opens it")
+	}
+}
+
 // TestARevisedStretchKeepsItsLaw: from T on the gaps have the coefficient of variation of the phase's law and the mean of the rate,
 // and are other draws than those of another revision.
 func TestARevisedStretchKeepsItsLaw(t *testing.T) {
