@@ -79,13 +79,8 @@ func (c *Coordinator) renewLease(q *pb.RenewRequest, now int64) (agent *fleet.Ag
 		close(c.joined)
 		c.joined = make(chan struct{})
 	}
-	for _, a := range c.fleet.Agents() {
-		if a.Info.GetName() == q.GetAgent() {
-			snapshot := *a
-			return &snapshot, known, ""
-		}
-	}
-	return nil, false, ""
+	snapshot := *c.fleet.Agent(q.GetAgent()) // it is there, for its lease was renewed
+	return &snapshot, known, ""
 }
 
 // renewed tells the run what a renewal says, and the agent what it may have missed.

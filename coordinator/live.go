@@ -38,6 +38,7 @@ type liveRun struct {
 	merged   *merge.Run
 	durable  []*pb.RunEvent // events in the journal, in its order
 	status   *pb.RunStatus
+	standing standing // what status was made of
 	summary  *pb.Summary
 	writeErr error // what kept the run folder from being whole
 	watchers watchers
@@ -53,6 +54,8 @@ type liveRun struct {
 	monitor   *judge.Monitor
 	happened  []*pb.RunEvent
 	published uint64 // seconds published
+	proposing proposing
+	slowest   run.ID // the agent that was behind all others when whole looked last
 	calls     sync.WaitGroup
 	ctx       context.Context // of calls to agents; ended with the run
 	cancel    context.CancelFunc

@@ -3,6 +3,7 @@ package coordinator
 import (
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -102,23 +103,17 @@ func (r *liveRun) assignment(id run.ID, changes []*pb.Change) (*pb.Assignment, e
 	if err != nil {
 		return nil, err
 	}
-	all, err := plan.Assignments(r.header.GetPlan(), plan.Request{
+	a, err := plan.Assignment(r.header.GetPlan(), plan.Request{
 		RunID: r.header.GetRunId(), Digest: digest, Scenario: r.header.GetScenario(), BaseDir: r.header.GetBaseDir(),
 		Files: r.header.GetFiles(), Addresses: r.header.GetAddresses(), Expires: time.Now().Add(prepareWait),
-	})
+	}, 0)
 	if err != nil {
 		return nil, err
 	}
-	a := all[0]
 	r.mu.Lock()
 	roster := append([]*pb.Member{}, r.roster...)
 	r.mu.Unlock()
-	place := -1
-	for i, m := range roster {
-		if idOf(m) == id {
-			place = i
-		}
-	}
+	place := slices.IndexFunc(roster, func(m *pb.Member) bool { return idOf(m) == id })
 	if place < 0 {
 		place = len(roster)
 		roster = append(roster, pb.Member_builder{Agent: id.Agent, Incarnation: id.Incarnation, Weight: r.coordinator.weight(id), MaxInFlight: 1}.Build())
@@ -138,10 +133,8 @@ func (r *liveRun) assignment(id run.ID, changes []*pb.Change) (*pb.Assignment, e
 func (c *Coordinator) weight(id run.ID) uint32 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, a := range c.fleet.Agents() {
-		if a.Info.GetName() == id.Agent && a.Incarnation == id.Incarnation {
-			return a.Weight()
-		}
+	if a := c.fleet.Agent(id.Agent); a != nil && a.Incarnation == id.Incarnation {
+		return a.Weight()
 	}
 	return 1
 }

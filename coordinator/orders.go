@@ -21,7 +21,8 @@ func (r *liveRun) order(command run.Command) {
 		epoch := max(1, uint32(len(r.machine.Committed()))+1)
 		r.calls.Go(func() { r.begin(c, min(epoch, r.startEpoch(c.ID))) })
 	case run.Propose:
-		r.calls.Go(func() { r.propose(c) })
+		ctx := r.attempt(c.Change)
+		r.calls.Go(func() { r.propose(ctx, c) })
 	case run.Commit:
 		r.calls.Go(func() { r.commit(c) })
 	case run.StopAgent:
@@ -98,9 +99,31 @@ func (r *liveRun) begin(c run.Start, epoch uint32) {
 	r.mail.post(run.Started{ID: c.ID, Refusal: refusal(reply.GetAccepted(), reply.GetRefusal())})
 }
 
+// proposing is the attempt at a change that is being sent; the loop's own.
+type proposing struct {
+	epoch   uint32
+	attempt uint32
+	ctx     context.Context
+	cancel  context.CancelFunc
+}
+
+// attempt is the context of the orders of one attempt. Those of the attempt before end with its first: it is in their place,
+// and where many agents are slow to answer the orders of all attempts together would keep them so.
+func (r *liveRun) attempt(change *pb.Change) context.Context {
+	p := &r.proposing
+	if p.ctx == nil || p.epoch != change.GetEpoch() || p.attempt != change.GetAttempt() {
+		if p.cancel != nil {
+			p.cancel()
+		}
+		p.epoch, p.attempt = change.GetEpoch(), change.GetAttempt()
+		p.ctx, p.cancel = context.WithTimeout(r.ctx, proposalLife)
+	}
+	return p.ctx
+}
+
 // propose asks one agent to acknowledge a change. Renewals repeat it, so a refusal that says nothing final is left at that.
-func (r *liveRun) propose(c run.Propose) {
-	reply, ok := r.tell(c.ID, c.Change, false)
+func (r *liveRun) propose(ctx context.Context, c run.Propose) {
+	reply, ok := r.tell(ctx, c.ID, c.Change, false)
 	epoch, attempt := c.Change.GetEpoch(), c.Change.GetAttempt()
 	switch {
 	case !ok:
@@ -114,21 +137,17 @@ func (r *liveRun) propose(c run.Propose) {
 
 // commit tells one agent of a change that is on record. One that it cannot take on yet comes again with its renewals.
 func (r *liveRun) commit(c run.Commit) {
-	if reply, ok := r.tell(c.ID, c.Change, true); ok && reply.GetAccepted() {
+	if reply, ok := r.tell(r.ctx, c.ID, c.Change, true); ok && reply.GetAccepted() {
 		r.mail.post(run.Applied{ID: c.ID, Epoch: c.Change.GetEpoch()})
 	}
 }
 
-// tell sends a change until the agent has answered.
-func (r *liveRun) tell(id run.ID, change *pb.Change, commit bool) (*pb.ChangeResponse, bool) {
+// tell sends a change until the agent has answered or ctx ends.
+func (r *liveRun) tell(ctx context.Context, id run.ID, change *pb.Change, commit bool) (*pb.ChangeResponse, bool) {
 	request := pb.ChangeRequest_builder{RunId: r.header.GetRunId(), Incarnation: id.Incarnation, Change: change, Commit: commit}
-	ctx := r.ctx
 	if !commit {
 		// Another attempt follows long before; what is late must not be acknowledged for nothing.
 		request.ExpiresNs = r.coordinator.now() + int64(proposalLife)
-		short, cancel := context.WithTimeout(r.ctx, proposalLife)
-		defer cancel()
-		ctx = short
 	}
 	reply := &pb.ChangeResponse{}
 	err := r.coordinator.config.Bus.Call(ctx, bus.Agent(id.Agent, bus.Change), request.Build(), reply)

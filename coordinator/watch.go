@@ -3,7 +3,6 @@ package coordinator
 import (
 	"slices"
 
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/loadline/loadline/coordinator/judge"
@@ -110,24 +109,34 @@ func (r *liveRun) firstStatus() *pb.RunStatus {
 	return b.Build()
 }
 
-// setStatus computes the status anew and tells the watchers when it has changed.
+// standing is what changes of a run's status.
+type standing struct {
+	state  pb.RunState
+	detail string
+	start  int64
+}
+
+// setStatus looks at the status anew and tells the watchers when it has changed. It is called at every step of the machine,
+// so the agents, of which there may be thousands, are only listed when something has changed.
 func (r *liveRun) setStatus() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	status := r.firstStatus()
-	status.SetState(stateOf(r.machine.State()))
-	status.SetDetail(r.machine.Detail())
-	if start := r.start.Load(); start != 0 {
-		status.SetStartedTime(timestamppb.New(r.coordinator.wall(start)))
-	}
+	now := standing{state: stateOf(r.machine.State()), detail: r.machine.Detail(), start: r.start.Load()}
 	if r.summary != nil {
-		status.SetState(endState(r.summary.GetState()))
+		now.state = endState(r.summary.GetState())
 		if r.writeErr != nil {
-			status.SetDetail("the run folder is not whole: " + r.writeErr.Error())
+			now.detail = "the run folder is not whole: " + r.writeErr.Error()
 		}
 	}
-	if proto.Equal(status, r.status) {
+	if now == r.standing {
 		return
+	}
+	r.standing = now
+	status := r.firstStatus()
+	status.SetState(now.state)
+	status.SetDetail(now.detail)
+	if now.start != 0 {
+		status.SetStartedTime(timestamppb.New(r.coordinator.wall(now.start)))
 	}
 	r.status = status
 	r.watchers.send(pb.WatchRunResponse_builder{Status: status}.Build())
@@ -165,15 +174,20 @@ func (r *liveRun) publish() {
 	}
 }
 
-// whole is the number of seconds since the start that every agent still expected has reported.
+// whole is the number of seconds since the start that every agent still expected has reported. It is asked after every
+// window. While the agent that was behind all others still is where it was, the answer is still the same; so all agents are
+// looked at a few times a second, however many there are.
 func (r *liveRun) whole() uint64 {
 	if len(r.windows) == 0 {
 		return r.published
 	}
+	if end, there := r.windows[r.slowest]; there && uint64(max(0, end))/1_000_000 <= r.published {
+		return r.published
+	}
 	least := int64(-1)
-	for _, end := range r.windows {
+	for id, end := range r.windows {
 		if least < 0 || end < least {
-			least = end
+			r.slowest, least = id, end
 		}
 	}
 	return uint64(max(0, least)) / 1_000_000

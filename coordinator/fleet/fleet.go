@@ -20,7 +20,7 @@ const (
 	// Protocol is the version of the protocol between coordinator and agent.
 	Protocol = 1
 	// MaxAgents bounds the registered agents.
-	MaxAgents = 1000
+	MaxAgents = 4000
 	// maxLabels bounds the labels of one agent, maxLabel the length of a label's key or value.
 	maxLabels = 32
 	maxLabel  = 128
@@ -233,6 +233,9 @@ func (f *Fleet) Agents() []*Agent {
 	sortByName(agents)
 	return agents
 }
+
+// Agent is the registered agent of that name; nil: there is none.
+func (f *Fleet) Agent(name string) *Agent { return f.agents[name] }
 
 // Clock is the offset of an agent's clock: coordinator time − agent time in nanoseconds, with the
 // bound of its error at now (M17). ok is false while no exchange is known.

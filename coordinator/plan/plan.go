@@ -18,7 +18,7 @@ import (
 )
 
 // MaxAgents bounds the agents of one run.
-const MaxAgents = 1000
+const MaxAgents = 4000
 
 // Agent is one agent of the roster.
 type Agent struct {
@@ -132,11 +132,30 @@ type Request struct {
 	Expires time.Time
 }
 
+// Assignment makes that of one member of the plan.
+func Assignment(p *pb.Plan, r Request, member int) (*pb.Assignment, error) {
+	if len(r.Digest) == 0 {
+		return nil, errors.New("an assignment needs the scenario's digest")
+	}
+	shares, arrivals := common(p)
+	return assignment(p, r, shares, arrivals, member), nil
+}
+
 // Assignments makes one assignment per member of the plan, in its order.
 func Assignments(p *pb.Plan, r Request) ([]*pb.Assignment, error) {
 	if len(r.Digest) == 0 {
 		return nil, errors.New("an assignment needs the scenario's digest")
 	}
+	shares, arrivals := common(p)
+	assignments := make([]*pb.Assignment, len(p.GetMembers()))
+	for i := range assignments {
+		assignments[i] = assignment(p, r, shares, arrivals, i)
+	}
+	return assignments, nil
+}
+
+// common is what the assignments of all members have in common.
+func common(p *pb.Plan) ([]*pb.EpochShare, []uint64) {
 	shares := make([]*pb.EpochShare, 0, len(p.GetPhases()))
 	arrivals := make([]uint64, 0, len(p.GetPhases()))
 	for i, phase := range p.GetPhases() {
@@ -146,13 +165,13 @@ func Assignments(p *pb.Plan, r Request) ([]*pb.Assignment, error) {
 	if len(shares) == 0 { // phases are appended later, and owned by the same weights
 		shares = append(shares, pb.EpochShare_builder{Epoch: 1, Weights: weights(p.GetMembers())}.Build())
 	}
-	assignments := make([]*pb.Assignment, len(p.GetMembers()))
-	for i := range assignments {
-		assignments[i] = pb.Assignment_builder{
-			RunId: r.RunID, Digest: r.Digest, Scenario: r.Scenario, BaseDir: r.BaseDir, Files: r.Files, Addresses: r.Addresses,
-			Members: p.GetMembers(), Member: uint32(i), Shares: shares, Revision: 1, PhaseArrivals: arrivals,
-			ExpiresTime: timestamppb.New(r.Expires),
-		}.Build()
-	}
-	return assignments, nil
+	return shares, arrivals
+}
+
+func assignment(p *pb.Plan, r Request, shares []*pb.EpochShare, arrivals []uint64, member int) *pb.Assignment {
+	return pb.Assignment_builder{
+		RunId: r.RunID, Digest: r.Digest, Scenario: r.Scenario, BaseDir: r.BaseDir, Files: r.Files, Addresses: r.Addresses,
+		Members: p.GetMembers(), Member: uint32(member), Shares: shares, Revision: 1, PhaseArrivals: arrivals,
+		ExpiresTime: timestamppb.New(r.Expires),
+	}.Build()
 }

@@ -82,8 +82,9 @@ func (a *member) accounted() bool { return a.lost || a.out || a.done && a.totals
 type Machine struct {
 	config  Config
 	state   State
-	members []*member // in the order of the roster
-	joining []*member // have an assignment; a change will make them members
+	members []*member      // in the order of the roster; only appended to
+	index   map[ID]*member // of members, as far as find has come
+	joining []*member      // have an assignment; a change will make them members
 
 	start    int64 // the common instant; valid from Running on
 	fixed    bool  // the start instant is on record
@@ -169,20 +170,31 @@ func (m *Machine) without(holds func(*member) bool) []*member {
 	return out
 }
 
+// maxNames bounds the agents that a detail names.
+const maxNames = 20
+
 func names(members []*member) string {
-	words := make([]string, len(members))
-	for i, a := range members {
-		words[i] = a.Agent
+	words := make([]string, min(len(members), maxNames))
+	for i := range words {
+		words[i] = members[i].Agent
 	}
-	return strings.Join(words, ", ")
+	text := strings.Join(words, ", ")
+	if more := len(members) - len(words); more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
 }
 
 // find is the member of that id, or the joining one; nil: a stranger.
 func (m *Machine) find(id ID) *member {
-	for _, a := range m.members {
-		if a.ID == id {
-			return a
-		}
+	if m.index == nil {
+		m.index = make(map[ID]*member, len(m.members))
+	}
+	for _, a := range m.members[len(m.index):] {
+		m.index[a.ID] = a
+	}
+	if a := m.index[id]; a != nil {
+		return a
 	}
 	return m.findJoining(id)
 }

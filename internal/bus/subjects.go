@@ -57,6 +57,9 @@ func inbox(name string) string { return inboxes + token(name) }
 
 // token makes a name one token of a subject: what would split it or stand for other names is written as in a URL.
 func token(name string) string {
+	if !strings.ContainsAny(name, "%.*> ") {
+		return name
+	}
 	return strings.NewReplacer("%", "%25", ".", "%2E", "*", "%2A", ">", "%3E", " ", "%20").Replace(name)
 }
 
