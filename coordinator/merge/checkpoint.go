@@ -144,7 +144,7 @@ func (e *Entry) message() *pb.StretchSum {
 		g := e.groups[k]
 		sum := pb.Group_builder{Phase: uint32(k.Phase), Workload: uint32(k.Workload), Counters: g.counters.message()}
 		for _, s := range e.Series(k) {
-			sum.Series = append(sum.Series, seriesMessage(s, g.series[s]))
+			sum.Series = append(sum.Series, seriesMessage(s, g.series[s].sparse()))
 		}
 		b.Groups = append(b.Groups, sum.Build())
 	}

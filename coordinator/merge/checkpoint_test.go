@@ -104,7 +104,7 @@ func TestACheckpointHoldsEveryField(t *testing.T) {
 		{Group{}, "Counters errors series"},
 		{Agent{}, "Name Incarnation Health Lateness streams"},
 		{stream{}, "received edges busy groups values totals"},
-		{timeline{}, "kept last fine middle coarse entries scratch"},
+		{timeline{}, "kept last fine middle coarse entries recent"},
 		{Entry{}, "Second Seconds Windows Health groups"},
 		{entryGroup{}, "counters series"},
 		{secondSum{}, "requests events judged"},

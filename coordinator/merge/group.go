@@ -89,9 +89,9 @@ func (g *Group) add(p *parsedGroup) {
 	}
 }
 
-// mustMerge adds bytes that were written by this process.
+// mustMerge adds bytes that were checked or written by this process.
 func mustMerge(h *hist.Histogram, data []byte) {
-	if err := h.MergeBinary(data); err != nil {
+	if err := h.MergeChecked(data); err != nil {
 		panic("merge: a histogram that was checked cannot be read: " + err.Error())
 	}
 }

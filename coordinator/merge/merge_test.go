@@ -143,7 +143,7 @@ func canonical(r *Run) []byte {
 		for _, k := range e.Keys() {
 			fmt.Fprintf(&b, "%v %v\n", k, e.Counters(k))
 			for _, s := range e.Series(k) {
-				fmt.Fprintf(&b, "%s %x\n", SeriesName(s), e.groups[k].series[s])
+				fmt.Fprintf(&b, "%s %x\n", SeriesName(s), e.groups[k].series[s].sparse())
 			}
 		}
 	}

@@ -192,9 +192,9 @@ func (r *Run) restoreStretch(m *pb.StretchSum) error {
 		if e.groups[p.key] != nil {
 			return fmt.Errorf("phase %d, workload %d comes twice", g.GetPhase(), g.GetWorkload())
 		}
-		sum := &entryGroup{counters: p.counters, series: make(map[measure.Series][]byte, len(p.series))}
+		sum := &entryGroup{counters: p.counters, series: make(map[measure.Series]*seriesSum, len(p.series))}
 		for _, s := range p.series {
-			sum.series[s.series] = s.data
+			sum.series[s.series] = &seriesSum{data: s.data}
 		}
 		e.groups[p.key] = sum
 	}

@@ -46,11 +46,9 @@ type Entry struct {
 	groups map[Key]*entryGroup
 }
 
-// entryGroup keeps histograms in their sparse form: a second's takes some hundred bytes, where
-// the counters would take thousands.
 type entryGroup struct {
 	counters Counters
-	series   map[measure.Series][]byte
+	series   map[measure.Series]*seriesSum
 }
 
 // Keys lists the (phase, workload)s of the entry in order.
@@ -68,7 +66,7 @@ func (e *Entry) Counters(k Key) Counters {
 // Kept are there.
 func (e *Entry) AddSeries(k Key, s measure.Series, h *hist.Histogram) {
 	if g := e.groups[k]; g != nil && g.series[s] != nil {
-		mustMerge(h, g.series[s])
+		g.series[s].addTo(h)
 	}
 }
 
@@ -90,7 +88,7 @@ type timeline struct {
 	fine, middle uint64 // from here on seconds stand singly, or by tens; multiples of coarse
 	coarse       uint64 // seconds of the entries before middle
 	entries      map[uint64]*Entry
-	scratch      hist.Histogram
+	recent       recent
 }
 
 func newTimeline(kept [measure.NumSeries]bool) *timeline {
@@ -137,6 +135,7 @@ func (t *timeline) advance(second uint64) {
 		return
 	}
 	t.last = second
+	t.recent.close(second - min(second, openSeconds))
 	coarse := t.coarse
 	for second/coarse >= MaxEntries {
 		coarse *= 2
@@ -157,12 +156,13 @@ func (t *timeline) advance(second uint64) {
 	for _, from := range old {
 		t.fold(t.at(from.Second), from)
 	}
+	t.recent.close(fine)
 }
 
 func (e *Entry) group(k Key) *entryGroup {
 	g := e.groups[k]
 	if g == nil {
-		g = &entryGroup{series: make(map[measure.Series][]byte)}
+		g = &entryGroup{series: make(map[measure.Series]*seriesSum)}
 		e.groups[k] = g
 	}
 	return g
@@ -173,20 +173,18 @@ func (t *timeline) addGroup(e *Entry, p *parsedGroup) {
 	g.counters.Add(&p.counters)
 	for _, s := range p.series {
 		if t.kept[s.series] {
-			g.series[s.series] = t.sum(g.series[s.series], s.data)
+			t.recent.add(e.Second, g.sum(s.series), s.data)
 		}
 	}
 }
 
-// sum adds two histograms in sparse form; either may be nil.
-func (t *timeline) sum(a, b []byte) []byte {
-	if a == nil {
-		return b
+func (g *entryGroup) sum(s measure.Series) *seriesSum {
+	sum := g.series[s]
+	if sum == nil {
+		sum = &seriesSum{}
+		g.series[s] = sum
 	}
-	t.scratch.Reset()
-	mustMerge(&t.scratch, a)
-	mustMerge(&t.scratch, b)
-	return t.scratch.AppendBinary(nil)
+	return sum
 }
 
 // fold adds an entry up to one that spans it.
@@ -196,8 +194,8 @@ func (t *timeline) fold(to, from *Entry) {
 	for k, g := range from.groups {
 		sum := to.group(k)
 		sum.counters.Add(&g.counters)
-		for s, data := range g.series {
-			sum.series[s] = t.sum(sum.series[s], data)
+		for s, from := range g.series {
+			t.recent.add(to.Second, sum.sum(s), from.sparse())
 		}
 	}
 }

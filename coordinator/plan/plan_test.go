@@ -75,7 +75,7 @@ func TestRefusals(t *testing.T) {
 		agents   []plan.Agent
 		want     string
 	}{
-		"no agents":           {scenario(10), nil, "1 to 1000"},
+		"no agents":           {scenario(10), nil, "1 to 4000"},
 		"two of one name":     {scenario(10), append(one, one...), "two agents"},
 		"no weight":           {scenario(10), []plan.Agent{{Name: "a"}}, "weight 0"},
 		"a ceiling below one": {scenario(1), []plan.Agent{{Name: "a", Weight: 1}, {Name: "b", Weight: 1}}, "limits.max_in_flight"},

@@ -44,15 +44,40 @@ func (h *Histogram) MergeBinary(data []byte) error {
 	if err != nil {
 		return fmt.Errorf("histogram of %d bytes, at byte %d: %w", len(data), r.at, err)
 	}
+	return h.merge(head, data)
+}
+
+// MergeChecked is MergeBinary for data that CheckBinary has accepted or AppendBinary has written, which is not checked once more:
+// of anything else it makes nonsense, or panics.
+func (h *Histogram) MergeChecked(data []byte) error {
+	r := reader{data: data}
+	head, err := r.header()
+	if err != nil {
+		return fmt.Errorf("histogram of %d bytes, at byte %d: %w", len(data), r.at, err)
+	}
+	return h.merge(head, data)
+}
+
+// merge adds what follows a header, all of which has been checked.
+func (h *Histogram) merge(head header, data []byte) error {
 	if head.count > MaxCount-min(h.count, MaxCount) {
 		return fmt.Errorf("histogram holds %d values, which with %d before is more than %d", head.count, h.count, uint64(MaxCount))
 	}
 	if head.count == 0 {
 		return nil
 	}
-	r.at = head.body
-	for index := 0; r.at < len(data); {
-		delta, n, _ := r.run() // check has read it without error
+	data = data[head.body:]
+	for index, at := 0, 0; at < len(data); {
+		delta, size := uint64(data[at]), 1 // most distances and counts take one byte
+		if delta >= 0x80 {
+			delta, size = binary.Uvarint(data[at:])
+		}
+		at += size
+		n, size := uint64(data[at]), 1
+		if n >= 0x80 {
+			n, size = binary.Uvarint(data[at:])
+		}
+		at += size
 		index += int(delta)
 		h.add(index, n)
 	}
@@ -89,6 +114,10 @@ var (
 )
 
 func (r *reader) uvarint() (uint64, error) {
+	if r.at < len(r.data) && r.data[r.at] < 0x80 { // most take one byte
+		r.at++
+		return uint64(r.data[r.at-1]), nil
+	}
 	v, n := binary.Uvarint(r.data[r.at:])
 	switch {
 	case n == 0:

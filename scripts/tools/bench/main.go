@@ -45,6 +45,7 @@ func measurements() []measurement {
 		{"gc", false, "the share of CPU that garbage collection takes at full load (10 s)", runGC},
 		{"rate", false, "how many requests a second one core sustains, beside bare loopback round trips (90 s)", runRate},
 		{"idle", false, "memory of an open stream beside wrk, oha, h2load, hey, vegeta and k6 (4 min)", runIdle},
+		{"cluster", false, "a thousand agents and more at one coordinator: CPU, memory, windows behind, orders (4 min)", runCluster},
 		{"peers", false, "requests and streamed events beside wrk, oha, h2load, hey, vegeta and k6 (6 min)", runPeers},
 	}
 }
