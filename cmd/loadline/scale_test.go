@@ -66,6 +66,8 @@ const (
 	scaleDials = 32
 	// scaleLimit bounds everything that TestScale does.
 	scaleLimit = 5 * time.Minute
+	// scaleStep bounds the wait for all agents to have got somewhere.
+	scaleStep = time.Minute
 	// scaleVariants is how many different distributions there are of each series.
 	scaleVariants = 64
 )
@@ -351,6 +353,8 @@ func (s *swarm) begin(ctx context.Context, name string, number int) error {
 
 // until waits until every agent has got somewhere.
 func (s *swarm) until(ctx context.Context, where string, at func(*sighting) time.Time) error {
+	ctx, cancel := context.WithTimeout(ctx, scaleStep)
+	defer cancel()
 	for {
 		missing := 0
 		s.mu.Lock()
