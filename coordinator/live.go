@@ -185,12 +185,17 @@ func (r *liveRun) Agent(name string, incarnation uint64) (*ingest.Inbox, error) 
 
 // Window implements ingest.Run: checked, appended, synced, merged, and only then called durable.
 func (r *liveRun) Window(ctx context.Context, w *pb.Window, durable func()) error {
-	if err := r.check(func(m *merge.Run) error { return m.CheckWindow(w) }); err != nil {
+	var checked *merge.CheckedWindow
+	err := r.check(func(m *merge.Run) (err error) {
+		checked, err = m.CheckWindow(w)
+		return err
+	})
+	if err != nil {
 		return err
 	}
 	return r.journal.Append(ctx, pb.JournalRecord_builder{Window: w}.Build(), func() {
 		r.mu.Lock()
-		err := r.merged.AddWindow(w)
+		err := r.merged.AddChecked(checked)
 		id := run.ID{Agent: w.GetAgent(), Incarnation: w.GetIncarnation()}
 		if _, waiting := r.windows[id]; waiting {
 			r.windows[id] = max(r.windows[id], w.GetEndUs())

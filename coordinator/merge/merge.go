@@ -101,6 +101,10 @@ func keptSeries(h *pb.RunHeader) [measure.NumSeries]bool {
 // AddWindow adds a window up. One that was added before, by agent, incarnation and sequence, is
 // ignored and counted. On an error nothing has changed; the error says what is wrong with it.
 func (r *Run) AddWindow(w *pb.Window) error {
+	return r.addWindow(w, func() (*parsed, error) { return r.parseWindow(w) })
+}
+
+func (r *Run) addWindow(w *pb.Window, parse func() (*parsed, error)) error {
 	if r.restoring > 0 {
 		return errNotWhole
 	}
@@ -112,7 +116,7 @@ func (r *Run) AddWindow(w *pb.Window) error {
 		r.duplicates++
 		return nil
 	}
-	p, err := r.parseWindow(w)
+	p, err := parse()
 	if err != nil {
 		return fmt.Errorf("window %d of agent %q: %w", w.GetSequence(), w.GetAgent(), err)
 	}

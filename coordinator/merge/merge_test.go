@@ -497,7 +497,7 @@ func TestAddWindowRefuses(t *testing.T) {
 			before := canonical(r)
 			w := good()
 			test.spoil(w)
-			if err := r.CheckWindow(w); err == nil {
+			if _, err := r.CheckWindow(w); err == nil {
 				t.Error("the check finds nothing wrong")
 			}
 			err := r.AddWindow(w)

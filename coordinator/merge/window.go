@@ -92,7 +92,6 @@ func (r *Run) parseWindow(w *pb.Window) (*parsed, error) {
 func (r *Run) parseGroups(groups []*pb.Group, most uint64) ([]parsedGroup, error) {
 	out := make([]parsedGroup, 0, len(groups))
 	seen := make(map[Key]bool, len(groups))
-	fresh, classes := 0, 0
 	for _, g := range groups {
 		p, err := r.parseGroup(g, most)
 		if err != nil {
@@ -102,17 +101,25 @@ func (r *Run) parseGroups(groups []*pb.Group, most uint64) ([]parsedGroup, error
 			return nil, fmt.Errorf("phase %d, workload %d stands in it twice", p.key.Phase, p.key.Workload)
 		}
 		seen[p.key] = true
-		fresh += r.newSeries(p)
-		classes += r.newClasses(p)
 		out = append(out, p)
 	}
+	return out, r.room(out)
+}
+
+// room says why the run has none for what groups bring that is new.
+func (r *Run) room(groups []parsedGroup) error {
+	fresh, classes := 0, 0
+	for i := range groups {
+		fresh += r.newSeries(groups[i])
+		classes += r.newClasses(groups[i])
+	}
 	if r.liveSeries+fresh > MaxSeries {
-		return nil, fmt.Errorf("it would take the run above %d distributions", MaxSeries)
+		return fmt.Errorf("it would take the run above %d distributions", MaxSeries)
 	}
 	if len(r.classes)+classes > MaxClasses {
-		return nil, fmt.Errorf("it would take the run above %d classes of failure", MaxClasses)
+		return fmt.Errorf("it would take the run above %d classes of failure", MaxClasses)
 	}
-	return out, nil
+	return nil
 }
 
 // newSeries counts the distributions of p that the run does not hold yet.
