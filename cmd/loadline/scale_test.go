@@ -496,6 +496,7 @@ load: [{name: main, open: {rate: 0.001}, duration: 1h}]
 slo: ["p99(ttft) < 800ms", "p95(itl) < 40ms", "error_rate < 1%"]
 abort: ["p99(ttft) > 1h for 10s"]
 limits: {max_in_flight: 20000}
+agents: {max: 4000}
 drain: 1s
 `
 

@@ -130,6 +130,12 @@ func TestAssignmentsDifferInTheMemberAlone(t *testing.T) {
 	if err != nil || len(all) != 2 {
 		t.Fatal(len(all), err)
 	}
+	for i := range all {
+		alone, err := plan.Assignment(p, plan.Request{RunID: "r", Digest: []byte{1}, Scenario: s, BaseDir: "/x", Expires: time.Unix(9, 0)}, i)
+		if err != nil || !proto.Equal(alone, all[i]) {
+			t.Errorf("that of member %d made alone is %v, %v; want %v", i, alone, err, all[i])
+		}
+	}
 	if fmt.Sprint(all[0].GetPhaseArrivals(), all[0].GetShares()[1].GetWeights()) != "[1000 0] [1 2]" {
 		t.Errorf("assignment = %v", all[0])
 	}

@@ -3,6 +3,7 @@ package hist
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"math"
 	"runtime"
 	"strings"
@@ -25,6 +26,28 @@ func TestWireForm(t *testing.T) {
 	}
 	if got, want := new(Histogram).AppendBinary(nil), wire(1, 0, 0, 0, 0); !bytes.Equal(got, want) {
 		t.Errorf("empty: got %v, want %v", got, want)
+	}
+}
+
+// TestMergeCheckedIsMergeBinary holds what is not checked once more to what is, at every length of distances and counts.
+func TestMergeCheckedIsMergeBinary(t *testing.T) {
+	var h Histogram
+	for i, n := 0, uint64(1); i <= topIndex; i, n = i*2+1, n*13%(1<<40)+1 {
+		h.add(i, n)
+		h.note(n, n*bucketAt(i).Low, bucketAt(i).Low, bucketAt(i).Low)
+	}
+	data := h.AppendBinary(nil)
+	var checked, unchecked Histogram
+	for range 2 {
+		if err := errors.Join(checked.MergeBinary(data), unchecked.MergeChecked(data)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !bytes.Equal(checked.AppendBinary(nil), unchecked.AppendBinary(nil)) || checked.Count() != 2*h.Count() {
+		t.Error("they differ")
+	}
+	if err := unchecked.MergeChecked(nil); err == nil {
+		t.Error("nothing is taken for a histogram")
 	}
 }
 

@@ -8169,9 +8169,9 @@ type AgentSelection_builder struct {
 
 	// Labels that an agent must have, all of them; at most 32; empty: every agent.
 	Match map[string]string
-	// Fewest agents to start with; 1 to 1,000; absent: 1.
+	// Fewest agents to start with; 1 to 4,000; absent: 1.
 	Min *uint32
-	// Most agents to use, the first by name; 1 to 1,000; absent: 1,000.
+	// Most agents to use, the first by name; 1 to 4,000; absent: 1,000.
 	Max *uint32
 	// How long to wait for the fewest before the run is given up; 0 s to 1 h; absent: 30 s.
 	Wait *durationpb.Duration
@@ -9192,9 +9192,9 @@ const file_loadline_v1_scenario_proto_rawDesc = "" +
 	"\x0eAgentSelection\x12F\n" +
 	"\x05match\x18\x01 \x03(\v2&.loadline.v1.AgentSelection.MatchEntryB\b\xbaH\x05\x9a\x01\x02\x10 R\x05match\x12\x1c\n" +
 	"\x03min\x18\x02 \x01(\rB\n" +
-	"\xbaH\a*\x05\x18\xe8\a(\x01R\x03min\x12\x1c\n" +
+	"\xbaH\a*\x05\x18\xa0\x1f(\x01R\x03min\x12\x1c\n" +
 	"\x03max\x18\x03 \x01(\rB\n" +
-	"\xbaH\a*\x05\x18\xe8\a(\x01R\x03max\x12<\n" +
+	"\xbaH\a*\x05\x18\xa0\x1f(\x01R\x03max\x12<\n" +
 	"\x04wait\x18\x04 \x01(\v2\x19.google.protobuf.DurationB\r\xbaH\n" +
 	"\xaa\x01\a\"\x03\b\x90\x1c2\x00R\x04wait\x1a8\n" +
 	"\n" +
