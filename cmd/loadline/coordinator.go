@@ -34,8 +34,8 @@ const (
 	maxStreams = 256
 	// maxConnections bounds those that are open at once; others wait.
 	maxConnections = 4096
-	// connBuffer is the buffer of each direction of a connection, in bytes: a window of an agent in one system call. That for writing
-	// is held only while something is written. With gRPC's own 32 KiB each a thousand agents would hold 60 MiB.
+	// connBuffer is the buffer of each direction of a connection, in bytes: a window of an agent in one system call. With gRPC's own
+	// 32 KiB a thousand agents would hold 32 MiB to read into, and as much while something is written to all of them.
 	connBuffer = 8 << 10
 	// maxHeader bounds the headers of one call, in bytes.
 	maxHeader = 16 << 10
@@ -247,7 +247,7 @@ func serverOptions(own *trust.Credentials) []grpc.ServerOption {
 	options := []grpc.ServerOption{
 		grpc.MaxRecvMsgSize(coordinator.MaxResultsMessage), grpc.MaxConcurrentStreams(maxStreams), grpc.MaxHeaderListSize(maxHeader),
 		grpc.ConnectionTimeout(handshakeWait), grpc.WaitForHandlers(true),
-		grpc.ReadBufferSize(connBuffer), grpc.WriteBufferSize(connBuffer), grpc.SharedWriteBuffer(true),
+		grpc.ReadBufferSize(connBuffer), grpc.WriteBufferSize(connBuffer),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: rarestPing, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: aliveEvery, Timeout: aliveWait}),
 	}
