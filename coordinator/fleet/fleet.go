@@ -17,8 +17,8 @@ import (
 
 // Limits of the fleet.
 const (
-	// Protocol is the version of the protocol between coordinator and agent.
-	Protocol = 1
+	// Protocol is the version of the protocol between coordinator and agent. 2: changes in two steps, leases over two ways.
+	Protocol = 2
 	// MaxAgents bounds the registered agents.
 	MaxAgents = 1000
 	// maxLabels bounds the labels of one agent, maxLabel the length of a label's key or value.
@@ -209,6 +209,15 @@ func (a *Agent) Carries(match map[string]string) bool {
 		}
 	}
 	return true
+}
+
+// Stood tells that nobody listened to the agents for a time up to now, because the coordinator's process or machine stood still.
+// What they asked for meanwhile is still under way, so every lease counts as so much younger. That only makes it lapse later, so a
+// share is never given away too soon.
+func (f *Fleet) Stood(still time.Duration, now int64) {
+	for _, agent := range f.agents {
+		agent.granted = min(now, agent.granted+int64(still))
+	}
 }
 
 // Expire removes the agents whose lease has provably lapsed and returns them, sorted by name.
