@@ -31,7 +31,7 @@ import (
 
 const (
 	// processLimit bounds one process, waitLimit one wait for something to happen. Both are far above what is needed.
-	processLimit = 3 * time.Minute
+	processLimit = 4 * time.Minute
 	waitLimit    = 90 * time.Second
 )
 

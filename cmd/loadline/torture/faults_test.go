@@ -14,13 +14,16 @@ func (w *world) schedule() {
 	for range w.chaos.faults {
 		w.after(w.between(2*time.Second, 22*time.Second), w.fail)
 	}
+	if w.chaos.deaf {
+		w.after(5*time.Second+500*time.Millisecond, func() { w.wish("despite the deaf", pb.Revision_builder{Rate: new(50.0)}.Build()) })
+	}
 	for i := range w.chaos.adjusts {
 		w.after(w.between(6*time.Second, 20*time.Second), func() { w.adjust(fmt.Sprint("w", i)) })
 	}
 	if w.random.IntN(3) == 0 {
 		w.after(w.between(6*time.Second, 18*time.Second), func() { w.addAgent(fmt.Sprint("late", 0), 0) })
 	}
-	if w.random.IntN(3) == 0 {
+	if w.random.IntN(3) == 0 && !w.chaos.deaf {
 		w.after(w.between(6*time.Second, 18*time.Second), w.leave)
 	}
 	if w.chaos.stops {
@@ -68,6 +71,19 @@ func (w *world) wish(request string, r *pb.Revision) {
 	}
 	w.oracle.asked[request] = w.now
 	w.coord.step(run.Adjust{Request: request, Revisions: []*pb.Revision{r}, Reason: request})
+	if w.chaos.lopsided && w.random.IntN(3) == 0 {
+		w.after(w.between(0, 2*time.Second), w.killCoordinator) // in the middle of the change
+	}
+}
+
+// anybody reports whether a process of an agent is alive and awake.
+func (w *world) anybody() bool {
+	for _, a := range w.agents {
+		if !a.dead && a.machine != nil && w.now >= a.asleep {
+			return true
+		}
+	}
+	return false
 }
 
 // pick is a living agent; nil: there is none.
@@ -92,6 +108,14 @@ func (w *world) leave() {
 
 // fail does one of the things that may go wrong.
 func (w *world) fail() {
+	if w.chaos.gentle {
+		if w.random.IntN(2) == 0 {
+			w.kill()
+		} else {
+			w.freeze()
+		}
+		return
+	}
 	switch w.random.IntN(6) {
 	case 0:
 		w.kill()
@@ -163,7 +187,11 @@ func (w *world) killCoordinator() {
 	w.coord = nil
 	w.disk.crash(w)
 	w.stopAsked = 0
-	w.after(w.between(100*time.Millisecond, 12*time.Second), func() {
+	shortest, longest := 100*time.Millisecond, 12*time.Second
+	if w.chaos.lopsided {
+		shortest, longest = 10*time.Millisecond, 500*time.Millisecond
+	}
+	w.after(w.between(shortest, longest), func() {
 		newCoordinator(w, w.disk.synced)
 		w.stopNow()
 	})
