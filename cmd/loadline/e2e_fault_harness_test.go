@@ -98,11 +98,11 @@ func (w *tally) busiest() (most int) {
 }
 
 // backWithin is how long after an instant the rate was back: the beginning of the first 2 s, in steps of 100 ms, from
-// which on no 2 s up to the end lack more than a tenth. Only a constant rate has a figure as sharp as this.
-func (w *tally) backWithin(since, end time.Time, rate int) time.Duration {
+// which on no 2 s up to the end lack more than some percent. Only a constant rate has a figure as sharp as this.
+func (w *tally) backWithin(since, end time.Time, rate, percent int) time.Duration {
 	back := time.Duration(0)
 	for at := since; at.Add(2 * time.Second).Before(end); at = at.Add(100 * time.Millisecond) {
-		if w.between(at, at.Add(2*time.Second)) < 2*rate*9/10 {
+		if w.between(at, at.Add(2*time.Second)) < 2*rate*(100-percent)/100 {
 			back = at.Add(100 * time.Millisecond).Sub(since)
 		}
 	}

@@ -20,6 +20,7 @@ func TestFaultsOfProcesses(t *testing.T) {
 		"an agent stands still and wakes":                stopAgent,
 		"the coordinator stands still for 3 s":           stopCoordinatorBriefly,
 		"the coordinator stands still, and agents pause": stopCoordinatorLong,
+		"the coordinator stands still over the end":      stopCoordinatorOverEnd,
 	})
 }
 
@@ -36,8 +37,8 @@ func killAgent(t *testing.T) {
 	c.agents[1].signal(t, syscall.SIGKILL)
 	s := p.end(t)
 	w.compare(t, s)
-	back := w.backWithin(killed, begun.Add(load), 60)
-	t.Logf("the rate was back after %v", back)
+	back := w.backWithin(killed, begun.Add(load), 60, 10) // a busy machine delays some
+	t.Logf("the rate was back within 2%% after %v, within 10%% after %v", w.backWithin(killed, begun.Add(load), 60, 2), back)
 	if back > 10*time.Second+slack {
 		t.Errorf("the rate was back after %v", back)
 	}
@@ -175,4 +176,18 @@ func stopCoordinatorLong(t *testing.T) {
 	if n := w.between(w.last().Add(-time.Second), w.last()); n < 30 {
 		t.Errorf("the load did not come back: %d in its last second", n)
 	}
+}
+
+// stopCoordinatorOverEnd (R8): the load ends, and all that its agents have waits until the coordinator goes on.
+func stopCoordinatorOverEnd(t *testing.T) {
+	w := serveTally(t)
+	c := startCluster(t, w.scenario(60, 6, "constant", "limits: {max_lateness: 1s}\n"), 3, false)
+	c.story(t)
+	p := c.play(t, w)
+	time.Sleep(500 * time.Millisecond)
+	c.coordinator.signal(t, syscall.SIGSTOP)
+	time.Sleep(20 * time.Second)
+	c.coordinator.signal(t, syscall.SIGCONT)
+	w.compare(t, p.end(t))
+	p.wantState(t, pb.SummaryState_SUMMARY_STATE_COMPLETE)
 }

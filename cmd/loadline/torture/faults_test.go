@@ -2,6 +2,7 @@ package torture
 
 import (
 	"fmt"
+	"maps"
 	"time"
 
 	agentrun "github.com/loadline/loadline/agent/run"
@@ -139,6 +140,7 @@ func (w *world) kill() {
 	}
 	a.dead = true
 	w.saw("agent killed")
+	maps.DeleteFunc(w.oracle.reborn, func(id run.ID, _ int64) bool { return id.Agent == a.name })
 	if w.random.IntN(2) == 0 {
 		w.saw("agent restarted")
 		w.addAgent(a.name, w.between(500*time.Millisecond, 12*time.Second))
