@@ -277,3 +277,24 @@ func TestACoordinatorThatStoodStillLosesNobody(t *testing.T) {
 		t.Errorf("lost: %v, want the one that renews no more", lost)
 	}
 }
+
+// TestALapsedAgentIsLostBeforeItsNameIsFree (seed 6151 of the simulated cluster): a process that was started anew registered between the
+// lapse and the next look at the leases, so no run ever heard that the old one was lost, and its share was never handed over.
+func TestALapsedAgentIsLostBeforeItsNameIsFree(t *testing.T) {
+	for name, deny := range map[string]bool{"lapsed": false, "denied and lapsed": true} {
+		f := fleet.New(fleet.Config{Lease: lease})
+		first, _ := f.Register(agent("a1"), 1, 0, at(0))
+		if deny {
+			f.Deny("a1", first, "it does not acknowledge")
+		}
+		if second, refusal := f.Register(agent("a1"), 2, 0, at(8*time.Second)); refusal == "" {
+			t.Errorf("%s: incarnation %d is given before anybody knows that %d is lost", name, second, first)
+		}
+		if lost := f.Expire(at(8 * time.Second)); len(lost) != 1 || lost[0].Incarnation != first {
+			t.Errorf("%s: lost = %v", name, lost)
+		}
+		if _, refusal := f.Register(agent("a1"), 2, 0, at(8*time.Second)); refusal != "" {
+			t.Errorf("%s: %s", name, refusal)
+		}
+	}
+}
