@@ -12,8 +12,12 @@ import (
 
 // schedule plans what happens to the world from outside: faults, wishes, comings and goings.
 func (w *world) schedule() {
+	latest := 22 * time.Second
+	if w.chaos.gentle {
+		latest = 8 * time.Second // what follows from it must be seen
+	}
 	for range w.chaos.faults {
-		w.after(w.between(2*time.Second, 22*time.Second), w.fail)
+		w.after(w.between(2*time.Second, latest), w.fail)
 	}
 	if w.chaos.deaf {
 		w.after(5*time.Second+500*time.Millisecond, func() { w.wish("despite the deaf", pb.Revision_builder{Rate: new(50.0)}.Build()) })
@@ -75,16 +79,6 @@ func (w *world) wish(request string, r *pb.Revision) {
 	if w.chaos.lopsided && w.random.IntN(3) == 0 {
 		w.after(w.between(0, 2*time.Second), w.killCoordinator) // in the middle of the change
 	}
-}
-
-// anybody reports whether a process of an agent is alive and awake.
-func (w *world) anybody() bool {
-	for _, a := range w.agents {
-		if !a.dead && a.machine != nil && w.now >= a.asleep {
-			return true
-		}
-	}
-	return false
 }
 
 // pick is a living agent; nil: there is none.

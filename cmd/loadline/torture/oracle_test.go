@@ -233,7 +233,7 @@ func (o *oracle) settleDone(c *simCoordinator) {
 	// Whoever stands still or dies as well holds a change up until its own lease has lapsed.
 	for m, id := range c.ledger.roster {
 		at, lost := o.mourned[id]
-		if lost && latest < end-int64(8*time.Second) && m < c.course.Members() && c.course.Weights()[m] > 0 && o.w.anybody() {
+		if lost && latest < end-int64(5*time.Second) && o.w.now >= end && m < c.course.Members() && c.course.Weights()[m] > 0 {
 			o.w.broken("%v was lost at %v, and its share was handed over to nobody", id, time.Duration(at))
 		}
 		at, reborn := o.reborn[id]

@@ -101,7 +101,7 @@ func (w *world) draw() chaos {
 	c := chaos{
 		loss:   []float64{0, 0.02, 0.2}[w.random.IntN(3)],
 		double: []float64{0, 0.1}[w.random.IntN(2)], slowest: []time.Duration{5 * time.Millisecond, 80 * time.Millisecond, 400 * time.Millisecond}[w.random.IntN(3)],
-		faults: w.random.IntN(6), adjusts: w.random.IntN(5), closed: w.random.IntN(3) == 0, stops: w.random.IntN(8) == 0,
+		faults: w.random.IntN(6), adjusts: w.random.IntN(5), closed: w.random.IntN(3) == 0, stops: w.random.IntN(4) == 0,
 		slowDisk: w.random.IntN(5) == 0,
 	}
 	if w.random.IntN(4) == 0 {
