@@ -24,7 +24,6 @@ type simAgent struct {
 	lease   int64 // on its clock
 	parts   map[agentrun.Part]*simPart
 	clock   *pb.ClockSample
-	orders  map[string]bool // what it was told and has answered
 }
 
 // addAgent begins a process of that name.
