@@ -27,7 +27,7 @@ import (
 
 const (
 	// protocolVersion of what agent and coordinator say to each other.
-	protocolVersion = 1
+	protocolVersion = 2
 	// callTimeout bounds one report or renewal; a renewal is asked for again at the next turn.
 	callTimeout = 3 * time.Second
 	// refusedPause is the pause before a refused registration is tried again.

@@ -146,12 +146,21 @@ func (pl *player) source(c *schedule.Course, from int64) *pace.Merge {
 }
 
 // endOf is until when the pacer waits for what changes may bring: the end of the course, since another member's share may fall to
-// this one until then; for ever where phases may be appended after it.
+// this one until then; for ever where phases may be appended after it; and not at all once a change has taken the member's own share,
+// for nobody gets one back.
 func (pl *player) endOf(c *schedule.Course) measure.Instant {
+	if pl.gone(c) {
+		return math.MinInt64
+	}
 	if pl.part.assignment.GetOpenEnded() && !c.Closed() {
 		return math.MaxInt64
 	}
 	return measure.Instant(c.End())
+}
+
+// gone reports whether a change has taken the member's share away.
+func (pl *player) gone(c *schedule.Course) bool {
+	return c.Epoch() > 1 && pl.member < c.Members() && c.Weights()[pl.member] == 0
 }
 
 // endOfPhase is the end of a phase's load, MaxInt64 where only its sessions tell.
@@ -243,6 +252,9 @@ func (pl *player) apply(ch *pb.Change, c *schedule.Course) error {
 	pl.changing.Lock()
 	defer pl.changing.Unlock()
 	if pl.over {
+		if pl.gone(c) {
+			return nil // a change among the others
+		}
 		return errors.New("the load is over on this agent")
 	}
 	pl.recorder.Reshape(ch.GetAppended(), spansOf(c))

@@ -170,6 +170,9 @@ func TestALeavingMemberPlaysWhatIsDueBeforeTheInstant(t *testing.T) {
 		if c, cursors := st.counted(); c.GetStarted() != 300 || cursors[0] != 600 {
 			t.Errorf("counted %v, cursors %v", c, cursors)
 		}
+		if now := st.player.now(); now > measure.Instant(6200*time.Millisecond) {
+			t.Errorf("a member that has left plays until %v", time.Duration(now))
+		}
 	})
 }
 
@@ -426,6 +429,10 @@ func TestMembersTogetherPlayTheOneCourse(t *testing.T) {
 		for range n {
 			at += time.Duration(rapid.IntRange(400, 1500).Draw(rt, "later")) * time.Millisecond
 			w := []uint32{rapid.Uint32Range(0, 3).Draw(rt, "w0"), rapid.Uint32Range(1, 3).Draw(rt, "w1"), rapid.Uint32Range(0, 2).Draw(rt, "w2")}
+			if len(plans) > 0 { // nobody gets a share back
+				before := plans[len(plans)-1].weights
+				w[0], w[2] = min(w[0], before[0]*3), min(w[2], before[2]*3)
+			}
 			plans = append(plans, plan{at, at - 300*time.Millisecond, at + time.Duration(rapid.IntRange(-250, 90).Draw(rt, "commit"))*time.Millisecond, w})
 		}
 		var due, started uint64
@@ -434,6 +441,9 @@ func TestMembersTogetherPlayTheOneCourse(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				st := newStage(t, "load: [{open: {rate: 100, arrivals: poisson}, duration: 8s}]", always(time.Millisecond), nil).asMember(member, 1, 2, 1)
 				for i, p := range plans {
+					if i > 0 && plans[i-1].weights[member] == 0 {
+						break // it is gone
+					}
 					ch := changeTo(uint32(i+2), p.at, p.weights)
 					later(p.propose, func() {
 						if _, err := st.part.hold(ch); err != nil {

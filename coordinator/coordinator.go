@@ -95,6 +95,7 @@ type Coordinator struct {
 
 	mu       sync.Mutex
 	fleet    *fleet.Fleet
+	looked   int64         // when somebody looked at the leases last
 	joined   chan struct{} // closed and replaced whenever an agent has renewed its lease for the first time
 	runs     map[string]*liveRun
 	requests map[string]string // request id → run id

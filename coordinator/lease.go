@@ -16,6 +16,9 @@ import (
 // maxCommitted bounds the changes that one renewal brings; the next brings more.
 const maxCommitted = 16
 
+// standstill is how long nobody may look at the leases before the coordinator counts as having stood still.
+const standstill = RenewEvery
+
 // serveAgents answers registrations, renewals and reports.
 func (c *Coordinator) serveAgents() error {
 	return errors.Join(
@@ -28,6 +31,7 @@ func (c *Coordinator) serveAgents() error {
 func (c *Coordinator) register(q *pb.RegisterRequest) *pb.RegisterResponse {
 	received := c.now()
 	c.mu.Lock()
+	c.look(received)
 	incarnation, refusal := c.fleet.Register(q.GetAgent(), q.GetNonce(), q.GetIncarnation(), received)
 	c.mu.Unlock()
 	if refusal != "" {
@@ -68,6 +72,7 @@ func (c *Coordinator) renew(q *pb.RenewRequest) *pb.RenewResponse {
 func (c *Coordinator) renewLease(q *pb.RenewRequest, now int64) (agent *fleet.Agent, known bool, refusal string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.look(now)
 	_, _, known = c.fleet.Clock(q.GetAgent(), now)
 	if refusal = c.fleet.Renew(q.GetAgent(), q.GetIncarnation(), q.GetClock(), now); refusal != "" {
 		return nil, known, refusal
@@ -120,6 +125,15 @@ func (c *Coordinator) report(q *pb.ReportRequest) *pb.ReportResponse {
 	return pb.ReportResponse_builder{Accepted: true}.Build()
 }
 
+// look notices that this process stood still: leases are looked at four times a second. c.mu is held.
+func (c *Coordinator) look(now int64) {
+	if still := time.Duration(now - c.looked); c.looked != 0 && still > standstill {
+		c.log.Warn("this coordinator stood still; leases count as so much younger", "still", still)
+		c.fleet.Stood(still, now)
+	}
+	c.looked = max(c.looked, now)
+}
+
 // watchLeases tells the runs of agents whose lease has lapsed.
 func (c *Coordinator) watchLeases() {
 	tick := time.NewTicker(RenewEvery / 4)
@@ -131,7 +145,9 @@ func (c *Coordinator) watchLeases() {
 		case <-tick.C:
 		}
 		c.mu.Lock()
-		lost := c.fleet.Expire(c.now())
+		now := c.now()
+		c.look(now)
+		lost := c.fleet.Expire(now)
 		c.mu.Unlock()
 		for _, agent := range lost {
 			c.log.Warn("agent lost: its lease has lapsed", "agent", agent.Info.GetName(), "incarnation", agent.Incarnation)

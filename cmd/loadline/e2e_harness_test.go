@@ -31,7 +31,7 @@ import (
 
 const (
 	// processLimit bounds one process, waitLimit one wait for something to happen. Both are far above what is needed.
-	processLimit = 3 * time.Minute
+	processLimit = 4 * time.Minute
 	waitLimit    = 90 * time.Second
 )
 
@@ -68,16 +68,27 @@ type process struct {
 // start starts loadline in a working folder. env is added to an environment without LOADLINE_ variables.
 func start(t *testing.T, dir string, env []string, args ...string) *process {
 	t.Helper()
+	p, err := launch(t, dir, env, func(*exec.Cmd) {}, "loadline", args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// launch starts a program as start does, after a change to how it is started.
+func launch(t *testing.T, dir string, env []string, change func(*exec.Cmd), program string, args ...string) (*process, error) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), processLimit)
-	p := &process{cmd: exec.CommandContext(ctx, "loadline", args...), ended: make(chan struct{})}
+	p := &process{cmd: exec.CommandContext(ctx, program, args...), ended: make(chan struct{})}
 	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = dir, &p.out, &p.err
 	p.cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, variablePrefix) })
 	p.cmd.Env = append(p.cmd.Env, "XDG_CACHE_HOME="+t.TempDir()) // no calibration but the test's own
 	p.cmd.Env = append(p.cmd.Env, env...)
 	p.cmd.WaitDelay = 10 * time.Second
+	change(p.cmd)
 	if err := p.cmd.Start(); err != nil {
 		cancel()
-		t.Fatal(err)
+		return nil, err
 	}
 	go func() {
 		defer close(p.ended)
@@ -88,7 +99,7 @@ func start(t *testing.T, dir string, env []string, args ...string) *process {
 		cancel()
 		<-p.ended
 	})
-	return p
+	return p, nil
 }
 
 // wait returns the exit status.

@@ -17,8 +17,8 @@ import (
 
 // Limits of the fleet.
 const (
-	// Protocol is the version of the protocol between coordinator and agent.
-	Protocol = 1
+	// Protocol is the version of the protocol between coordinator and agent. 2: changes in two steps, leases over two ways.
+	Protocol = 2
 	// MaxAgents bounds the registered agents.
 	MaxAgents = 4000
 	// maxLabels bounds the labels of one agent, maxLabel the length of a label's key or value.
@@ -79,9 +79,10 @@ func New(config Config) *Fleet {
 // Register admits an agent and grants its first lease, or says why not. Repeating a registration (same name, same
 // nonce) gives the same incarnation. held is the incarnation that the process has held until now, 0 for none: it is
 // given again while its lease may still be valid, so that a coordinator which was restarted takes its agents back. A
-// second agent of a living one's name is refused.
+// second agent of a living one's name is refused, and of one whose lease has lapsed until Expire has named it: runs must
+// hear first that it is lost.
 func (f *Fleet) Register(info *pb.AgentInfo, nonce, held uint64, now int64) (incarnation uint64, refusal string) {
-	if refusal := f.refuse(info, nonce, held, now); refusal != "" {
+	if refusal := f.refuse(info, nonce, held); refusal != "" {
 		return 0, refusal
 	}
 	if known := f.agents[info.GetName()]; known != nil && known.is(nonce, held) {
@@ -109,16 +110,16 @@ func (f *Fleet) Restore(name string, incarnation uint64, hold time.Duration, now
 	f.agents[name] = &Agent{Info: info, Incarnation: incarnation, granted: now, hold: hold}
 }
 
-func (f *Fleet) refuse(info *pb.AgentInfo, nonce, held uint64, now int64) string {
+func (f *Fleet) refuse(info *pb.AgentInfo, nonce, held uint64) string {
 	name := info.GetName()
 	switch known := f.agents[name]; {
 	case !names.MatchString(name):
 		return fmt.Sprintf("agent name %q: use 1 to 64 letters, digits, dots, hyphens or underscores", strings.ToValidUTF8(name, "?"))
 	case info.GetProtocol() != Protocol:
 		return fmt.Sprintf("agent %s speaks protocol %d, this coordinator %d: use builds of one version", name, info.GetProtocol(), Protocol)
-	case known != nil && known.denied != "" && !f.lapsed(known, now):
+	case known != nil && known.denied != "":
 		return fmt.Sprintf("agent %s gets no new lease until the old one has lapsed: %s", name, known.denied)
-	case known != nil && !known.is(nonce, held) && !f.lapsed(known, now):
+	case known != nil && !known.is(nonce, held):
 		return fmt.Sprintf("an agent named %s is alive: give each agent a name of its own (--name)", name)
 	case known == nil && len(f.agents) >= MaxAgents:
 		return fmt.Sprintf("there are %d agents, the limit", MaxAgents)
@@ -209,6 +210,15 @@ func (a *Agent) Carries(match map[string]string) bool {
 		}
 	}
 	return true
+}
+
+// Stood tells that nobody listened to the agents for a time up to now, because the coordinator's process or machine stood still.
+// What they asked for meanwhile is still under way, so every lease counts as so much younger. That only makes it lapse later, so a
+// share is never given away too soon.
+func (f *Fleet) Stood(still time.Duration, now int64) {
+	for _, agent := range f.agents {
+		agent.granted = min(now, agent.granted+int64(still))
+	}
 }
 
 // Expire removes the agents whose lease has provably lapsed and returns them, sorted by name.

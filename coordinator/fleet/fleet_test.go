@@ -162,9 +162,9 @@ func TestContradictingClockSampleIsLeftOut(t *testing.T) {
 
 func TestWeightIsCapacityElseCores(t *testing.T) {
 	f := fleet.New(fleet.Config{Lease: lease})
-	f.Register(pb.AgentInfo_builder{Name: "a", Protocol: 1, Cores: 4}.Build(), 1, 0, 0)
-	f.Register(pb.AgentInfo_builder{Name: "b", Protocol: 1, Cores: 4, Capacity: 9}.Build(), 2, 0, 0)
-	f.Register(pb.AgentInfo_builder{Name: "c", Protocol: 1}.Build(), 3, 0, 0)
+	f.Register(pb.AgentInfo_builder{Name: "a", Protocol: fleet.Protocol, Cores: 4}.Build(), 1, 0, 0)
+	f.Register(pb.AgentInfo_builder{Name: "b", Protocol: fleet.Protocol, Cores: 4, Capacity: 9}.Build(), 2, 0, 0)
+	f.Register(pb.AgentInfo_builder{Name: "c", Protocol: fleet.Protocol}.Build(), 3, 0, 0)
 	var weights []uint32
 	for _, a := range f.Agents() {
 		weights = append(weights, a.Weight())
@@ -254,5 +254,47 @@ func TestSelection(t *testing.T) {
 	f.Leave("n2", 3, true)
 	if got := len(f.Agents()); got != 3 {
 		t.Errorf("%d agents after one has gone, want 3", got)
+	}
+}
+
+// TestACoordinatorThatStoodStillLosesNobody: what its agents asked for while it stood still is still under way.
+func TestACoordinatorThatStoodStillLosesNobody(t *testing.T) {
+	f := fleet.New(fleet.Config{Lease: lease})
+	for i, name := range []string{"well", "dead"} {
+		f.Register(agent(name), uint64(i+1), 0, at(0))
+	}
+	const still = 20 * time.Second
+	now := at(time.Second + still)
+	f.Stood(still, now)
+	if lost := f.Expire(now); len(lost) > 0 {
+		t.Fatalf("%s is lost because the coordinator stood still", lost[0].Info.GetName())
+	}
+	if refusal := f.Renew("well", 1, nil, now); refusal != "" {
+		t.Errorf("refused: %s", refusal)
+	}
+	lost := f.Expire(now + at(5200*time.Millisecond))
+	if len(lost) != 1 || lost[0].Info.GetName() != "dead" {
+		t.Errorf("lost: %v, want the one that renews no more", lost)
+	}
+}
+
+// TestALapsedAgentIsLostBeforeItsNameIsFree (seed 6151 of the simulated cluster): a process that was started anew registered between the
+// lapse and the next look at the leases, so no run ever heard that the old one was lost, and its share was never handed over.
+func TestALapsedAgentIsLostBeforeItsNameIsFree(t *testing.T) {
+	for name, deny := range map[string]bool{"lapsed": false, "denied and lapsed": true} {
+		f := fleet.New(fleet.Config{Lease: lease})
+		first, _ := f.Register(agent("a1"), 1, 0, at(0))
+		if deny {
+			f.Deny("a1", first, "it does not acknowledge")
+		}
+		if second, refusal := f.Register(agent("a1"), 2, 0, at(8*time.Second)); refusal == "" {
+			t.Errorf("%s: incarnation %d is given before anybody knows that %d is lost", name, second, first)
+		}
+		if lost := f.Expire(at(8 * time.Second)); len(lost) != 1 || lost[0].Incarnation != first {
+			t.Errorf("%s: lost = %v", name, lost)
+		}
+		if _, refusal := f.Register(agent("a1"), 2, 0, at(8*time.Second)); refusal != "" {
+			t.Errorf("%s: %s", name, refusal)
+		}
 	}
 }

@@ -308,8 +308,17 @@ func (r *Run) lostOf(s *stream, member, phase int) []LostRange {
 			due = p.CountUntil(r.cutNS())
 		}
 		add(last+1, 0, from, r.course.Count(phase, member, due))
-	} else if s.totals.lastSequence > last {
-		add(last+1, s.totals.lastSequence, from, r.course.Count(phase, member, at(s.totals.cursors, phase)))
+		return out
+	}
+	told := r.course.Count(phase, member, at(s.totals.cursors, phase))
+	if s.totals.lastSequence > last {
+		add(last+1, s.totals.lastSequence, from, told)
+	}
+	// An agent that stood still and came back as another member ends its part with totals that do not reach to where its share
+	// was given away.
+	owned, _ := r.owes(phase, member)
+	if r.agents[member].accounted(phase) < owned {
+		add(max(last, s.totals.lastSequence)+1, 0, told, owned)
 	}
 	return out
 }

@@ -304,3 +304,24 @@ func TestACheckpointHoldsTheCourse(t *testing.T) {
 		t.Error("a run restored from a checkpoint shows something else")
 	}
 }
+
+// TestAnAgentThatStoodStillNamesWhatItLost: a2 stands still from its sixth second on, its share goes to a1 from 8.5 s on, and then it
+// wakes up and ends its part in good order: with totals that agree with its windows.
+func TestAnAgentThatStoodStillNamesWhatItLost(t *testing.T) {
+	changes := []*pb.Change{changed(2, 8500*time.Millisecond, 1, 0)}
+	r := playChanged(t, holdPhase(10, 10*time.Second), 12*time.Second, changes, map[int]time.Duration{1: 0})
+	sent, err := mergetest.Play(r.header, 5*time.Second, quick)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.addWindows(sent.Windows[1]...)
+	r.addTotals(sent.Totals[1])
+	want := []LostRange{{Member: 1, FirstWindow: 7, First: 51, Last: 83, Count: 17}}
+	if got := r.LostRanges(); !slices.Equal(got, want) {
+		t.Errorf("lost %+v, want %+v", got, want)
+	}
+	_, missing := r.Reconcile()
+	if len(missing) != 1 || !strings.Contains(missing[0], "arrivals 51 to 83 of phase hold") {
+		t.Errorf("missing %q", missing)
+	}
+}

@@ -111,19 +111,26 @@ func (r *Run) compareOwned(member int, a *Agent) []string {
 		if p.Users > 0 {
 			continue
 		}
-		owned, accounted := r.course.Count(i, member, p.Arrivals), a.accounted(i)
-		if r.cutShort(p) {
-			owned = r.course.Count(i, member, p.CountUntil(r.cutNS()-stopGraceNS))
-			if accounted >= owned {
-				continue
-			}
+		owned, least := r.owes(i, member)
+		accounted := a.accounted(i)
+		if least && accounted >= owned {
+			continue
 		}
 		if owned != accounted {
-			out = append(out, fmt.Sprintf("agent %s owned %s of phase %s and accounted for %d",
-				a.Name, count(owned, "arrival"), r.scenario.GetLoad()[i].GetName(), accounted))
+			out = append(out, fmt.Sprintf("agent %s owned %s of phase %s and accounted for %d%s",
+				a.Name, count(owned, "arrival"), r.scenario.GetLoad()[i].GetName(), accounted, r.ranges(member)))
 		}
 	}
 	return out
+}
+
+// owes is how many arrivals of a phase of open load a member must account for; least: it may be more, since the phase was cut short.
+func (r *Run) owes(phase, member int) (n uint64, least bool) {
+	p := r.course.Phases()[phase]
+	if r.cutShort(p) {
+		return r.course.Count(phase, member, p.CountUntil(r.cutNS()-stopGraceNS)), true
+	}
+	return r.course.Count(phase, member, p.Arrivals), false
 }
 
 // notAccounted says how many arrivals an agent owned that nothing is known of.

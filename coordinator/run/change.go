@@ -151,7 +151,7 @@ func (m *Machine) attempt(now, after int64) []Command {
 		return m.nobodyLeft(now)
 	}
 	step := min(m.config.Horizon<<min(p.tries, 8), maxStep)
-	at := max(now-m.start, after, m.lastAt) + int64(step)
+	at := max(max(now-m.start, after)+int64(step), m.lastAt+1) // wishes in a row do not add their horizons up
 	m.lastAt = at
 	change := m.build(p.wishes, weights, p.joiners, at)
 	if check := m.config.Check; check != nil {

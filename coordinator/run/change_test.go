@@ -47,7 +47,7 @@ func TestChanges(t *testing.T) {
 			{ms(12220), run.Tick{}, "propose a 2.2, propose b 2.2"},
 			{ms(12230), run.Acknowledged{id("b"), 2, 1}, ""},
 			{ms(12231), run.Acknowledged{id("b"), 2, 2}, ""},
-			{ms(12232), run.Acknowledged{id("a"), 2, 2}, "note changed 2 [1 1] at 10.9s"},
+			{ms(12232), run.Acknowledged{id("a"), 2, 2}, "note changed 2 [1 1] at 10.8s"},
 			{ms(12233), run.ChangeDurable{2, load}, "adjust r done, commit a 2, commit b 2"},
 		},
 		"an instant that has passed is tried again later": {
@@ -126,7 +126,7 @@ func TestChanges(t *testing.T) {
 			{ms(12030), run.Acknowledged{id("a"), 2, 1}, "note changed 2 [1 1] at 10.3s"},
 			{ms(12031), run.ChangeDurable{2, load}, "adjust one done, commit a 2, commit b 2, propose a 3.2, propose b 3.2"},
 			{ms(12032), run.Acknowledged{id("b"), 3, 2}, ""},
-			{ms(12032), run.Acknowledged{id("a"), 3, 2}, "note changed 3 [1 1] at 10.6s"},
+			{ms(12032), run.Acknowledged{id("a"), 3, 2}, "note changed 3 [1 1] at 10.311s"},
 			{ms(12033), run.ChangeDurable{3, load}, "adjust two done, adjust three done, commit a 3, commit b 3, propose a 4.3, propose b 4.3"},
 		},
 		"a stop puts an end to changes": {

@@ -5,6 +5,7 @@ import (
 
 	agentrun "github.com/loadline/loadline/agent/run"
 	"github.com/loadline/loadline/coordinator/fleet"
+	"github.com/loadline/loadline/coordinator/run"
 	pb "github.com/loadline/loadline/proto/loadline/v1"
 )
 
@@ -173,6 +174,10 @@ func (a *simAgent) register(held uint64) {
 		}
 		return func() {
 			a.remember(asked, received)
+			if old := a.machine.Incarnation(); old != 0 && incarnation > old && a.parts[agentrun.Part{Run: "r", Incarnation: old}] != nil {
+				a.w.oracle.reborn[run.ID{Agent: a.name, Incarnation: old}] = a.w.now
+				a.w.saw("went on as another")
+			}
 			a.step(agentrun.Registered{Incarnation: incarnation, Lease: leaseLength, Asked: asked})
 			a.renew(false)
 		}
@@ -225,6 +230,10 @@ func (a *simAgent) renewed(q *pb.RenewRequest, r *pb.RenewResponse, asked int64)
 
 // propose tells the machine of a proposal and the coordinator of its answer.
 func (a *simAgent) propose(part agentrun.Part, change *pb.Change) {
+	if a.w.chaos.deaf && a.name == "a0" && a.life == 0 {
+		a.w.saw("deaf agent")
+		return
+	}
 	commands := a.step(agentrun.Proposed{Part: part, Change: change})
 	if len(commands) == 1 {
 		if _, holds := commands[0].(agentrun.Hold); holds {

@@ -64,6 +64,9 @@ func (c *simCoordinator) expire() {
 	for _, lost := range c.fleet.Expire(c.w.now) {
 		id := run.ID{Agent: lost.Info.GetName(), Incarnation: lost.Incarnation}
 		c.w.oracle.lost[id] = true
+		if c.machine != nil && c.machine.State() == run.Running {
+			c.w.oracle.mourned[id] = c.w.now
+		}
 		c.w.saw("lease given up")
 		c.step(run.Lost{ID: id, Why: "lease"})
 	}
@@ -82,6 +85,9 @@ func (c *simCoordinator) begin() {
 		}
 	}
 	if len(roster) == 0 {
+		if c.w.now > c.opened+int64(agentWait) {
+			c.w.ended = pb.RunState_RUN_STATE_ABORTED // nobody is there
+		}
 		return
 	}
 	c.plan(roster)

@@ -2,6 +2,7 @@ package torture
 
 import (
 	"fmt"
+	"maps"
 	"time"
 
 	agentrun "github.com/loadline/loadline/agent/run"
@@ -11,8 +12,15 @@ import (
 
 // schedule plans what happens to the world from outside: faults, wishes, comings and goings.
 func (w *world) schedule() {
+	latest := 22 * time.Second
+	if w.chaos.gentle {
+		latest = 8 * time.Second // what follows from it must be seen
+	}
 	for range w.chaos.faults {
-		w.after(w.between(2*time.Second, 22*time.Second), w.fail)
+		w.after(w.between(2*time.Second, latest), w.fail)
+	}
+	if w.chaos.deaf {
+		w.after(5*time.Second+500*time.Millisecond, func() { w.wish("despite the deaf", pb.Revision_builder{Rate: new(50.0)}.Build()) })
 	}
 	for i := range w.chaos.adjusts {
 		w.after(w.between(6*time.Second, 20*time.Second), func() { w.adjust(fmt.Sprint("w", i)) })
@@ -20,7 +28,7 @@ func (w *world) schedule() {
 	if w.random.IntN(3) == 0 {
 		w.after(w.between(6*time.Second, 18*time.Second), func() { w.addAgent(fmt.Sprint("late", 0), 0) })
 	}
-	if w.random.IntN(3) == 0 {
+	if w.random.IntN(3) == 0 && !w.chaos.deaf {
 		w.after(w.between(6*time.Second, 18*time.Second), w.leave)
 	}
 	if w.chaos.stops {
@@ -68,6 +76,9 @@ func (w *world) wish(request string, r *pb.Revision) {
 	}
 	w.oracle.asked[request] = w.now
 	w.coord.step(run.Adjust{Request: request, Revisions: []*pb.Revision{r}, Reason: request})
+	if w.chaos.lopsided && w.random.IntN(3) == 0 {
+		w.after(w.between(0, 2*time.Second), w.killCoordinator) // in the middle of the change
+	}
 }
 
 // pick is a living agent; nil: there is none.
@@ -92,6 +103,14 @@ func (w *world) leave() {
 
 // fail does one of the things that may go wrong.
 func (w *world) fail() {
+	if w.chaos.gentle {
+		if w.random.IntN(2) == 0 {
+			w.kill()
+		} else {
+			w.freeze()
+		}
+		return
+	}
 	switch w.random.IntN(6) {
 	case 0:
 		w.kill()
@@ -115,6 +134,7 @@ func (w *world) kill() {
 	}
 	a.dead = true
 	w.saw("agent killed")
+	maps.DeleteFunc(w.oracle.reborn, func(id run.ID, _ int64) bool { return id.Agent == a.name })
 	if w.random.IntN(2) == 0 {
 		w.saw("agent restarted")
 		w.addAgent(a.name, w.between(500*time.Millisecond, 12*time.Second))
@@ -163,7 +183,11 @@ func (w *world) killCoordinator() {
 	w.coord = nil
 	w.disk.crash(w)
 	w.stopAsked = 0
-	w.after(w.between(100*time.Millisecond, 12*time.Second), func() {
+	shortest, longest := 100*time.Millisecond, 12*time.Second
+	if w.chaos.lopsided {
+		shortest, longest = 10*time.Millisecond, 500*time.Millisecond
+	}
+	w.after(w.between(shortest, longest), func() {
 		newCoordinator(w, w.disk.synced)
 		w.stopNow()
 	})

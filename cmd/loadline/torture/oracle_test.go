@@ -14,7 +14,9 @@ type oracle struct {
 	w        *world
 	arrivals map[arrivalKey]hit
 	sessions map[sessionKey]hit
-	lost     map[run.ID]bool // declared lost by the coordinator that is alive
+	lost     map[run.ID]bool  // declared lost by the coordinator that is alive
+	mourned  map[run.ID]int64 // when it was lost while the run was running
+	reborn   map[run.ID]int64 // when the process had another incarnation
 	asked    map[string]int64
 	granted  map[string]*pb.Change
 }
@@ -39,7 +41,7 @@ type hit struct {
 
 func newOracle(w *world) oracle {
 	return oracle{
-		w: w, arrivals: map[arrivalKey]hit{}, sessions: map[sessionKey]hit{}, lost: map[run.ID]bool{}, asked: map[string]int64{}, granted: map[string]*pb.Change{},
+		w: w, arrivals: map[arrivalKey]hit{}, sessions: map[sessionKey]hit{}, lost: map[run.ID]bool{}, mourned: map[run.ID]int64{}, reborn: map[run.ID]int64{}, asked: map[string]int64{}, granted: map[string]*pb.Change{},
 	}
 }
 
@@ -109,13 +111,16 @@ func (o *oracle) denied(x run.Deny) {
 	w := o.w
 	w.saw("agent denied")
 	a := w.living(x.Agent)
-	if strings.Contains(x.Why, "acknowledge") && a != nil && a.asleep == 0 && a.life == 0 && w.chaos.loss == 0 && len(w.net.cuts) == 0 && w.seen["coordinator killed"] == 0 {
+	if strings.Contains(x.Why, "acknowledge") && a != nil && !w.chaos.deaf && a.asleep == 0 && a.life == 0 && w.chaos.loss == 0 && len(w.net.cuts) == 0 && w.seen["coordinator killed"] == 0 {
 		w.broken("%v is well and denied: %s", x.ID, x.Why)
 	}
 }
 
 // adjusted checks how long a wish took.
 func (o *oracle) adjusted(x run.Adjusted) {
+	if o.w.chaos.deaf && x.Request == "despite the deaf" && (x.Refusal != "" || o.w.now-o.asked[x.Request] > int64(14*time.Second)) {
+		o.w.broken("who answers nothing blocked %s for %v: %s", x.Request, time.Duration(o.w.now-o.asked[x.Request]), x.Refusal)
+	}
 	if x.Refusal != "" {
 		o.w.saw("wish refused")
 		return
@@ -140,6 +145,9 @@ func (o *oracle) settle() {
 		}
 	}
 	o.settleSessions(c)
+	if o.w.chaos.gentle {
+		o.settleDone(c)
+	}
 	if o.w.chaos.calm && o.w.ended != pb.RunState_RUN_STATE_COMPLETE {
 		o.w.broken("nothing failed, and the run ended %v: %s", o.w.ended, c.machine.Detail())
 	}
@@ -210,6 +218,27 @@ func (o *oracle) settlePhase(c *simCoordinator, index int, phase *schedule.Phase
 	for key := range o.arrivals {
 		if key.phase == index && key.n >= phase.Arrivals {
 			o.w.broken("arrival %d of phase %d was started, and there are %d", key.n, index, phase.Arrivals)
+		}
+	}
+}
+
+// settleDone: where processes die and nothing else fails, shares of lost agents are handed over in time, and a process that
+// was given up and goes on hands over all that it has played.
+func (o *oracle) settleDone(c *simCoordinator) {
+	end := c.start + c.course.End()
+	latest := int64(0)
+	for _, at := range o.mourned {
+		latest = max(latest, at)
+	}
+	// Whoever stands still or dies as well holds a change up until its own lease has lapsed.
+	for m, id := range c.ledger.roster {
+		at, lost := o.mourned[id]
+		if lost && latest < end-int64(5*time.Second) && o.w.now >= end && m < c.course.Members() && c.course.Weights()[m] > 0 {
+			o.w.broken("%v was lost at %v, and its share was handed over to nobody", id, time.Duration(at))
+		}
+		at, reborn := o.reborn[id]
+		if reborn && at < end-int64(3*time.Second) && c.ledger.entry(id).totals == nil && o.w.living(id.Agent) != nil && o.w.living(id.Agent).asleep <= at {
+			o.w.broken("%v went on as another at %v, and did not hand over what it had played", id, time.Duration(at))
 		}
 	}
 }

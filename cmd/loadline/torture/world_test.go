@@ -53,6 +53,9 @@ type chaos struct {
 	stops    bool
 	adjusts  int
 	slowDisk bool
+	lopsided bool // the way from one agent is slower than the way back, so its clock of the run is ahead
+	deaf     bool // one agent renews its lease and answers no proposal
+	gentle   bool // processes die and stand still, and nothing else fails: what must get done is shown there
 }
 
 // Lengths of a simulated run; leases as those of the coordinator.
@@ -62,6 +65,10 @@ const (
 	simLoad     = 15 * time.Second
 	simLateness = int64(250 * time.Millisecond)
 	simEnd      = int64(4 * time.Minute)
+	// agentWait is how long a run waits for its first agent, as the coordinator's.
+	agentWait = 30 * time.Second
+	// lopsidedness makes the clock of the run half of it wrong: more than a change's instant lies ahead at first.
+	lopsidedness = 700 * time.Millisecond
 	// simMargin covers the resolution of the checks on time: delays of the last renewal do not lengthen a lease.
 	simMargin = int64(20 * time.Millisecond)
 )
@@ -94,7 +101,7 @@ func (w *world) draw() chaos {
 	c := chaos{
 		loss:   []float64{0, 0.02, 0.2}[w.random.IntN(3)],
 		double: []float64{0, 0.1}[w.random.IntN(2)], slowest: []time.Duration{5 * time.Millisecond, 80 * time.Millisecond, 400 * time.Millisecond}[w.random.IntN(3)],
-		faults: w.random.IntN(6), adjusts: w.random.IntN(5), closed: w.random.IntN(3) == 0, stops: w.random.IntN(8) == 0,
+		faults: w.random.IntN(6), adjusts: w.random.IntN(5), closed: w.random.IntN(3) == 0, stops: w.random.IntN(4) == 0,
 		slowDisk: w.random.IntN(5) == 0,
 	}
 	if w.random.IntN(4) == 0 {
@@ -102,6 +109,14 @@ func (w *world) draw() chaos {
 	}
 	if w.random.IntN(5) == 0 {
 		c.min, c.absent = 1, true
+	}
+	switch w.seed % 10 {
+	case 1, 5:
+		return chaos{gentle: true, slowest: 5 * time.Millisecond, faults: 1 + w.random.IntN(2)}
+	case 2:
+		return chaos{gentle: true, deaf: true, slowest: 5 * time.Millisecond, adjusts: 1}
+	case 3, 4:
+		c.lopsided = true
 	}
 	return c
 }
@@ -261,6 +276,11 @@ func (n *network) send(x way, deliver func()) {
 			w.saw("message lost")
 			continue
 		}
-		w.after(w.between(100*time.Microsecond, w.chaos.slowest), deliver)
+		pause := w.between(100*time.Microsecond, w.chaos.slowest)
+		if w.chaos.lopsided && x.up && x.agent == "a1" {
+			pause += lopsidedness
+			w.saw("lopsided way")
+		}
+		w.after(pause, deliver)
 	}
 }

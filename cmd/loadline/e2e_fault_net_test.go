@@ -1,0 +1,262 @@
+package main
+
+import (
+	"net"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/parquet-go/parquet-go"
+
+	"github.com/loadline/loadline/coordinator/report"
+	"github.com/loadline/loadline/internal/bus"
+	pb "github.com/loadline/loadline/proto/loadline/v1"
+)
+
+// TestFaultsOfTheNetwork breaks the ways between real processes: of results, of the bus, of both, one way or both ways.
+func TestFaultsOfTheNetwork(t *testing.T) {
+	t.Parallel()
+	faultsAtOnce(t, map[string]func(*testing.T){
+		"nothing passes":                    func(t *testing.T) { isolate(t, up, down) },
+		"nothing comes from the agent":      func(t *testing.T) { isolate(t, up) },
+		"nothing reaches the agent":         func(t *testing.T) { isolate(t, down) },
+		"NATS ends":                         endNATS,
+		"a slow and narrow way":             slowWay,
+		"connections are cut again":         cutAgain,
+		"a stop without the bus":            func(t *testing.T) { stopWithout(t, true, false, 2*time.Second) },
+		"a stop without the results stream": func(t *testing.T) { stopWithout(t, false, true, 2*time.Second) },
+		"a stop without both":               func(t *testing.T) { stopWithout(t, true, true, 5*time.Second) },
+	})
+}
+
+// isolate (R4) holds back what goes to or from the only agent, over both of its ways: it stops by itself within its lease,
+// goes on when it is heard again, and nothing that it has counted is lost.
+func isolate(t *testing.T, held ...direction) {
+	w := serveTally(t)
+	c := startCluster(t, w.scenario(50, 10, "poisson", "limits: {max_lateness: 1s}\n"), 0, false)
+	c.story(t)
+	way := c.joinThrough(t, "a1", "127.0.0.2")
+	c.wantAgents(t, 1)
+	p := c.play(t, w)
+	time.Sleep(500 * time.Millisecond)
+	since := time.Now()
+	way.both(func(p *faultProxy) { p.hold(held...) })
+	w.noLoadAfter(t, "isolated", since, 5*time.Second)
+	way.both(func(p *faultProxy) { p.hold() })
+	s := p.end(t)
+	w.compare(t, s)
+	if len(s.GetAgents()[0].GetLost()) == 0 && s.GetArrivals().GetMissed() == 0 {
+		t.Errorf("nothing is missed and nothing is lost: %v", s.GetArrivals())
+	}
+}
+
+// endNATS (R6): a NATS server of somebody else's ends for longer than a lease and comes back; the run does not notice.
+func endNATS(t *testing.T) {
+	w := serveTally(t)
+	server, err := bus.StartListening(bus.Listening{Host: "127.0.0.1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := server.Addr().(*net.TCPAddr)
+	outage := stretched(9*time.Second, time.Minute)
+	c := &clusterOf{dir: w.scenario(60, int((outage + 5*time.Second).Seconds()), "poisson", "limits: {max_lateness: 1s}\n").write(t)}
+	c.coordinator = start(t, c.dir, nil, "coordinator", "--listen", "127.0.0.1:0", "--nats-url", "nats://"+address.String(), "--data", "kept")
+	c.story(t)
+	said := regexp.MustCompile(`coordinator at (\S+)\n`)
+	c.coordinator.until(t, "it serves", func() bool { return said.MatchString(c.coordinator.out.String()) })
+	c.address = said.FindStringSubmatch(c.coordinator.out.String())[1]
+	for _, name := range []string{"a1", "a2", "a3"} {
+		c.join(t, name)
+	}
+	c.wantAgents(t, 3)
+	p := c.play(t, w)
+	time.Sleep(time.Second)
+	server.Stop()
+	time.Sleep(outage)
+	again, err := bus.StartListening(bus.Listening{Host: "127.0.0.1", Port: address.Port})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(again.Stop)
+	if absent := w.compare(t, p.end(t)); absent != 0 {
+		t.Errorf("%d arrivals are absent", absent)
+	}
+	p.wantState(t, pb.SummaryState_SUMMARY_STATE_COMPLETE)
+	if n := len(p.summary.GetChanges()); n != 0 {
+		t.Errorf("the run noticed: %v", p.summary.GetChanges())
+	}
+}
+
+// slowWay (R8): 150 ms and 40 kB/s are enough for an agent.
+func slowWay(t *testing.T) {
+	w := serveTally(t)
+	c := startCluster(t, w.scenario(50, 6, "poisson", everyArrival), 1, false)
+	c.story(t)
+	way := c.joinThrough(t, "a2", "127.0.0.2")
+	c.wantAgents(t, 2)
+	way.both(func(p *faultProxy) { p.slow(150*time.Millisecond, 40<<10) })
+	p := c.play(t, w)
+	if absent := w.compare(t, p.end(t)); absent != 0 {
+		t.Errorf("%d arrivals are absent", absent)
+	}
+	p.wantState(t, pb.SummaryState_SUMMARY_STATE_COMPLETE)
+}
+
+// cutAgain (R1): connections that break again and again, of results and bus in turn, lose and double nothing.
+func cutAgain(t *testing.T) {
+	w := serveTally(t)
+	c := startCluster(t, w.scenario(50, 6, "poisson", everyArrival), 1, false)
+	c.story(t)
+	way := c.joinThrough(t, "a2", "127.0.0.2")
+	c.wantAgents(t, 2)
+	p := c.play(t, w)
+	for range 8 {
+		way.results.cut()
+		time.Sleep(300 * time.Millisecond)
+		way.bus.cut()
+		time.Sleep(300 * time.Millisecond)
+	}
+	if absent := w.compare(t, p.end(t)); absent != 0 {
+		t.Errorf("%d arrivals are absent", absent)
+	}
+	p.wantState(t, pb.SummaryState_SUMMARY_STATE_COMPLETE)
+}
+
+// stopWithout (R7) stops a run while the bus, the results stream or both pass nothing: the last start lies within the bound.
+func stopWithout(t *testing.T, noBus, noResults bool, bound time.Duration) {
+	w := serveTally(t)
+	c := startCluster(t, w.scenario(100, 60, "poisson", "limits: {max_lateness: 1s}\n"), 0, false)
+	c.story(t)
+	way := c.joinThrough(t, "a1", "127.0.0.2")
+	c.wantAgents(t, 1)
+	p := c.play(t, w)
+	if noBus {
+		way.bus.hold(up, down)
+	}
+	if noResults {
+		way.results.hold(up, down)
+	}
+	since := time.Now()
+	c.ask(t, "stop", "--all", "--now")
+	w.noLoadAfter(t, "stop", since, bound)
+	way.both(func(p *faultProxy) { p.hold() })
+	s := p.end(t)
+	if p.status != statusStopped {
+		t.Errorf("the run ends with %d\n%s", p.status, &p.err)
+	}
+	if !noBus || !noResults {
+		w.compare(t, s)
+		return
+	}
+	// What the agent has started after the stop lies behind the report's end; the report says that it is not whole.
+	t.Logf("the report: %v, %v, %q", s.GetState(), s.GetArrivals(), s.GetReasons())
+	if !strings.Contains(strings.Join(s.GetReasons(), "\n"), "a1") {
+		t.Errorf("the reasons do not name a1: %q", s.GetReasons())
+	}
+}
+
+// TestFaultsOfStrangers puts two agents of one name, garbage and a full disk before a coordinator; the others go on.
+func TestFaultsOfStrangers(t *testing.T) {
+	t.Parallel()
+	faultsAtOnce(t, map[string]func(*testing.T){
+		"two agents of one name": twins,
+		"garbage at both ports":  garbage,
+	})
+}
+
+// twins (R12): the second agent of a name is refused for as long as the first is alive, and the load stays as planned.
+func twins(t *testing.T) {
+	w := serveTally(t)
+	c := startCluster(t, w.scenario(60, 5, "constant", everyArrival), 2, false)
+	c.story(t)
+	p := c.play(t, w)
+	twin := c.join(t, "a1")
+	twin.until(t, "it is refused", func() bool { return strings.Contains(twin.err.String(), "--name") })
+	if absent := w.compare(t, p.end(t)); absent != 0 || p.summary.GetArrivals().GetDue() != 300 {
+		t.Errorf("%d absent: %v", absent, p.summary.GetArrivals())
+	}
+	p.wantState(t, pb.SummaryState_SUMMARY_STATE_COMPLETE)
+}
+
+// garbage (R17): whatever strangers write to the ports of a coordinator, the run goes on.
+func garbage(t *testing.T) {
+	w := serveTally(t)
+	c := startCluster(t, w.scenario(60, 5, "constant", everyArrival), 2, false)
+	c.story(t)
+	p := c.play(t, w)
+	said := servesAt.FindStringSubmatch(c.coordinator.out.String())
+	for _, address := range said[1:] {
+		for _, text := range []string{
+			"\x00\xff\x16\x03\x01", "GET / HTTP/1.1\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\xff\xff\xff\xff\xff\xff\xff\xff\xff",
+			"CONNECT {}\r\nSUB > 1\r\nPUB loadline.v1.coordinator.renew.a1 5\r\n\xff\xff\xff\xff\xff\r\nPUB loadline.v1.coordinator.report.a1 3\r\nabc\r\n" +
+				"PUB loadline.v1.coordinator.register.a1 reply 4\r\n\x0a\xff\xff\xff\r\nPUB loadline.v1.agent.a1.change reply 3\r\n\x0a\x01\xff\r\nPUB loadline.v1.agent.a2.start reply 0\r\n\r\n",
+			strings.Repeat("A", 100_000),
+		} {
+			conn, err := net.Dial("tcp", address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = conn.SetDeadline(time.Now().Add(300 * time.Millisecond))
+			_, _ = conn.Write([]byte(text)) // it may be cut off at once
+			drainConn(conn)
+			conn.Close()
+		}
+	}
+	if absent := w.compare(t, p.end(t)); absent != 0 {
+		t.Errorf("%d arrivals are absent", absent)
+	}
+	p.wantState(t, pb.SummaryState_SUMMARY_STATE_COMPLETE)
+}
+
+// TestManyAgents (R7, R10) starts 20 agents: how far the first starts lie apart, and how long after a stop the last one comes.
+func TestManyAgents(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("twenty processes")
+	}
+	w := serveTally(t)
+	c := startCluster(t, w.scenario(400, 60, "constant", everyArrival+"capture: {records: all}\n"), 20, false)
+	c.story(t)
+	p := c.play(t, w)
+	time.Sleep(2 * time.Second)
+	asked := time.Now()
+	c.ask(t, "stop", "--all", "--now")
+	answered := time.Now()
+	s := p.end(t)
+	w.compare(t, s)
+	t.Logf("last start %v after the stop was asked for, %v after it was answered", w.last().Sub(asked).Round(time.Millisecond), w.last().Sub(answered).Round(time.Millisecond))
+	if late := w.last().Sub(asked); late > 2*time.Second+slack {
+		t.Errorf("the last start came %v after the stop", late)
+	}
+	first := firstStarts(t, filepath.Join(c.dir, "r"))
+	t.Logf("lateness of the first start of %d agents, sorted: %v", len(first), first)
+	if len(first) != 20 {
+		t.Errorf("%d agents have started something", len(first))
+	}
+	if p.status != statusStopped {
+		t.Errorf("the run ends with %d", p.status)
+	}
+}
+
+// firstStarts is how late the first request of each agent was, sorted.
+func firstStarts(t *testing.T, folder string) (late []time.Duration) {
+	t.Helper()
+	rows, err := parquet.ReadFile[report.Row](filepath.Join(folder, "requests.parquet"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := map[string]report.Row{}
+	for _, r := range rows {
+		if before, ok := first[r.Agent]; r.DispatchedUS != nil && (!ok || r.DueUS < before.DueUS) {
+			first[r.Agent] = r // dispatched_us counts from due_us
+		}
+	}
+	for _, r := range first {
+		late = append(late, time.Duration(*r.DispatchedUS)*time.Microsecond)
+	}
+	slices.Sort(late)
+	return late
+}
