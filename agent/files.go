@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -89,7 +90,7 @@ func (f *Files) openStored(name string) (*os.File, int64, error) {
 			return f.Store.Open(d)
 		}
 	}
-	return nil, 0, fmt.Errorf("%s is not among the files that came with the scenario", name)
+	return nil, 0, fmt.Errorf("%s is not among the files that came with the scenario: %w", name, fs.ErrNotExist)
 }
 
 // Damaged removes a file from the store, so that it is fetched anew the next time.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -19,6 +20,7 @@ import (
 	"github.com/loadline/loadline/agent/guard"
 	"github.com/loadline/loadline/cmd/loadline/trust"
 	"github.com/loadline/loadline/internal/bus"
+	"github.com/loadline/loadline/internal/content"
 	pb "github.com/loadline/loadline/proto/loadline/v1"
 )
 
@@ -43,6 +45,8 @@ type agentOptions struct {
 	secrets   []string
 	rate      int
 	inFlight  int
+	cacheDir  string
+	cacheMax  string
 	metrics   string
 	log       logOptions
 }
@@ -78,9 +82,33 @@ ctrl-c or SIGTERM once: leave in good order. Twice: leave at once. The exit stat
 	f.number(&o.rate, "max-rate", guard.DefaultMaxRate, "most requests `N` a second, in every second")
 	f.number(&o.inFlight, "max-in-flight", guard.DefaultMaxInFlight, "most requests `N` in flight")
 	f.list(&o.secrets, "secret", "secret that may be resolved and where it may go, `VARIABLE=HOST:PORT` or file:/path=HOST:PORT; repeatable")
+	f.text(&o.cacheDir, "cache-dir", "", "folder `DIR` of this agent alone, for the files of scenarios (default one in the user's cache folder)")
+	f.text(&o.cacheMax, "cache-max", "10GiB", "most `SIZE` of the files of scenarios that are kept; what no run needs goes first")
 	f.text(&o.metrics, "metrics-listen", "", metricsUsage)
 	o.log.add(f)
 	return cmd
+}
+
+// openCache opens the folder of the files that scenarios name. close removes it where it was made for this process alone.
+func (o *agentOptions) openCache(name string) (cache *content.Store, close func() error, err error) {
+	most, err := parseSize("cache-max", o.cacheMax)
+	if err != nil {
+		return nil, nil, badInput("%w", err)
+	}
+	dir, close := o.cacheDir, func() error { return nil }
+	if dir == "" {
+		if user, err := os.UserCacheDir(); err == nil {
+			dir = filepath.Join(user, "loadline", "agents", name+"@"+strings.ReplaceAll(o.remote.coordinator, ":", "_"))
+		} else if dir, err = os.MkdirTemp("", "loadline-agent-*"); err != nil { // as in a container without a home
+			return nil, nil, err
+		} else {
+			close = func() error { return os.RemoveAll(dir) }
+		}
+	}
+	if cache, err = content.Open(dir, most); err != nil {
+		return nil, nil, badInput("--cache-dir: %w", errors.Join(err, close()))
+	}
+	return cache, close, nil
 }
 
 // own turns the flags into what the owner allows, or names all that is wrong with them.
@@ -113,7 +141,8 @@ func (o *agentOptions) config(a *app, own *trust.Credentials) (agent.Config, err
 		Name: o.name, Version: buildVersion().Version, Cores: a.cores, Capacity: uint32(min(o.capacity, maxCapacity)),
 		Labels: map[string]string{}, Env: a.env, Own: limits,
 	}
-	problems := []error{limitsErr, checkMetricsListener(o.metrics)}
+	_, sizeErr := parseSize("cache-max", o.cacheMax)
+	problems := []error{limitsErr, sizeErr, checkMetricsListener(o.metrics)}
 	if o.capacity > maxCapacity {
 		problems = append(problems, fmt.Errorf("--capacity %d: at most %d", o.capacity, maxCapacity))
 	}
@@ -175,7 +204,7 @@ func (a *app) joinCluster(ctx context.Context, o *agentOptions) error {
 }
 
 // live is an agent's life: it asks the way, connects to the bus, and plays until ctx ends.
-func (a *app) live(ctx context.Context, o *agentOptions, config agent.Config, conn *grpc.ClientConn, own *trust.Credentials) error {
+func (a *app) live(ctx context.Context, o *agentOptions, config agent.Config, conn *grpc.ClientConn, own *trust.Credentials) (ended error) {
 	way, err := askTheWay(ctx, pb.NewJoinServiceClient(conn), config, o.remote.coordinator)
 	if err != nil || way == nil {
 		return err
@@ -188,7 +217,13 @@ func (a *app) live(ctx context.Context, o *agentOptions, config agent.Config, co
 	if err != nil {
 		return err
 	}
-	config.Results = pb.NewResultsServiceClient(results)
+	config.Results, config.Files = pb.NewResultsServiceClient(results), pb.NewFileServiceClient(conn)
+	cache, closeCache, err := o.openCache(config.Name)
+	if err != nil {
+		return err
+	}
+	config.Cache = cache
+	defer func() { ended = errors.Join(ended, closeCache()) }()
 	joined, err := agent.New(config)
 	if err != nil {
 		return err

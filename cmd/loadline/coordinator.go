@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/url"
 	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -26,6 +25,7 @@ import (
 	"github.com/loadline/loadline/cmd/loadline/trust"
 	"github.com/loadline/loadline/coordinator"
 	"github.com/loadline/loadline/internal/bus"
+	"github.com/loadline/loadline/internal/content"
 )
 
 // Limits and waits of a coordinator that others reach (T21).
@@ -58,6 +58,7 @@ type coordinatorOptions struct {
 	natsURL    string
 	natsCreds  string
 	data       string
+	filesMax   string
 	tlsDir     string
 	metrics    string
 	log        logOptions
@@ -70,7 +71,7 @@ func (a *app) coordinatorCommand() *cobra.Command {
 		Short: "Serve a cluster: take agents, start runs, keep their results",
 		Long: `Serve a cluster until a signal comes. Agents and clients reach it by gRPC on --listen; orders to agents travel over NATS, whose
 server it brings along on --nats-listen unless --nats-url names one. Without --tls-dir both listen on loopback alone.
-Run folders are kept in runs/ of --data.
+Run folders are kept in runs/ of --data, the files of scenarios in files/. Runs that were going on when it ended are taken up again.
 
 ctrl-c or SIGTERM once: no new runs, those that go on drain and are reported. Twice: they stop now. A third time: leave at once.
 The exit status is 0 after a signal, 104 for flags or credentials that cannot be used, 1 for anything else.`,
@@ -87,6 +88,7 @@ The exit status is 0 after a signal, 104 for flags or credentials that cannot be
 	f.text(&o.natsURL, "nats-url", "", "address `URL` of a NATS server that is there already, instead of --nats-listen")
 	f.text(&o.natsCreds, "nats-creds", "", "`FILE` of credentials (.creds) or with the seed of an nkey for --nats-url")
 	f.text(&o.data, "data", "loadline-data", "folder `DIR` of everything that is kept")
+	f.text(&o.filesMax, "files-max", "20GiB", "most `SIZE` of the files of scenarios that are kept below --data; what no run needs goes first")
 	f.text(&o.tlsDir, "tls-dir", "", "folder `DIR` of credentials that loadline certs init has made; without it loopback alone")
 	f.text(&o.metrics, "metrics-listen", "", metricsUsage)
 	o.log.add(f)
@@ -114,7 +116,8 @@ func (o *coordinatorOptions) check() (listen, natsListen hostPort, own *trust.Cr
 			natsErr = natsListen.checkListener("nats-listen", o.tlsDir != "")
 		}
 	}
-	return listen, natsListen, own, errors.Join(credsErr, listenErr, natsErr, checkMetricsListener(o.metrics))
+	_, sizeErr := parseSize("files-max", o.filesMax)
+	return listen, natsListen, own, errors.Join(credsErr, listenErr, natsErr, sizeErr, checkMetricsListener(o.metrics))
 }
 
 // checkBusURL refuses a server that is reached in the clear from elsewhere, and passwords that agents would be told.
@@ -166,7 +169,8 @@ func (a *app) serveCoordinator(ctx context.Context, o *coordinatorOptions) error
 type station struct {
 	log         *slog.Logger
 	own         *trust.Credentials // nil: none
-	nats        *bus.Embedded      // nil: one that is there already
+	data        *coordinator.Data
+	nats        *bus.Embedded // nil: one that is there already
 	conn        *bus.Conn
 	coordinator *coordinator.Coordinator
 	server      *grpc.Server
@@ -176,9 +180,12 @@ type station struct {
 }
 
 func (s *station) start(ctx context.Context, o *coordinatorOptions, listen, natsListen hostPort) (err error) {
-	runs := filepath.Join(o.data, runsFolder)
-	if err := os.MkdirAll(runs, 0o755); err != nil {
+	if s.data, err = coordinator.OpenData(o.data); err != nil {
 		return badInput("--data: %w", err)
+	}
+	files, err := o.openFiles(s.data)
+	if err != nil {
+		return err
 	}
 	if s.listener, err = net.Listen("tcp", listen.String()); err != nil {
 		return badInput("cannot listen: %w; choose another address: --listen 127.0.0.1:0 takes a free port", err)
@@ -188,8 +195,8 @@ func (s *station) start(ctx context.Context, o *coordinatorOptions, listen, nats
 		return err
 	}
 	s.coordinator, err = coordinator.New(ctx, coordinator.Config{
-		Bus: s.conn, Folder: folders("", runs), Resume: runs, StartAhead: clusterStartAhead,
-		ExpectedTokens: workload.Expected, Version: buildVersion().Version, Log: s.log,
+		Bus: s.conn, Folder: folders("", s.data.Runs()), Resume: s.data.Runs(), StartAhead: clusterStartAhead,
+		Files: files, ExpectedTokens: workload.Expected, Version: buildVersion().Version, Log: s.log,
 	})
 	if err != nil {
 		return err
@@ -202,8 +209,21 @@ func (s *station) start(ctx context.Context, o *coordinatorOptions, listen, nats
 	s.served = make(chan error, 1)
 	limited := netutil.LimitListener(s.listener, maxConnections)
 	s.serving.Go(func() { s.served <- s.server.Serve(limited) })
-	s.log.Info("coordinator serves", "address", s.listener.Addr(), "tls", s.own != nil, "runs", runs)
+	s.log.Info("coordinator serves", "address", s.listener.Addr(), "tls", s.own != nil, "data", o.data)
 	return nil
+}
+
+// openFiles opens the folder of the files that scenarios name.
+func (o *coordinatorOptions) openFiles(data *coordinator.Data) (*content.Store, error) {
+	most, err := parseSize("files-max", o.filesMax)
+	if err != nil {
+		return nil, badInput("%w", err)
+	}
+	files, err := content.Open(data.Files(), most)
+	if err != nil {
+		return nil, badInput("--data: %w", err)
+	}
+	return files, nil
 }
 
 // startBus brings a NATS server along, or connects to the one that is there.
@@ -311,6 +331,9 @@ func (s *station) stop() error {
 	}
 	if s.nats != nil {
 		s.nats.Stop()
+	}
+	if s.data != nil {
+		err = errors.Join(err, s.data.Close())
 	}
 	return err
 }

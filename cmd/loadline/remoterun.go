@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"path/filepath"
 	"strings"
 	"time"
@@ -46,6 +47,13 @@ func (a *app) prepareRemote(ctx context.Context, o *runOptions, doc document, s 
 	r, err := o.remote.attach(o.out)
 	if err != nil {
 		return nil, err
+	}
+	tell := a.stderr
+	if o.json || o.quiet {
+		tell = io.Discard
+	}
+	if err := uploadFiles(ctx, r.files, files, doc.baseDir, tell); err != nil {
+		return nil, errors.Join(fromRemote(err, o.remote.coordinator), r.close())
 	}
 	digest := scenario.Digest(s, files)
 	call, cancel := context.WithTimeout(ctx, startWait)
@@ -101,7 +109,7 @@ func (o *remoteOptions) attach(folder string) (*preparedRun, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &preparedRun{client: pb.NewControlServiceClient(conn), folder: folder, closers: []func() error{conn.Close}, patience: patience}
+	r := &preparedRun{client: pb.NewControlServiceClient(conn), files: pb.NewFileServiceClient(conn), folder: folder, closers: []func() error{conn.Close}, patience: patience}
 	r.fetch = func(ctx context.Context) error { return fetchRun(ctx, r.client, r.id, r.folder) }
 	return r, nil
 }

@@ -160,6 +160,7 @@ func (a *app) watchRun(ctx context.Context, o *viewOptions, r *preparedRun, sign
 type preparedRun struct {
 	scenario *pb.Scenario
 	client   pb.ControlServiceClient
+	files    pb.FileServiceClient // nil: the coordinator is in this process
 	id       string
 	folder   string // on this machine
 	closers  []func() error

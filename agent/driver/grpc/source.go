@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/types/descriptorpb"
 
 	"github.com/loadline/loadline/agent/workload"
+	pb "github.com/loadline/loadline/proto/loadline/v1"
 )
 
 // source reads the files that describe a service, all together at most MaxSchema bytes.
@@ -107,6 +108,27 @@ func (s *source) protoFiles(ctx context.Context, names, imports []string) (*sche
 		list = withImports(f, seen, list)
 	}
 	return assemble(list)
+}
+
+// Sources lists the files that describe a target's service, those that its .proto files import too, by the names under which
+// they are opened; none where the server itself is asked. protobuf's own files are not among them.
+func Sources(ctx context.Context, t *pb.Target, open workload.Files) ([]string, error) {
+	if t.HasDescriptorSet() {
+		return []string{t.GetDescriptorSet()}, nil
+	}
+	if len(t.GetProtoFiles()) == 0 {
+		return nil, nil
+	}
+	var names []string
+	noting := &source{open: func(name string) (io.ReaderAt, int64, error) {
+		file, size, err := open(name)
+		if err == nil {
+			names = append(names, name)
+		}
+		return file, size, err
+	}}
+	_, err := noting.protoFiles(ctx, t.GetProtoFiles(), t.GetImportPaths())
+	return names, err
 }
 
 // relative is the name of a file below the longest import path that holds it, or its own.
