@@ -84,13 +84,14 @@ type Agent struct {
 	ceilings *ceilings
 	ctx      context.Context // of everything that the agent starts; ended by the end of Run
 
-	mu      sync.Mutex
-	machine *run.Machine
-	lease   *guard.Lease // of the incarnation leased
-	leased  uint64
-	parts   map[run.Part]*part // being prepared or played, or handing their results over
-	renew   time.Duration
-	clock   *pb.ClockSample
+	mu        sync.Mutex
+	machine   *run.Machine
+	lease     *guard.Lease // of the incarnation leased
+	leased    uint64
+	parts     map[run.Part]*part // being prepared or played, or handing their results over
+	renew     time.Duration
+	clock     *pb.ClockSample
+	introduce bool // the coordinator wants to know who this is
 
 	toLeave  bool           // it was told to, perhaps before it began
 	departed chan struct{}  // closed when the agent has left in good order

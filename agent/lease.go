@@ -26,10 +26,7 @@ func (a *Agent) grant(until int64) {
 
 // register asks for an incarnation until the coordinator admits the agent.
 func (a *Agent) register(held uint64) {
-	request := pb.RegisterRequest_builder{Nonce: a.nonce, Incarnation: held, Agent: pb.AgentInfo_builder{
-		Name: a.config.Name, Version: a.config.Version, Protocol: protocolVersion,
-		Cores: uint32(a.config.Cores), Capacity: a.config.Capacity, Labels: a.config.Labels,
-	}.Build()}.Build()
+	request := pb.RegisterRequest_builder{Nonce: a.nonce, Incarnation: held, Agent: a.info()}.Build()
 	for a.ctx.Err() == nil {
 		var reply pb.RegisterResponse
 		ctx, cancel := context.WithTimeout(a.ctx, callTimeout)
@@ -49,6 +46,14 @@ func (a *Agent) register(held uint64) {
 		case <-time.After(refusedPause):
 		}
 	}
+}
+
+// info is what the agent says of itself.
+func (a *Agent) info() *pb.AgentInfo {
+	return pb.AgentInfo_builder{
+		Name: a.config.Name, Version: a.config.Version, Protocol: protocolVersion,
+		Cores: uint32(a.config.Cores), Capacity: a.config.Capacity, Labels: a.config.Labels,
+	}.Build()
 }
 
 func (a *Agent) registered(reply *pb.RegisterResponse, asked int64) {
@@ -99,10 +104,14 @@ func (a *Agent) renewal() (request *pb.RenewRequest, asked int64) {
 		return nil, asked
 	}
 	epoch, attempt, applied, runNS := a.machine.Progress(asked)
-	return pb.RenewRequest_builder{
+	b := pb.RenewRequest_builder{
 		Agent: a.config.Name, Incarnation: a.machine.Incarnation(), RunId: a.machine.Part().Run, Clock: a.clock, RunNs: runNS,
 		AcknowledgedEpoch: epoch, AcknowledgedAttempt: attempt, AppliedEpoch: applied, Leaving: a.machine.Leaving(),
-	}.Build(), asked
+	}
+	if a.introduce {
+		b.Info = a.info()
+	}
+	return b.Build(), asked
 }
 
 // renewOnce asks for one renewal. No answer means no renewal: the lease then lapses by itself.
@@ -132,6 +141,9 @@ func (a *Agent) renewed(q *pb.RenewRequest, r *pb.RenewResponse, asked int64) {
 		a.step(run.LeaseRefused{Incarnation: q.GetIncarnation(), Why: r.GetRefusal()})
 		return
 	}
+	a.mu.Lock()
+	a.introduce = r.GetIntroduce()
+	a.mu.Unlock()
 	if mode := r.GetStop(); mode != pb.StopMode_STOP_MODE_UNSPECIFIED {
 		a.step(run.Stopped{Run: q.GetRunId(), Mode: mode, Reason: "the coordinator says so with the lease"})
 	}

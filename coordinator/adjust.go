@@ -177,7 +177,7 @@ func revision(phase uint32, q *pb.AdjustRunRequest) *pb.Revision {
 // DrainAgent implements ControlService: the agent's share goes to the others, and it gets no new work.
 func (s *control) DrainAgent(_ context.Context, q *pb.DrainAgentRequest) (*pb.DrainAgentResponse, error) {
 	c := s.coordinator
-	now := c.now()
+	now, playing := c.now(), c.parts()
 	c.mu.Lock()
 	var answer *pb.AgentStatus
 	var id run.ID
@@ -185,7 +185,7 @@ func (s *control) DrainAgent(_ context.Context, q *pb.DrainAgentRequest) (*pb.Dr
 		if a.Info.GetName() == q.GetAgent() {
 			id = run.ID{Agent: q.GetAgent(), Incarnation: a.Incarnation}
 			c.fleet.Leave(id.Agent, id.Incarnation, false)
-			answer = agentStatus(c.fleet, a, nil, now)
+			answer = agentStatus(c.fleet, a, playing[id], now)
 		}
 	}
 	c.mu.Unlock()

@@ -31,17 +31,9 @@ func (s *control) StartRun(ctx context.Context, q *pb.StartRunRequest) (*pb.Star
 	if err := checkStart(q); err != nil {
 		return nil, err
 	}
-	c := s.coordinator
-	c.starting.Lock() // one at a time: a repeated request must find the run of the first
-	defer c.starting.Unlock()
-	c.mu.Lock()
-	known := c.runs[c.requests[q.GetRequestId()]]
-	c.mu.Unlock()
-	if known == nil {
-		var err error
-		if known, err = c.startRun(ctx, q, nil); err != nil {
-			return nil, err
-		}
+	known, err := s.coordinator.startOnce(ctx, q, nil)
+	if err != nil {
+		return nil, err
 	}
 	return pb.StartRunResponse_builder{RunId: known.header.GetRunId(), Folder: known.folder}.Build(), nil
 }

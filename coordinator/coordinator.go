@@ -11,10 +11,8 @@ package coordinator
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"log/slog"
-	"slices"
 	"sync"
 	"time"
 
@@ -91,15 +89,14 @@ type Coordinator struct {
 	epoch  time.Time // zero of coordinator time; holds a monotonic reading
 	ingest *ingest.Service
 
-	starting sync.Mutex // held while a run is being started
-
 	mu       sync.Mutex
 	fleet    *fleet.Fleet
 	looked   int64         // when somebody looked at the leases last
 	joined   chan struct{} // closed and replaced whenever an agent has renewed its lease for the first time
 	runs     map[string]*liveRun
-	requests map[string]string // request id → run id
-	order    []string          // run ids, oldest first
+	requests map[string]string        // request id → run id
+	starting map[string]*beginningRun // by request id: not on record yet, perhaps waiting for agents
+	order    []string                 // run ids, oldest first
 	closed   bool
 
 	running sync.WaitGroup
@@ -116,7 +113,7 @@ func New(ctx context.Context, config Config) (*Coordinator, error) {
 	c := &Coordinator{
 		config: config, log: config.Log.With("component", "coordinator"), epoch: time.Now(),
 		fleet: fleet.New(fleet.Config{Lease: LeaseLength}), joined: make(chan struct{}),
-		runs: map[string]*liveRun{}, requests: map[string]string{},
+		runs: map[string]*liveRun{}, requests: map[string]string{}, starting: map[string]*beginningRun{},
 	}
 	c.ctx, c.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	c.ingest = ingest.New(c.results, c.renew, config.Log)
@@ -181,28 +178,4 @@ func (c *Coordinator) results(id string) (ingest.Run, bool) {
 		return nil, false
 	}
 	return run, true
-}
-
-// roster waits until at least n agents are there and ready for orders (n = 0: one) and returns all of those.
-func (c *Coordinator) roster(ctx context.Context, n int) ([]*fleet.Agent, error) {
-	n = max(n, 1)
-	ctx, cancel := context.WithTimeout(ctx, agentWait)
-	defer cancel()
-	for {
-		c.mu.Lock()
-		// Its first renewal shows that an agent knows of its lease, and brings the clock sample that a start needs.
-		agents, joined := slices.DeleteFunc(c.fleet.Agents(), func(a *fleet.Agent) bool {
-			_, _, known := c.fleet.Clock(a.Info.GetName(), c.now())
-			return !known
-		}), c.joined
-		c.mu.Unlock()
-		if len(agents) >= n {
-			return agents, nil
-		}
-		select {
-		case <-joined:
-		case <-ctx.Done():
-			return nil, fmt.Errorf("%d of %d agents are there: %w", len(agents), n, ctx.Err())
-		}
-	}
 }

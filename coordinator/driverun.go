@@ -118,20 +118,11 @@ func (s *control) openDriven(ctx context.Context, q *pb.DriveRunRequest) (*liveR
 	if err := checkStart(request); err != nil {
 		return nil, err
 	}
-	c := s.coordinator
-	c.starting.Lock()
-	defer c.starting.Unlock()
-	c.mu.Lock()
-	known := c.runs[c.requests[q.GetRequestId()]]
-	c.mu.Unlock()
-	if known != nil {
-		return known, nil
-	}
 	policy := &pb.OnDisconnect{}
 	if o.HasOnDisconnect() {
 		policy = o.GetOnDisconnect()
 	}
-	return c.startRun(ctx, request, policy)
+	return s.coordinator.startOnce(ctx, request, policy)
 }
 
 // scenarioOf is the scenario of an open, with its defaults filled in.

@@ -11,6 +11,46 @@ import (
 	pb "github.com/loadline/loadline/proto/loadline/v1"
 )
 
+// beginningRun is a request to start a run that is being answered.
+type beginningRun struct {
+	done chan struct{} // closed once run or err is set
+	run  *liveRun
+	err  error
+}
+
+// startOnce begins the run of a request, or finds the one that it began. A repeated request waits for the first.
+// Errors carry a gRPC status.
+func (c *Coordinator) startOnce(ctx context.Context, q *pb.StartRunRequest, driven *pb.OnDisconnect) (*liveRun, error) {
+	id := q.GetRequestId()
+	c.mu.Lock()
+	known, first := c.runs[c.requests[id]], c.starting[id]
+	if known != nil || first != nil {
+		c.mu.Unlock()
+		if known != nil {
+			return known, nil
+		}
+		select {
+		case <-first.done:
+			return first.run, first.err
+		case <-ctx.Done():
+			return nil, status.FromContextError(ctx.Err()).Err()
+		}
+	}
+	if len(c.starting) >= maxLiveRuns {
+		c.mu.Unlock()
+		return nil, status.Errorf(codes.ResourceExhausted, "%d runs wait for their agents, the limit", maxLiveRuns)
+	}
+	b := &beginningRun{done: make(chan struct{})}
+	c.starting[id] = b
+	c.mu.Unlock()
+	b.run, b.err = c.startRun(ctx, q, driven)
+	c.mu.Lock()
+	delete(c.starting, id)
+	c.mu.Unlock()
+	close(b.done)
+	return b.run, b.err
+}
+
 // startRun begins a run and keeps its files until it has ended; driven, which may be nil, says what becomes of one that a program
 // drives. Errors carry a gRPC status.
 func (c *Coordinator) startRun(ctx context.Context, q *pb.StartRunRequest, driven *pb.OnDisconnect) (*liveRun, error) {
@@ -23,11 +63,35 @@ func (c *Coordinator) startRun(ctx context.Context, q *pb.StartRunRequest, drive
 		release()
 		return nil, err
 	}
+	c.releaseAtEnd(r, release)
+	return r, nil
+}
+
+func (c *Coordinator) releaseAtEnd(r *liveRun, release func()) {
 	c.running.Go(func() {
 		<-r.ended
 		release()
 	})
-	return r, nil
+}
+
+// keepFilesOf keeps the files of a run that is taken up again. The agents that play it have them; one that is missing here
+// is missed only by agents that join.
+func (c *Coordinator) keepFilesOf(r *liveRun) {
+	if c.config.Files == nil {
+		return
+	}
+	var digests []content.Digest
+	for _, f := range r.header.GetFiles() {
+		d, err := content.DigestOf(f.GetSha256())
+		if err != nil {
+			continue // as a run of a coordinator without a store may have
+		}
+		digests = append(digests, d)
+		if size, whole := c.config.Files.Present(d); !whole || size != f.GetSize() {
+			r.log.Warn("a file of the run is not here any more; agents without it cannot join", "file", f.GetPath())
+		}
+	}
+	c.releaseAtEnd(r, c.config.Files.Pin(digests...))
 }
 
 // keepFiles keeps the files of a run in the store until release is called, and says which were not

@@ -57,4 +57,13 @@ func TestARunNeedsItsFiles(t *testing.T) {
 	if _, err := c.keepFiles([]*pb.FileDigest{f}); err == nil {
 		t.Error("an evicted file is taken for there")
 	}
+	again := &liveRun{ended: make(chan struct{}), log: c.log, header: pb.RunHeader_builder{Files: []*pb.FileDigest{missing, f}}.Build()}
+	if f, err = put(strings.Repeat("a", 1000)); err != nil {
+		t.Fatal(err)
+	}
+	c.keepFilesOf(again)
+	if _, err := put(strings.Repeat("b", 1000)); err == nil {
+		t.Error("the file of a run that was taken up again was evicted")
+	}
+	close(again.ended)
 }

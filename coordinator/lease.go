@@ -64,6 +64,7 @@ func (c *Coordinator) renew(q *pb.RenewRequest) *pb.RenewResponse {
 			r.renewed(q, &answer)
 		}
 	}
+	answer.Introduce = refusal == "" && agent != nil && agent.Stranger()
 	answer.Clock = pb.ClockReply_builder{ReceivedNs: received, SentNs: c.now()}.Build()
 	return answer.Build()
 }
@@ -76,6 +77,11 @@ func (c *Coordinator) renewLease(q *pb.RenewRequest, now int64) (agent *fleet.Ag
 	_, _, known = c.fleet.Clock(q.GetAgent(), now)
 	if refusal = c.fleet.Renew(q.GetAgent(), q.GetIncarnation(), q.GetClock(), now); refusal != "" {
 		return nil, known, refusal
+	}
+	if q.HasInfo() {
+		if why := c.fleet.Introduce(q.GetAgent(), q.GetIncarnation(), q.GetInfo()); why != "" {
+			c.log.Warn("what an agent says of itself is not taken", "agent", q.GetAgent(), "reason", why)
+		}
 	}
 	if q.GetLeaving() {
 		c.fleet.Leave(q.GetAgent(), q.GetIncarnation(), false)

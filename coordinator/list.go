@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/loadline/loadline/coordinator/fleet"
+	"github.com/loadline/loadline/coordinator/run"
 	pb "github.com/loadline/loadline/proto/loadline/v1"
 )
 
@@ -32,31 +33,68 @@ func (s *control) ListRuns(context.Context, *pb.ListRunsRequest) (*pb.ListRunsRe
 // ListAgents implements ControlService.
 func (s *control) ListAgents(context.Context, *pb.ListAgentsRequest) (*pb.ListAgentsResponse, error) {
 	c := s.coordinator
-	playing := map[string][]string{}
-	for _, run := range c.known() {
-		if run.over() {
-			continue
-		}
-		for _, agent := range run.currentStatus().GetAgents() {
-			playing[agent] = append(playing[agent], run.header.GetRunId())
-		}
-	}
+	parts := c.parts()
 	now := c.now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	answer := &pb.ListAgentsResponse{}
 	for _, a := range c.fleet.Agents() {
-		answer.SetAgents(append(answer.GetAgents(), agentStatus(c.fleet, a, playing[a.Info.GetName()], now)))
+		answer.SetAgents(append(answer.GetAgents(), agentStatus(c.fleet, a, parts[run.ID{Agent: a.Info.GetName(), Incarnation: a.Incarnation}], now)))
 	}
 	return answer, nil
 }
 
-func agentStatus(f *fleet.Fleet, a *fleet.Agent, runs []string, now int64) *pb.AgentStatus {
-	status := pb.AgentStatus_builder{Info: a.Info, Incarnation: a.Incarnation, Weight: a.Weight(), RunIds: runs}.Build()
-	if _, bound, ok := f.Clock(a.Info.GetName(), now); ok {
-		status.SetClockErrorBoundNs(bound)
+// parts are an agent's in runs that go on.
+type parts struct {
+	runs    []string
+	playing bool // at least one of them
+}
+
+// parts lists who has a part in which runs.
+func (c *Coordinator) parts() map[run.ID]parts {
+	all := map[run.ID]parts{}
+	add := func(id run.ID, in string, playing bool) {
+		p := all[id]
+		all[id] = parts{append(p.runs, in), p.playing || playing}
 	}
-	return status
+	for _, r := range c.known() {
+		if r.over() {
+			continue
+		}
+		for _, id := range r.preparing() {
+			add(id, r.header.GetRunId(), false)
+		}
+		r.mu.Lock()
+		playing := r.status.GetState() != pb.RunState_RUN_STATE_PREPARING
+		for id := range r.windows {
+			add(id, r.header.GetRunId(), playing)
+		}
+		r.mu.Unlock()
+	}
+	return all
+}
+
+func agentStatus(f *fleet.Fleet, a *fleet.Agent, in parts, now int64) *pb.AgentStatus {
+	left := f.Remaining(a, now)
+	status := pb.AgentStatus_builder{
+		Info: a.Info, Incarnation: a.Incarnation, Weight: a.Weight(), RunIds: in.runs, Leaving: a.Leaving, LeaseNs: int64(left),
+	}
+	switch {
+	case left < 0 && in.playing:
+		status.Activity = pb.AgentActivity_AGENT_ACTIVITY_PAUSED
+	case a.Leaving:
+		status.Activity = pb.AgentActivity_AGENT_ACTIVITY_LEAVING
+	case in.playing:
+		status.Activity = pb.AgentActivity_AGENT_ACTIVITY_PLAYING
+	case len(in.runs) > 0:
+		status.Activity = pb.AgentActivity_AGENT_ACTIVITY_PREPARING
+	default:
+		status.Activity = pb.AgentActivity_AGENT_ACTIVITY_IDLE
+	}
+	if _, bound, ok := f.Clock(a.Info.GetName(), now); ok {
+		status.ClockErrorBoundNs = bound
+	}
+	return status.Build()
 }
 
 // StopAll implements ControlService.

@@ -46,6 +46,7 @@ func (c *Coordinator) proceed(o *openRun) bool {
 	r.restoreRequests(o.events)
 	roster := machineRoster(r.header.GetPlan())
 	c.remember(r)
+	c.keepFilesOf(r)
 	c.running.Go(func() {
 		r.loop(func() (*run.Machine, []run.Command) { return run.Restore(config, roster, history, c.now()) })
 	})

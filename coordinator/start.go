@@ -47,9 +47,13 @@ func (c *Coordinator) beginRun(ctx context.Context, q *pb.StartRunRequest, drive
 	if want := q.GetDigest(); want != "" && want != hex.EncodeToString(digest[:]) {
 		return nil, invalid("digest", "the scenario's is %x, not %s", digest, want)
 	}
-	agents, err := c.roster(ctx, int(q.GetAgents()))
+	want, err := selectionOf(q)
 	if err != nil {
-		return nil, status.Error(codes.Unavailable, err.Error())
+		return nil, status.Error(codes.InvalidArgument, err.Error())
+	}
+	agents, err := c.roster(ctx, want)
+	if err != nil {
+		return nil, status.Error(codes.DeadlineExceeded, err.Error())
 	}
 	load, err := schedule.Compile(s)
 	if err != nil {

@@ -111,9 +111,10 @@ func (r *liveRun) firstStatus() *pb.RunStatus {
 
 // standing is what changes of a run's status.
 type standing struct {
-	state  pb.RunState
-	detail string
-	start  int64
+	state   pb.RunState
+	detail  string
+	start   int64
+	members int // of the roster, which only grows
 }
 
 // setStatus looks at the status anew and tells the watchers when it has changed. It is called at every step of the machine,
@@ -121,7 +122,7 @@ type standing struct {
 func (r *liveRun) setStatus() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	now := standing{state: stateOf(r.machine.State()), detail: r.machine.Detail(), start: r.start.Load()}
+	now := standing{state: stateOf(r.machine.State()), detail: r.machine.Detail(), start: r.start.Load(), members: len(r.roster)}
 	if r.summary != nil {
 		now.state = endState(r.summary.GetState())
 		if r.writeErr != nil {
@@ -135,11 +136,25 @@ func (r *liveRun) setStatus() {
 	status := r.firstStatus()
 	status.SetState(now.state)
 	status.SetDetail(now.detail)
+	status.SetAgents(r.names())
 	if now.start != 0 {
 		status.SetStartedTime(timestamppb.New(r.coordinator.wall(now.start)))
 	}
 	r.status = status
 	r.watchers.send(pb.WatchRunResponse_builder{Status: status}.Build())
+}
+
+// names are those of all who have taken part, in the order of the roster; one of two incarnations once. r.mu is held.
+func (r *liveRun) names() []string {
+	var names []string
+	seen := map[string]bool{}
+	for _, m := range r.roster {
+		if !seen[m.GetAgent()] {
+			seen[m.GetAgent()] = true
+			names = append(names, m.GetAgent())
+		}
+	}
+	return names
 }
 
 func endState(s pb.SummaryState) pb.RunState {

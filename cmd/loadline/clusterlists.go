@@ -90,7 +90,7 @@ func (a *app) agentsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "agents",
 		Short:   "List a coordinator's agents",
-		Long:    "List the agents that hold a lease of a coordinator, by name: version, cores, weight, the bound of the error of the clock, labels, and the runs that they play.",
+		Long:    "List the agents of a coordinator, by name: what each does, how long it still holds its lease, version, cores, weight, the bound of the error of its clock, labels, and the runs in which it has a part.",
 		Example: "  loadline agents --coordinator 127.0.0.1:7400\n  loadline agents --json",
 		Args:    noArguments,
 		RunE:    action(func(ctx context.Context, _ []string) error { return a.listAgents(ctx, o) }),
@@ -110,18 +110,23 @@ func (a *app) listAgents(ctx context.Context, o *askOptions) error {
 }
 
 func writeAgents(out io.Writer, agents []*pb.AgentStatus) {
-	fmt.Fprintln(out, "AGENT\tVERSION\tCORES\tWEIGHT\tCLOCK\tLABELS\tRUNS")
+	fmt.Fprintln(out, "AGENT\tSTATE\tLEASE\tVERSION\tCORES\tWEIGHT\tCLOCK\tLABELS\tRUNS")
 	for _, s := range agents {
 		clock, runs := "-", strings.Join(s.GetRunIds(), " ")
 		if bound := s.GetClockErrorBoundNs(); bound > 0 {
 			clock = "±" + time.Duration(bound).Round(time.Microsecond).String()
 		}
-		if s.GetLeaving() {
-			runs = strings.TrimSpace("leaving " + runs)
-		}
-		fmt.Fprintf(out, "%s\t%s\t%d\t%d\t%s\t%s\t%s\n", report.Clean(s.GetInfo().GetName()), report.Clean(s.GetInfo().GetVersion()),
+		fmt.Fprintf(out, "%s\t%s\t%s\t%s\t%d\t%d\t%s\t%s\t%s\n", report.Clean(s.GetInfo().GetName()), lower(s.GetActivity(), "AGENT_ACTIVITY_"), leaseText(s), report.Clean(s.GetInfo().GetVersion()),
 			s.GetInfo().GetCores(), s.GetWeight(), clock, report.Clean(labelText(s.GetInfo().GetLabels())), report.Clean(runs))
 	}
+}
+
+// leaseText is how long an agent still holds its lease.
+func leaseText(s *pb.AgentStatus) string {
+	if left := time.Duration(s.GetLeaseNs()); left >= 0 {
+		return left.Round(100 * time.Millisecond).String()
+	}
+	return "lapsed"
 }
 
 func labelText(labels map[string]string) string {

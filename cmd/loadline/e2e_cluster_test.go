@@ -25,6 +25,7 @@ import (
 type clusterOf struct {
 	dir         string // the working folder of all
 	address     string
+	bus         string
 	certs       string   // folder of the authority; empty: in the clear
 	env         []string // of the agents
 	coordinator *process
@@ -44,15 +45,30 @@ func startCluster(t *testing.T, f files, n int, secured bool, agentFlags ...stri
 			}
 		}
 	}
-	c.coordinator = start(t, c.dir, nil, append([]string{"coordinator", "--listen", "127.0.0.1:0", "--nats-listen", "127.0.0.1:0", "--data", "kept"}, c.tls("coordinator")...)...)
-	said := regexp.MustCompile(`coordinator at (\S+)\nbus at \S+\n`)
-	c.coordinator.until(t, "it serves", func() bool { return said.MatchString(c.coordinator.out.String()) })
-	c.address = said.FindStringSubmatch(c.coordinator.out.String())[1]
+	c.serve(t, "127.0.0.1:0", "127.0.0.1:0")
 	for i := range n {
 		c.join(t, fmt.Sprintf("a%d", i+1), agentFlags...)
 	}
 	c.wantAgents(t, n)
 	return c
+}
+
+// serve starts the coordinator at addresses, and waits until it serves.
+func (c *clusterOf) serve(t *testing.T, listen, nats string) {
+	t.Helper()
+	c.coordinator = start(t, c.dir, nil, append([]string{"coordinator", "--listen", listen, "--nats-listen", nats, "--data", "kept"}, c.tls("coordinator")...)...)
+	said := regexp.MustCompile(`coordinator at (\S+)\nbus at (\S+)\n`)
+	c.coordinator.until(t, "it serves", func() bool { return said.MatchString(c.coordinator.out.String()) })
+	at := said.FindStringSubmatch(c.coordinator.out.String())
+	c.address, c.bus = at[1], at[2]
+}
+
+// restart kills the coordinator without a word and starts it again at the same addresses.
+func (c *clusterOf) restart(t *testing.T) {
+	t.Helper()
+	c.coordinator.signal(t, syscall.SIGKILL)
+	c.coordinator.wait()
+	c.serve(t, c.address, c.bus)
 }
 
 // tls are the flags that give the credentials in a folder below the authority's.

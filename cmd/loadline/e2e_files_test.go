@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -106,5 +107,47 @@ func TestSizesOfFiles(t *testing.T) {
 		if got := sizeText(n); got != want {
 			t.Errorf("%d is %s, want %s", n, got, want)
 		}
+	}
+}
+
+// TestARunThatIsTakenUpAgainHasItsFiles kills the coordinator in the middle of a run and starts it again: the run goes on, and an
+// agent that joins only then gets the data set, whose own folder is gone.
+func TestARunThatIsTakenUpAgainHasItsFiles(t *testing.T) {
+	t.Parallel()
+	target := serveSim(t, nil)
+	f := files{"rows.jsonl": "{\"q\": \"one\"}\n{\"q\": \"two\"}\n", "s.yaml": fmt.Sprintf(`name: cluster
+targets: [{name: t, url: "%s", protocol: http}]
+workloads: [{name: w, target: t, http: {method: POST, path: /echo, body: "{{row.q}}", dataset: {file: rows.jsonl}}}]
+load: [{name: main, open: {rate: 20}, duration: 20s}]
+orphan: {hold: 20s}
+%s`, target.root, everyArrival)}
+	c := startCluster(t, f, 1, false)
+	p := &played{dir: c.dir, folder: filepath.Join(c.dir, "r")}
+	var id string
+	p.process, id = c.begin(t, target)
+	if err := os.Remove(filepath.Join(c.dir, "rows.jsonl")); err != nil {
+		t.Fatal(err)
+	}
+	c.restart(t)
+	c.coordinator.until(t, "the run is taken up again", func() bool { return strings.Contains(c.ask(t, "runs"), id) })
+	c.join(t, "a2", "--cache-dir", filepath.Join(c.dir, "cache"))
+	c.coordinator.until(t, "a2 plays", func() bool {
+		for line := range strings.Lines(c.ask(t, "agents")) {
+			if strings.Contains(line, "a2") && strings.Contains(line, id) {
+				return true
+			}
+		}
+		return false
+	})
+	p.wait()
+	p.read(t)
+	p.wantState(t, pb.SummaryState_SUMMARY_STATE_COMPLETE)
+	seen := target.arrivals(t, id)
+	wantOnce(t, seen)
+	if len(seen) != 400 || len(p.summary.GetAgents()) != 2 {
+		t.Errorf("%d arrivals at the target by %d agents, want 400 by 2: %v", len(seen), len(p.summary.GetAgents()), p.summary.GetArrivals())
+	}
+	if entries, err := os.ReadDir(filepath.Join(c.dir, "cache")); err != nil || len(entries) != 1 {
+		t.Errorf("the cache of a2 holds %d files, %v", len(entries), err)
 	}
 }

@@ -22,7 +22,7 @@ import (
 )
 
 const (
-	// startWait bounds the request to start a run: the coordinator waits for agents meanwhile.
+	// startWait bounds the request to start a run beyond the time for which the scenario waits for agents.
 	startWait = 2 * time.Minute
 	// patience is how long a coordinator that cannot be reached is tried again while a run is watched.
 	patience = 10 * time.Minute
@@ -56,12 +56,15 @@ func (a *app) prepareRemote(ctx context.Context, o *runOptions, doc document, s 
 		return nil, errors.Join(fromRemote(err, o.remote.coordinator), r.close())
 	}
 	digest := scenario.Digest(s, files)
-	call, cancel := context.WithTimeout(ctx, startWait)
+	call, cancel := context.WithTimeout(ctx, startWait+s.GetAgents().GetWait().AsDuration())
 	defer cancel()
+	waiting := tellWaiting(call, r.client, s, agents, tell)
 	started, err := r.client.StartRun(call, pb.StartRunRequest_builder{
 		RequestId: rand.Text(), Scenario: s, Source: doc.data, BaseDir: doc.baseDir, Files: files, Agents: agents,
 		Digest: hex.EncodeToString(digest[:]),
 	}.Build())
+	cancel()
+	<-waiting
 	if err != nil {
 		return nil, errors.Join(fromRemote(err, o.remote.coordinator), r.close())
 	}

@@ -64,6 +64,9 @@ func (a *Agent) Weight() uint32 {
 	return max(1, a.Info.GetCores())
 }
 
+// Denied reports whether the agent's lease is not renewed any more.
+func (a *Agent) Denied() bool { return a.denied != "" }
+
 // Fleet holds the agents. It is not safe for concurrent use.
 type Fleet struct {
 	config Config
@@ -157,6 +160,30 @@ func (f *Fleet) Renew(name string, incarnation uint64, sample *pb.ClockSample, n
 	if sample != nil {
 		agent.clock.add(sample)
 	}
+	return ""
+}
+
+// Remaining is how long the agent holds its lease from now on, as it counts itself at the latest; below 0: it has lapsed there.
+func (f *Fleet) Remaining(a *Agent, now int64) time.Duration {
+	return f.config.Lease + a.hold - time.Duration(now-a.granted)
+}
+
+// Stranger reports whether nothing is known of the agent but its name, as after a restart of the coordinator.
+func (a *Agent) Stranger() bool { return a.nonce == 0 && a.Info.GetCores() == 0 }
+
+// Introduce takes on what an agent says of itself. It says whether it may; its name and protocol stay.
+func (f *Fleet) Introduce(name string, incarnation uint64, info *pb.AgentInfo) (refusal string) {
+	agent := f.agents[name]
+	switch {
+	case agent == nil || agent.Incarnation != incarnation || !agent.Stranger():
+		return ""
+	case info.GetName() != name || info.GetProtocol() != Protocol:
+		return fmt.Sprintf("agent %s says that it is another", name)
+	}
+	if refusal := refuseLabels(info); refusal != "" {
+		return refusal
+	}
+	agent.Info = info
 	return ""
 }
 

@@ -53,6 +53,15 @@ func (m *Machine) joined(e Joined) []Command {
 	return []Command{Assign{e.ID}}
 }
 
+// Joining are those that get ready to become members.
+func (m *Machine) Joining() []ID {
+	var ids []ID
+	for _, a := range m.joining {
+		ids = append(ids, a.ID)
+	}
+	return ids
+}
+
 // removeJoining forgets an agent that would have joined.
 func (m *Machine) removeJoining(a *member, now int64) []Command {
 	m.joining = slices.DeleteFunc(m.joining, func(b *member) bool { return a == b })

@@ -720,6 +720,7 @@ type RenewRequest struct {
 	xxx_hidden_AcknowledgedAttempt uint32                 `protobuf:"varint,7,opt,name=acknowledged_attempt,json=acknowledgedAttempt"`
 	xxx_hidden_AppliedEpoch        uint32                 `protobuf:"varint,8,opt,name=applied_epoch,json=appliedEpoch"`
 	xxx_hidden_Leaving             bool                   `protobuf:"varint,9,opt,name=leaving"`
+	xxx_hidden_Info                *AgentInfo             `protobuf:"bytes,10,opt,name=info"`
 	unknownFields                  protoimpl.UnknownFields
 	sizeCache                      protoimpl.SizeCache
 }
@@ -812,6 +813,13 @@ func (x *RenewRequest) GetLeaving() bool {
 	return false
 }
 
+func (x *RenewRequest) GetInfo() *AgentInfo {
+	if x != nil {
+		return x.xxx_hidden_Info
+	}
+	return nil
+}
+
 func (x *RenewRequest) SetAgent(v string) {
 	x.xxx_hidden_Agent = v
 }
@@ -848,6 +856,10 @@ func (x *RenewRequest) SetLeaving(v bool) {
 	x.xxx_hidden_Leaving = v
 }
 
+func (x *RenewRequest) SetInfo(v *AgentInfo) {
+	x.xxx_hidden_Info = v
+}
+
 func (x *RenewRequest) HasClock() bool {
 	if x == nil {
 		return false
@@ -855,8 +867,19 @@ func (x *RenewRequest) HasClock() bool {
 	return x.xxx_hidden_Clock != nil
 }
 
+func (x *RenewRequest) HasInfo() bool {
+	if x == nil {
+		return false
+	}
+	return x.xxx_hidden_Info != nil
+}
+
 func (x *RenewRequest) ClearClock() {
 	x.xxx_hidden_Clock = nil
+}
+
+func (x *RenewRequest) ClearInfo() {
+	x.xxx_hidden_Info = nil
 }
 
 type RenewRequest_builder struct {
@@ -881,6 +904,8 @@ type RenewRequest_builder struct {
 	AppliedEpoch uint32
 	// The agent wants to leave: its share is to go to the others.
 	Leaving bool
+	// What the agent says of itself, where the coordinator has asked for it; absent: as it registered.
+	Info *AgentInfo
 }
 
 func (b0 RenewRequest_builder) Build() *RenewRequest {
@@ -896,6 +921,7 @@ func (b0 RenewRequest_builder) Build() *RenewRequest {
 	x.xxx_hidden_AcknowledgedAttempt = b.AcknowledgedAttempt
 	x.xxx_hidden_AppliedEpoch = b.AppliedEpoch
 	x.xxx_hidden_Leaving = b.Leaving
+	x.xxx_hidden_Info = b.Info
 	return m0
 }
 
@@ -910,6 +936,7 @@ type RenewResponse struct {
 	xxx_hidden_Committed *[]*Change             `protobuf:"bytes,6,rep,name=committed"`
 	xxx_hidden_Proposed  *Change                `protobuf:"bytes,7,opt,name=proposed"`
 	xxx_hidden_Stop      StopMode               `protobuf:"varint,8,opt,name=stop,enum=loadline.v1.StopMode"`
+	xxx_hidden_Introduce bool                   `protobuf:"varint,9,opt,name=introduce"`
 	unknownFields        protoimpl.UnknownFields
 	sizeCache            protoimpl.SizeCache
 }
@@ -997,6 +1024,13 @@ func (x *RenewResponse) GetStop() StopMode {
 	return StopMode_STOP_MODE_UNSPECIFIED
 }
 
+func (x *RenewResponse) GetIntroduce() bool {
+	if x != nil {
+		return x.xxx_hidden_Introduce
+	}
+	return false
+}
+
 func (x *RenewResponse) SetGranted(v bool) {
 	x.xxx_hidden_Granted = v
 }
@@ -1027,6 +1061,10 @@ func (x *RenewResponse) SetProposed(v *Change) {
 
 func (x *RenewResponse) SetStop(v StopMode) {
 	x.xxx_hidden_Stop = v
+}
+
+func (x *RenewResponse) SetIntroduce(v bool) {
+	x.xxx_hidden_Introduce = v
 }
 
 func (x *RenewResponse) HasClock() bool {
@@ -1070,6 +1108,8 @@ type RenewResponse_builder struct {
 	Proposed *Change
 	// The run that the agent named is to be stopped like this; unspecified: it goes on. Repeats the order, for the case that it did not arrive.
 	Stop StopMode
+	// The next renewal is to say again who the agent is: a coordinator that was restarted knows its name alone.
+	Introduce bool
 }
 
 func (b0 RenewResponse_builder) Build() *RenewResponse {
@@ -1084,6 +1124,7 @@ func (b0 RenewResponse_builder) Build() *RenewResponse {
 	x.xxx_hidden_Committed = &b.Committed
 	x.xxx_hidden_Proposed = b.Proposed
 	x.xxx_hidden_Stop = b.Stop
+	x.xxx_hidden_Introduce = b.Introduce
 	return m0
 }
 
@@ -1768,6 +1809,7 @@ type ChangeResponse struct {
 	xxx_hidden_Refusal  string                 `protobuf:"bytes,2,opt,name=refusal"`
 	xxx_hidden_RunNs    int64                  `protobuf:"varint,3,opt,name=run_ns,json=runNs"`
 	xxx_hidden_Over     bool                   `protobuf:"varint,4,opt,name=over"`
+	xxx_hidden_Excess   bool                   `protobuf:"varint,5,opt,name=excess"`
 	unknownFields       protoimpl.UnknownFields
 	sizeCache           protoimpl.SizeCache
 }
@@ -1825,6 +1867,13 @@ func (x *ChangeResponse) GetOver() bool {
 	return false
 }
 
+func (x *ChangeResponse) GetExcess() bool {
+	if x != nil {
+		return x.xxx_hidden_Excess
+	}
+	return false
+}
+
 func (x *ChangeResponse) SetAccepted(v bool) {
 	x.xxx_hidden_Accepted = v
 }
@@ -1841,6 +1890,10 @@ func (x *ChangeResponse) SetOver(v bool) {
 	x.xxx_hidden_Over = v
 }
 
+func (x *ChangeResponse) SetExcess(v bool) {
+	x.xxx_hidden_Excess = v
+}
+
 type ChangeResponse_builder struct {
 	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
 
@@ -1852,6 +1905,8 @@ type ChangeResponse_builder struct {
 	RunNs int64
 	// The agent starts nothing of the run any more, whatever changes; false: it may.
 	Over bool
+	// Whatever its instant, the change asks for more than the agent's owner allows; false: another attempt may do.
+	Excess bool
 }
 
 func (b0 ChangeResponse_builder) Build() *ChangeResponse {
@@ -1862,6 +1917,7 @@ func (b0 ChangeResponse_builder) Build() *ChangeResponse {
 	x.xxx_hidden_Refusal = b.Refusal
 	x.xxx_hidden_RunNs = b.RunNs
 	x.xxx_hidden_Over = b.Over
+	x.xxx_hidden_Excess = b.Excess
 	return m0
 }
 
@@ -3603,7 +3659,7 @@ const file_loadline_v1_assignment_proto_rawDesc = "" +
 	"\n" +
 	"replied_ns\x18\x03 \x01(\x03R\trepliedNs\x12\x1f\n" +
 	"\vreturned_ns\x18\x04 \x01(\x03R\n" +
-	"returnedNs\"\xc5\x02\n" +
+	"returnedNs\"\xf1\x02\n" +
 	"\fRenewRequest\x12\x14\n" +
 	"\x05agent\x18\x01 \x01(\tR\x05agent\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12\x15\n" +
@@ -3613,7 +3669,9 @@ const file_loadline_v1_assignment_proto_rawDesc = "" +
 	"\x12acknowledged_epoch\x18\x06 \x01(\rR\x11acknowledgedEpoch\x121\n" +
 	"\x14acknowledged_attempt\x18\a \x01(\rR\x13acknowledgedAttempt\x12#\n" +
 	"\rapplied_epoch\x18\b \x01(\rR\fappliedEpoch\x12\x18\n" +
-	"\aleaving\x18\t \x01(\bR\aleaving\"\xb3\x02\n" +
+	"\aleaving\x18\t \x01(\bR\aleaving\x12*\n" +
+	"\x04info\x18\n" +
+	" \x01(\v2\x16.loadline.v1.AgentInfoR\x04info\"\xd1\x02\n" +
 	"\rRenewResponse\x12\x18\n" +
 	"\agranted\x18\x01 \x01(\bR\agranted\x12\x18\n" +
 	"\arefusal\x18\x02 \x01(\tR\arefusal\x12\x14\n" +
@@ -3622,7 +3680,8 @@ const file_loadline_v1_assignment_proto_rawDesc = "" +
 	"\x05clock\x18\x05 \x01(\v2\x17.loadline.v1.ClockReplyR\x05clock\x121\n" +
 	"\tcommitted\x18\x06 \x03(\v2\x13.loadline.v1.ChangeR\tcommitted\x12/\n" +
 	"\bproposed\x18\a \x01(\v2\x13.loadline.v1.ChangeR\bproposed\x12)\n" +
-	"\x04stop\x18\b \x01(\x0e2\x15.loadline.v1.StopModeR\x04stop\"\x91\x03\n" +
+	"\x04stop\x18\b \x01(\x0e2\x15.loadline.v1.StopModeR\x04stop\x12\x1c\n" +
+	"\tintroduce\x18\t \x01(\bR\tintroduce\"\x91\x03\n" +
 	"\x06Change\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\rR\x05epoch\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\rR\aattempt\x12\x1a\n" +
@@ -3652,12 +3711,13 @@ const file_loadline_v1_assignment_proto_rawDesc = "" +
 	"\x06change\x18\x03 \x01(\v2\x13.loadline.v1.ChangeR\x06change\x12\x16\n" +
 	"\x06commit\x18\x04 \x01(\bR\x06commit\x12\x1d\n" +
 	"\n" +
-	"expires_ns\x18\x05 \x01(\x03R\texpiresNs\"q\n" +
+	"expires_ns\x18\x05 \x01(\x03R\texpiresNs\"\x89\x01\n" +
 	"\x0eChangeResponse\x12\x1a\n" +
 	"\baccepted\x18\x01 \x01(\bR\baccepted\x12\x18\n" +
 	"\arefusal\x18\x02 \x01(\tR\arefusal\x12\x15\n" +
 	"\x06run_ns\x18\x03 \x01(\x03R\x05runNs\x12\x12\n" +
-	"\x04over\x18\x04 \x01(\bR\x04over\"L\n" +
+	"\x04over\x18\x04 \x01(\bR\x04over\x12\x16\n" +
+	"\x06excess\x18\x05 \x01(\bR\x06excess\"L\n" +
 	"\n" +
 	"FileDigest\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x16\n" +
@@ -3805,36 +3865,37 @@ var file_loadline_v1_assignment_proto_depIdxs = []int32{
 	29, // 3: loadline.v1.RegisterResponse.lease:type_name -> google.protobuf.Duration
 	5,  // 4: loadline.v1.RegisterResponse.clock:type_name -> loadline.v1.ClockReply
 	6,  // 5: loadline.v1.RenewRequest.clock:type_name -> loadline.v1.ClockSample
-	5,  // 6: loadline.v1.RenewResponse.clock:type_name -> loadline.v1.ClockReply
-	9,  // 7: loadline.v1.RenewResponse.committed:type_name -> loadline.v1.Change
-	9,  // 8: loadline.v1.RenewResponse.proposed:type_name -> loadline.v1.Change
-	0,  // 9: loadline.v1.RenewResponse.stop:type_name -> loadline.v1.StopMode
-	14, // 10: loadline.v1.Change.joined:type_name -> loadline.v1.Member
-	10, // 11: loadline.v1.Change.revisions:type_name -> loadline.v1.Revision
-	30, // 12: loadline.v1.Change.appended:type_name -> loadline.v1.Phase
-	9,  // 13: loadline.v1.ChangeRequest.change:type_name -> loadline.v1.Change
-	31, // 14: loadline.v1.Assignment.scenario:type_name -> loadline.v1.Scenario
-	13, // 15: loadline.v1.Assignment.files:type_name -> loadline.v1.FileDigest
-	14, // 16: loadline.v1.Assignment.members:type_name -> loadline.v1.Member
-	15, // 17: loadline.v1.Assignment.shares:type_name -> loadline.v1.EpochShare
-	32, // 18: loadline.v1.Assignment.expires_time:type_name -> google.protobuf.Timestamp
-	28, // 19: loadline.v1.Assignment.addresses:type_name -> loadline.v1.Assignment.AddressesEntry
-	9,  // 20: loadline.v1.Assignment.changes:type_name -> loadline.v1.Change
-	29, // 21: loadline.v1.Assignment.hold:type_name -> google.protobuf.Duration
-	16, // 22: loadline.v1.AssignRequest.assignment:type_name -> loadline.v1.Assignment
-	32, // 23: loadline.v1.StartRequest.started_time:type_name -> google.protobuf.Timestamp
-	0,  // 24: loadline.v1.StopRequest.mode:type_name -> loadline.v1.StopMode
-	1,  // 25: loadline.v1.ReportRequest.state:type_name -> loadline.v1.AgentState
-	26, // 26: loadline.v1.Plan.phases:type_name -> loadline.v1.PlannedPhase
-	14, // 27: loadline.v1.Plan.members:type_name -> loadline.v1.Member
-	29, // 28: loadline.v1.Plan.duration:type_name -> google.protobuf.Duration
-	29, // 29: loadline.v1.PlannedPhase.start:type_name -> google.protobuf.Duration
-	29, // 30: loadline.v1.PlannedPhase.duration:type_name -> google.protobuf.Duration
-	31, // [31:31] is the sub-list for method output_type
-	31, // [31:31] is the sub-list for method input_type
-	31, // [31:31] is the sub-list for extension type_name
-	31, // [31:31] is the sub-list for extension extendee
-	0,  // [0:31] is the sub-list for field type_name
+	2,  // 6: loadline.v1.RenewRequest.info:type_name -> loadline.v1.AgentInfo
+	5,  // 7: loadline.v1.RenewResponse.clock:type_name -> loadline.v1.ClockReply
+	9,  // 8: loadline.v1.RenewResponse.committed:type_name -> loadline.v1.Change
+	9,  // 9: loadline.v1.RenewResponse.proposed:type_name -> loadline.v1.Change
+	0,  // 10: loadline.v1.RenewResponse.stop:type_name -> loadline.v1.StopMode
+	14, // 11: loadline.v1.Change.joined:type_name -> loadline.v1.Member
+	10, // 12: loadline.v1.Change.revisions:type_name -> loadline.v1.Revision
+	30, // 13: loadline.v1.Change.appended:type_name -> loadline.v1.Phase
+	9,  // 14: loadline.v1.ChangeRequest.change:type_name -> loadline.v1.Change
+	31, // 15: loadline.v1.Assignment.scenario:type_name -> loadline.v1.Scenario
+	13, // 16: loadline.v1.Assignment.files:type_name -> loadline.v1.FileDigest
+	14, // 17: loadline.v1.Assignment.members:type_name -> loadline.v1.Member
+	15, // 18: loadline.v1.Assignment.shares:type_name -> loadline.v1.EpochShare
+	32, // 19: loadline.v1.Assignment.expires_time:type_name -> google.protobuf.Timestamp
+	28, // 20: loadline.v1.Assignment.addresses:type_name -> loadline.v1.Assignment.AddressesEntry
+	9,  // 21: loadline.v1.Assignment.changes:type_name -> loadline.v1.Change
+	29, // 22: loadline.v1.Assignment.hold:type_name -> google.protobuf.Duration
+	16, // 23: loadline.v1.AssignRequest.assignment:type_name -> loadline.v1.Assignment
+	32, // 24: loadline.v1.StartRequest.started_time:type_name -> google.protobuf.Timestamp
+	0,  // 25: loadline.v1.StopRequest.mode:type_name -> loadline.v1.StopMode
+	1,  // 26: loadline.v1.ReportRequest.state:type_name -> loadline.v1.AgentState
+	26, // 27: loadline.v1.Plan.phases:type_name -> loadline.v1.PlannedPhase
+	14, // 28: loadline.v1.Plan.members:type_name -> loadline.v1.Member
+	29, // 29: loadline.v1.Plan.duration:type_name -> google.protobuf.Duration
+	29, // 30: loadline.v1.PlannedPhase.start:type_name -> google.protobuf.Duration
+	29, // 31: loadline.v1.PlannedPhase.duration:type_name -> google.protobuf.Duration
+	32, // [32:32] is the sub-list for method output_type
+	32, // [32:32] is the sub-list for method input_type
+	32, // [32:32] is the sub-list for extension type_name
+	32, // [32:32] is the sub-list for extension extendee
+	0,  // [0:32] is the sub-list for field type_name
 }
 
 func init() { file_loadline_v1_assignment_proto_init() }

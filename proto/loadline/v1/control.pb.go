@@ -26,6 +26,66 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// AgentActivity is what an agent does, as its coordinator knows.
+type AgentActivity int32
+
+const (
+	// Not known.
+	AgentActivity_AGENT_ACTIVITY_UNSPECIFIED AgentActivity = 0
+	// It has no part in a run.
+	AgentActivity_AGENT_ACTIVITY_IDLE AgentActivity = 1
+	// It gets ready for a run, or waits for its start.
+	AgentActivity_AGENT_ACTIVITY_PREPARING AgentActivity = 2
+	// It plays a share of a run, or hands its results over.
+	AgentActivity_AGENT_ACTIVITY_PLAYING AgentActivity = 3
+	// It hands over and takes no new run.
+	AgentActivity_AGENT_ACTIVITY_LEAVING AgentActivity = 4
+	// It holds no lease and starts nothing until it holds one again.
+	AgentActivity_AGENT_ACTIVITY_PAUSED AgentActivity = 5
+)
+
+// Enum value maps for AgentActivity.
+var (
+	AgentActivity_name = map[int32]string{
+		0: "AGENT_ACTIVITY_UNSPECIFIED",
+		1: "AGENT_ACTIVITY_IDLE",
+		2: "AGENT_ACTIVITY_PREPARING",
+		3: "AGENT_ACTIVITY_PLAYING",
+		4: "AGENT_ACTIVITY_LEAVING",
+		5: "AGENT_ACTIVITY_PAUSED",
+	}
+	AgentActivity_value = map[string]int32{
+		"AGENT_ACTIVITY_UNSPECIFIED": 0,
+		"AGENT_ACTIVITY_IDLE":        1,
+		"AGENT_ACTIVITY_PREPARING":   2,
+		"AGENT_ACTIVITY_PLAYING":     3,
+		"AGENT_ACTIVITY_LEAVING":     4,
+		"AGENT_ACTIVITY_PAUSED":      5,
+	}
+)
+
+func (x AgentActivity) Enum() *AgentActivity {
+	p := new(AgentActivity)
+	*p = x
+	return p
+}
+
+func (x AgentActivity) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (AgentActivity) Descriptor() protoreflect.EnumDescriptor {
+	return file_loadline_v1_control_proto_enumTypes[0].Descriptor()
+}
+
+func (AgentActivity) Type() protoreflect.EnumType {
+	return &file_loadline_v1_control_proto_enumTypes[0]
+}
+
+func (x AgentActivity) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
 // StartRunRequest names a scenario.
 type StartRunRequest struct {
 	state                protoimpl.MessageState `protogen:"opaque.v1"`
@@ -206,7 +266,8 @@ type StartRunRequest_builder struct {
 	BaseDir string
 	// Files that the scenario names.
 	Files []*FileDigest
-	// Agents to wait for before planning; 0: those that are there.
+	// Agents to wait for before planning, for as long as scenario.agents.wait; 0: as many as scenario.agents.min. All that
+	// match, play nothing else and do not leave are planned with, up to scenario.agents.max.
 	Agents uint32
 	// Digest of the scenario and its files that the caller computed, in hexadecimal; empty: not compared. Refused when it differs.
 	Digest string
@@ -2123,6 +2184,8 @@ type AgentStatus struct {
 	xxx_hidden_RunIds            []string               `protobuf:"bytes,4,rep,name=run_ids,json=runIds"`
 	xxx_hidden_ClockErrorBoundNs int64                  `protobuf:"varint,5,opt,name=clock_error_bound_ns,json=clockErrorBoundNs"`
 	xxx_hidden_Leaving           bool                   `protobuf:"varint,6,opt,name=leaving"`
+	xxx_hidden_Activity          AgentActivity          `protobuf:"varint,7,opt,name=activity,enum=loadline.v1.AgentActivity"`
+	xxx_hidden_LeaseNs           int64                  `protobuf:"varint,8,opt,name=lease_ns,json=leaseNs"`
 	unknownFields                protoimpl.UnknownFields
 	sizeCache                    protoimpl.SizeCache
 }
@@ -2194,6 +2257,20 @@ func (x *AgentStatus) GetLeaving() bool {
 	return false
 }
 
+func (x *AgentStatus) GetActivity() AgentActivity {
+	if x != nil {
+		return x.xxx_hidden_Activity
+	}
+	return AgentActivity_AGENT_ACTIVITY_UNSPECIFIED
+}
+
+func (x *AgentStatus) GetLeaseNs() int64 {
+	if x != nil {
+		return x.xxx_hidden_LeaseNs
+	}
+	return 0
+}
+
 func (x *AgentStatus) SetInfo(v *AgentInfo) {
 	x.xxx_hidden_Info = v
 }
@@ -2216,6 +2293,14 @@ func (x *AgentStatus) SetClockErrorBoundNs(v int64) {
 
 func (x *AgentStatus) SetLeaving(v bool) {
 	x.xxx_hidden_Leaving = v
+}
+
+func (x *AgentStatus) SetActivity(v AgentActivity) {
+	x.xxx_hidden_Activity = v
+}
+
+func (x *AgentStatus) SetLeaseNs(v int64) {
+	x.xxx_hidden_LeaseNs = v
 }
 
 func (x *AgentStatus) HasInfo() bool {
@@ -2244,6 +2329,10 @@ type AgentStatus_builder struct {
 	ClockErrorBoundNs int64
 	// It hands over and takes no new run.
 	Leaving bool
+	// What it does.
+	Activity AgentActivity
+	// How long it holds its lease from now on, as it counts, in nanoseconds; below 0: it has lapsed. The coordinator waits longer before it calls the agent lost.
+	LeaseNs int64
 }
 
 func (b0 AgentStatus_builder) Build() *AgentStatus {
@@ -2256,6 +2345,8 @@ func (b0 AgentStatus_builder) Build() *AgentStatus {
 	x.xxx_hidden_RunIds = b.RunIds
 	x.xxx_hidden_ClockErrorBoundNs = b.ClockErrorBoundNs
 	x.xxx_hidden_Leaving = b.Leaving
+	x.xxx_hidden_Activity = b.Activity
+	x.xxx_hidden_LeaseNs = b.LeaseNs
 	return m0
 }
 
@@ -4836,14 +4927,16 @@ const file_loadline_v1_control_proto_rawDesc = "" +
 	"\x04runs\x18\x01 \x03(\v2\x16.loadline.v1.RunStatusR\x04runs\"\x13\n" +
 	"\x11ListAgentsRequest\"F\n" +
 	"\x12ListAgentsResponse\x120\n" +
-	"\x06agents\x18\x01 \x03(\v2\x18.loadline.v1.AgentStatusR\x06agents\"\xd7\x01\n" +
+	"\x06agents\x18\x01 \x03(\v2\x18.loadline.v1.AgentStatusR\x06agents\"\xaa\x02\n" +
 	"\vAgentStatus\x12*\n" +
 	"\x04info\x18\x01 \x01(\v2\x16.loadline.v1.AgentInfoR\x04info\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12\x16\n" +
 	"\x06weight\x18\x03 \x01(\rR\x06weight\x12\x17\n" +
 	"\arun_ids\x18\x04 \x03(\tR\x06runIds\x12/\n" +
 	"\x14clock_error_bound_ns\x18\x05 \x01(\x03R\x11clockErrorBoundNs\x12\x18\n" +
-	"\aleaving\x18\x06 \x01(\bR\aleaving\"]\n" +
+	"\aleaving\x18\x06 \x01(\bR\aleaving\x126\n" +
+	"\bactivity\x18\a \x01(\x0e2\x1a.loadline.v1.AgentActivityR\bactivity\x12\x19\n" +
+	"\blease_ns\x18\b \x01(\x03R\aleaseNs\"]\n" +
 	"\x0eStopAllRequest\x12)\n" +
 	"\x04mode\x18\x01 \x01(\x0e2\x15.loadline.v1.StopModeR\x04mode\x12 \n" +
 	"\x06reason\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\x06reason\"=\n" +
@@ -4949,7 +5042,14 @@ const file_loadline_v1_control_proto_rawDesc = "" +
 	"\x04code\x18\b \x01(\rR\x04code\x12\x18\n" +
 	"\amessage\x18\t \x01(\tR\amessage\x120\n" +
 	"\bproblems\x18\n" +
-	" \x03(\v2\x14.loadline.v1.ProblemR\bproblems2\xbd\b\n" +
+	" \x03(\v2\x14.loadline.v1.ProblemR\bproblems*\xb9\x01\n" +
+	"\rAgentActivity\x12\x1e\n" +
+	"\x1aAGENT_ACTIVITY_UNSPECIFIED\x10\x00\x12\x17\n" +
+	"\x13AGENT_ACTIVITY_IDLE\x10\x01\x12\x1c\n" +
+	"\x18AGENT_ACTIVITY_PREPARING\x10\x02\x12\x1a\n" +
+	"\x16AGENT_ACTIVITY_PLAYING\x10\x03\x12\x1a\n" +
+	"\x16AGENT_ACTIVITY_LEAVING\x10\x04\x12\x19\n" +
+	"\x15AGENT_ACTIVITY_PAUSED\x10\x052\xbd\b\n" +
 	"\x0eControlService\x12G\n" +
 	"\bStartRun\x12\x1c.loadline.v1.StartRunRequest\x1a\x1d.loadline.v1.StartRunResponse\x12A\n" +
 	"\x06GetRun\x12\x1a.loadline.v1.GetRunRequest\x1a\x1b.loadline.v1.GetRunResponse\x12I\n" +
@@ -4968,149 +5068,152 @@ const file_loadline_v1_control_proto_rawDesc = "" +
 	"\vGetRunFiles\x12\x1f.loadline.v1.GetRunFilesRequest\x1a .loadline.v1.GetRunFilesResponse\x12I\n" +
 	"\bFetchRun\x12\x1c.loadline.v1.FetchRunRequest\x1a\x1d.loadline.v1.FetchRunResponse0\x01BEZ9github.com/loadline/loadline/proto/loadline/v1;loadlinev1\x92\x03\a\xd2>\x02\x10\x03\b\x02b\beditionsp\xe8\a"
 
+var file_loadline_v1_control_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
 var file_loadline_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
 var file_loadline_v1_control_proto_goTypes = []any{
-	(*StartRunRequest)(nil),          // 0: loadline.v1.StartRunRequest
-	(*StartRunResponse)(nil),         // 1: loadline.v1.StartRunResponse
-	(*GetRunRequest)(nil),            // 2: loadline.v1.GetRunRequest
-	(*GetRunResponse)(nil),           // 3: loadline.v1.GetRunResponse
-	(*RunStatus)(nil),                // 4: loadline.v1.RunStatus
-	(*WatchRunRequest)(nil),          // 5: loadline.v1.WatchRunRequest
-	(*WatchRunResponse)(nil),         // 6: loadline.v1.WatchRunResponse
-	(*Snapshot)(nil),                 // 7: loadline.v1.Snapshot
-	(*LiveSeries)(nil),               // 8: loadline.v1.LiveSeries
-	(*LivePhase)(nil),                // 9: loadline.v1.LivePhase
-	(*StopRunRequest)(nil),           // 10: loadline.v1.StopRunRequest
-	(*StopRunResponse)(nil),          // 11: loadline.v1.StopRunResponse
-	(*GetReportRequest)(nil),         // 12: loadline.v1.GetReportRequest
-	(*GetReportResponse)(nil),        // 13: loadline.v1.GetReportResponse
-	(*ValidateScenarioRequest)(nil),  // 14: loadline.v1.ValidateScenarioRequest
-	(*ValidateScenarioResponse)(nil), // 15: loadline.v1.ValidateScenarioResponse
-	(*Problem)(nil),                  // 16: loadline.v1.Problem
-	(*ListRunsRequest)(nil),          // 17: loadline.v1.ListRunsRequest
-	(*ListRunsResponse)(nil),         // 18: loadline.v1.ListRunsResponse
-	(*ListAgentsRequest)(nil),        // 19: loadline.v1.ListAgentsRequest
-	(*ListAgentsResponse)(nil),       // 20: loadline.v1.ListAgentsResponse
-	(*AgentStatus)(nil),              // 21: loadline.v1.AgentStatus
-	(*StopAllRequest)(nil),           // 22: loadline.v1.StopAllRequest
-	(*StopAllResponse)(nil),          // 23: loadline.v1.StopAllResponse
-	(*DrainAgentRequest)(nil),        // 24: loadline.v1.DrainAgentRequest
-	(*DrainAgentResponse)(nil),       // 25: loadline.v1.DrainAgentResponse
-	(*AdjustRunRequest)(nil),         // 26: loadline.v1.AdjustRunRequest
-	(*AdjustRunResponse)(nil),        // 27: loadline.v1.AdjustRunResponse
-	(*GetRunFilesRequest)(nil),       // 28: loadline.v1.GetRunFilesRequest
-	(*GetRunFilesResponse)(nil),      // 29: loadline.v1.GetRunFilesResponse
-	(*FetchRunRequest)(nil),          // 30: loadline.v1.FetchRunRequest
-	(*FetchRunResponse)(nil),         // 31: loadline.v1.FetchRunResponse
-	(*DriveRunRequest)(nil),          // 32: loadline.v1.DriveRunRequest
-	(*DriveOpen)(nil),                // 33: loadline.v1.DriveOpen
-	(*DriveResume)(nil),              // 34: loadline.v1.DriveResume
-	(*DriveSet)(nil),                 // 35: loadline.v1.DriveSet
-	(*DriveWait)(nil),                // 36: loadline.v1.DriveWait
-	(*DriveMark)(nil),                // 37: loadline.v1.DriveMark
-	(*DriveStop)(nil),                // 38: loadline.v1.DriveStop
-	(*DriveRunResponse)(nil),         // 39: loadline.v1.DriveRunResponse
-	(*DriveAnswer)(nil),              // 40: loadline.v1.DriveAnswer
-	nil,                              // 41: loadline.v1.StartRunRequest.AddressesEntry
-	nil,                              // 42: loadline.v1.DriveSet.WorkloadWeightsEntry
-	nil,                              // 43: loadline.v1.DriveSet.LabelsEntry
-	(*Scenario)(nil),                 // 44: loadline.v1.Scenario
-	(*FileDigest)(nil),               // 45: loadline.v1.FileDigest
-	(*Roofline)(nil),                 // 46: loadline.v1.Roofline
-	(RunState)(0),                    // 47: loadline.v1.RunState
-	(*timestamppb.Timestamp)(nil),    // 48: google.protobuf.Timestamp
-	(*Plan)(nil),                     // 49: loadline.v1.Plan
-	(*ErrorSummary)(nil),             // 50: loadline.v1.ErrorSummary
-	(*Health)(nil),                   // 51: loadline.v1.Health
-	(*ObjectiveResult)(nil),          // 52: loadline.v1.ObjectiveResult
-	(*ArrivalLedger)(nil),            // 53: loadline.v1.ArrivalLedger
-	(StopMode)(0),                    // 54: loadline.v1.StopMode
-	(*Summary)(nil),                  // 55: loadline.v1.Summary
-	(*AgentInfo)(nil),                // 56: loadline.v1.AgentInfo
-	(*OnDisconnect)(nil),             // 57: loadline.v1.OnDisconnect
-	(Arrivals)(0),                    // 58: loadline.v1.Arrivals
-	(*durationpb.Duration)(nil),      // 59: google.protobuf.Duration
+	(AgentActivity)(0),               // 0: loadline.v1.AgentActivity
+	(*StartRunRequest)(nil),          // 1: loadline.v1.StartRunRequest
+	(*StartRunResponse)(nil),         // 2: loadline.v1.StartRunResponse
+	(*GetRunRequest)(nil),            // 3: loadline.v1.GetRunRequest
+	(*GetRunResponse)(nil),           // 4: loadline.v1.GetRunResponse
+	(*RunStatus)(nil),                // 5: loadline.v1.RunStatus
+	(*WatchRunRequest)(nil),          // 6: loadline.v1.WatchRunRequest
+	(*WatchRunResponse)(nil),         // 7: loadline.v1.WatchRunResponse
+	(*Snapshot)(nil),                 // 8: loadline.v1.Snapshot
+	(*LiveSeries)(nil),               // 9: loadline.v1.LiveSeries
+	(*LivePhase)(nil),                // 10: loadline.v1.LivePhase
+	(*StopRunRequest)(nil),           // 11: loadline.v1.StopRunRequest
+	(*StopRunResponse)(nil),          // 12: loadline.v1.StopRunResponse
+	(*GetReportRequest)(nil),         // 13: loadline.v1.GetReportRequest
+	(*GetReportResponse)(nil),        // 14: loadline.v1.GetReportResponse
+	(*ValidateScenarioRequest)(nil),  // 15: loadline.v1.ValidateScenarioRequest
+	(*ValidateScenarioResponse)(nil), // 16: loadline.v1.ValidateScenarioResponse
+	(*Problem)(nil),                  // 17: loadline.v1.Problem
+	(*ListRunsRequest)(nil),          // 18: loadline.v1.ListRunsRequest
+	(*ListRunsResponse)(nil),         // 19: loadline.v1.ListRunsResponse
+	(*ListAgentsRequest)(nil),        // 20: loadline.v1.ListAgentsRequest
+	(*ListAgentsResponse)(nil),       // 21: loadline.v1.ListAgentsResponse
+	(*AgentStatus)(nil),              // 22: loadline.v1.AgentStatus
+	(*StopAllRequest)(nil),           // 23: loadline.v1.StopAllRequest
+	(*StopAllResponse)(nil),          // 24: loadline.v1.StopAllResponse
+	(*DrainAgentRequest)(nil),        // 25: loadline.v1.DrainAgentRequest
+	(*DrainAgentResponse)(nil),       // 26: loadline.v1.DrainAgentResponse
+	(*AdjustRunRequest)(nil),         // 27: loadline.v1.AdjustRunRequest
+	(*AdjustRunResponse)(nil),        // 28: loadline.v1.AdjustRunResponse
+	(*GetRunFilesRequest)(nil),       // 29: loadline.v1.GetRunFilesRequest
+	(*GetRunFilesResponse)(nil),      // 30: loadline.v1.GetRunFilesResponse
+	(*FetchRunRequest)(nil),          // 31: loadline.v1.FetchRunRequest
+	(*FetchRunResponse)(nil),         // 32: loadline.v1.FetchRunResponse
+	(*DriveRunRequest)(nil),          // 33: loadline.v1.DriveRunRequest
+	(*DriveOpen)(nil),                // 34: loadline.v1.DriveOpen
+	(*DriveResume)(nil),              // 35: loadline.v1.DriveResume
+	(*DriveSet)(nil),                 // 36: loadline.v1.DriveSet
+	(*DriveWait)(nil),                // 37: loadline.v1.DriveWait
+	(*DriveMark)(nil),                // 38: loadline.v1.DriveMark
+	(*DriveStop)(nil),                // 39: loadline.v1.DriveStop
+	(*DriveRunResponse)(nil),         // 40: loadline.v1.DriveRunResponse
+	(*DriveAnswer)(nil),              // 41: loadline.v1.DriveAnswer
+	nil,                              // 42: loadline.v1.StartRunRequest.AddressesEntry
+	nil,                              // 43: loadline.v1.DriveSet.WorkloadWeightsEntry
+	nil,                              // 44: loadline.v1.DriveSet.LabelsEntry
+	(*Scenario)(nil),                 // 45: loadline.v1.Scenario
+	(*FileDigest)(nil),               // 46: loadline.v1.FileDigest
+	(*Roofline)(nil),                 // 47: loadline.v1.Roofline
+	(RunState)(0),                    // 48: loadline.v1.RunState
+	(*timestamppb.Timestamp)(nil),    // 49: google.protobuf.Timestamp
+	(*Plan)(nil),                     // 50: loadline.v1.Plan
+	(*ErrorSummary)(nil),             // 51: loadline.v1.ErrorSummary
+	(*Health)(nil),                   // 52: loadline.v1.Health
+	(*ObjectiveResult)(nil),          // 53: loadline.v1.ObjectiveResult
+	(*ArrivalLedger)(nil),            // 54: loadline.v1.ArrivalLedger
+	(StopMode)(0),                    // 55: loadline.v1.StopMode
+	(*Summary)(nil),                  // 56: loadline.v1.Summary
+	(*AgentInfo)(nil),                // 57: loadline.v1.AgentInfo
+	(*OnDisconnect)(nil),             // 58: loadline.v1.OnDisconnect
+	(Arrivals)(0),                    // 59: loadline.v1.Arrivals
+	(*durationpb.Duration)(nil),      // 60: google.protobuf.Duration
 }
 var file_loadline_v1_control_proto_depIdxs = []int32{
-	44, // 0: loadline.v1.StartRunRequest.scenario:type_name -> loadline.v1.Scenario
-	45, // 1: loadline.v1.StartRunRequest.files:type_name -> loadline.v1.FileDigest
-	41, // 2: loadline.v1.StartRunRequest.addresses:type_name -> loadline.v1.StartRunRequest.AddressesEntry
-	46, // 3: loadline.v1.StartRunRequest.roofline:type_name -> loadline.v1.Roofline
-	4,  // 4: loadline.v1.GetRunResponse.status:type_name -> loadline.v1.RunStatus
-	47, // 5: loadline.v1.RunStatus.state:type_name -> loadline.v1.RunState
-	48, // 6: loadline.v1.RunStatus.started_time:type_name -> google.protobuf.Timestamp
-	4,  // 7: loadline.v1.WatchRunResponse.status:type_name -> loadline.v1.RunStatus
-	49, // 8: loadline.v1.WatchRunResponse.plan:type_name -> loadline.v1.Plan
-	7,  // 9: loadline.v1.WatchRunResponse.snapshot:type_name -> loadline.v1.Snapshot
-	8,  // 10: loadline.v1.Snapshot.series:type_name -> loadline.v1.LiveSeries
-	50, // 11: loadline.v1.Snapshot.errors:type_name -> loadline.v1.ErrorSummary
-	51, // 12: loadline.v1.Snapshot.health:type_name -> loadline.v1.Health
-	9,  // 13: loadline.v1.Snapshot.phases:type_name -> loadline.v1.LivePhase
-	52, // 14: loadline.v1.Snapshot.slo:type_name -> loadline.v1.ObjectiveResult
-	53, // 15: loadline.v1.Snapshot.arrivals:type_name -> loadline.v1.ArrivalLedger
-	54, // 16: loadline.v1.StopRunRequest.mode:type_name -> loadline.v1.StopMode
-	4,  // 17: loadline.v1.StopRunResponse.status:type_name -> loadline.v1.RunStatus
-	55, // 18: loadline.v1.GetReportResponse.summary:type_name -> loadline.v1.Summary
-	16, // 19: loadline.v1.ValidateScenarioResponse.problems:type_name -> loadline.v1.Problem
-	4,  // 20: loadline.v1.ListRunsResponse.runs:type_name -> loadline.v1.RunStatus
-	21, // 21: loadline.v1.ListAgentsResponse.agents:type_name -> loadline.v1.AgentStatus
-	56, // 22: loadline.v1.AgentStatus.info:type_name -> loadline.v1.AgentInfo
-	54, // 23: loadline.v1.StopAllRequest.mode:type_name -> loadline.v1.StopMode
-	4,  // 24: loadline.v1.StopAllResponse.runs:type_name -> loadline.v1.RunStatus
-	21, // 25: loadline.v1.DrainAgentResponse.agent:type_name -> loadline.v1.AgentStatus
-	4,  // 26: loadline.v1.AdjustRunResponse.status:type_name -> loadline.v1.RunStatus
-	45, // 27: loadline.v1.GetRunFilesResponse.files:type_name -> loadline.v1.FileDigest
-	33, // 28: loadline.v1.DriveRunRequest.open:type_name -> loadline.v1.DriveOpen
-	34, // 29: loadline.v1.DriveRunRequest.resume:type_name -> loadline.v1.DriveResume
-	35, // 30: loadline.v1.DriveRunRequest.set:type_name -> loadline.v1.DriveSet
-	36, // 31: loadline.v1.DriveRunRequest.wait:type_name -> loadline.v1.DriveWait
-	37, // 32: loadline.v1.DriveRunRequest.mark:type_name -> loadline.v1.DriveMark
-	38, // 33: loadline.v1.DriveRunRequest.stop:type_name -> loadline.v1.DriveStop
-	44, // 34: loadline.v1.DriveOpen.scenario:type_name -> loadline.v1.Scenario
-	45, // 35: loadline.v1.DriveOpen.files:type_name -> loadline.v1.FileDigest
-	57, // 36: loadline.v1.DriveOpen.on_disconnect:type_name -> loadline.v1.OnDisconnect
-	58, // 37: loadline.v1.DriveSet.arrivals:type_name -> loadline.v1.Arrivals
-	59, // 38: loadline.v1.DriveSet.duration:type_name -> google.protobuf.Duration
-	42, // 39: loadline.v1.DriveSet.workload_weights:type_name -> loadline.v1.DriveSet.WorkloadWeightsEntry
-	43, // 40: loadline.v1.DriveSet.labels:type_name -> loadline.v1.DriveSet.LabelsEntry
-	59, // 41: loadline.v1.DriveWait.limit:type_name -> google.protobuf.Duration
-	4,  // 42: loadline.v1.DriveRunResponse.status:type_name -> loadline.v1.RunStatus
-	7,  // 43: loadline.v1.DriveRunResponse.snapshot:type_name -> loadline.v1.Snapshot
-	40, // 44: loadline.v1.DriveRunResponse.answer:type_name -> loadline.v1.DriveAnswer
-	16, // 45: loadline.v1.DriveAnswer.problems:type_name -> loadline.v1.Problem
-	0,  // 46: loadline.v1.ControlService.StartRun:input_type -> loadline.v1.StartRunRequest
-	2,  // 47: loadline.v1.ControlService.GetRun:input_type -> loadline.v1.GetRunRequest
-	5,  // 48: loadline.v1.ControlService.WatchRun:input_type -> loadline.v1.WatchRunRequest
-	10, // 49: loadline.v1.ControlService.StopRun:input_type -> loadline.v1.StopRunRequest
-	12, // 50: loadline.v1.ControlService.GetReport:input_type -> loadline.v1.GetReportRequest
-	14, // 51: loadline.v1.ControlService.ValidateScenario:input_type -> loadline.v1.ValidateScenarioRequest
-	17, // 52: loadline.v1.ControlService.ListRuns:input_type -> loadline.v1.ListRunsRequest
-	19, // 53: loadline.v1.ControlService.ListAgents:input_type -> loadline.v1.ListAgentsRequest
-	22, // 54: loadline.v1.ControlService.StopAll:input_type -> loadline.v1.StopAllRequest
-	24, // 55: loadline.v1.ControlService.DrainAgent:input_type -> loadline.v1.DrainAgentRequest
-	26, // 56: loadline.v1.ControlService.AdjustRun:input_type -> loadline.v1.AdjustRunRequest
-	32, // 57: loadline.v1.ControlService.DriveRun:input_type -> loadline.v1.DriveRunRequest
-	28, // 58: loadline.v1.ControlService.GetRunFiles:input_type -> loadline.v1.GetRunFilesRequest
-	30, // 59: loadline.v1.ControlService.FetchRun:input_type -> loadline.v1.FetchRunRequest
-	1,  // 60: loadline.v1.ControlService.StartRun:output_type -> loadline.v1.StartRunResponse
-	3,  // 61: loadline.v1.ControlService.GetRun:output_type -> loadline.v1.GetRunResponse
-	6,  // 62: loadline.v1.ControlService.WatchRun:output_type -> loadline.v1.WatchRunResponse
-	11, // 63: loadline.v1.ControlService.StopRun:output_type -> loadline.v1.StopRunResponse
-	13, // 64: loadline.v1.ControlService.GetReport:output_type -> loadline.v1.GetReportResponse
-	15, // 65: loadline.v1.ControlService.ValidateScenario:output_type -> loadline.v1.ValidateScenarioResponse
-	18, // 66: loadline.v1.ControlService.ListRuns:output_type -> loadline.v1.ListRunsResponse
-	20, // 67: loadline.v1.ControlService.ListAgents:output_type -> loadline.v1.ListAgentsResponse
-	23, // 68: loadline.v1.ControlService.StopAll:output_type -> loadline.v1.StopAllResponse
-	25, // 69: loadline.v1.ControlService.DrainAgent:output_type -> loadline.v1.DrainAgentResponse
-	27, // 70: loadline.v1.ControlService.AdjustRun:output_type -> loadline.v1.AdjustRunResponse
-	39, // 71: loadline.v1.ControlService.DriveRun:output_type -> loadline.v1.DriveRunResponse
-	29, // 72: loadline.v1.ControlService.GetRunFiles:output_type -> loadline.v1.GetRunFilesResponse
-	31, // 73: loadline.v1.ControlService.FetchRun:output_type -> loadline.v1.FetchRunResponse
-	60, // [60:74] is the sub-list for method output_type
-	46, // [46:60] is the sub-list for method input_type
-	46, // [46:46] is the sub-list for extension type_name
-	46, // [46:46] is the sub-list for extension extendee
-	0,  // [0:46] is the sub-list for field type_name
+	45, // 0: loadline.v1.StartRunRequest.scenario:type_name -> loadline.v1.Scenario
+	46, // 1: loadline.v1.StartRunRequest.files:type_name -> loadline.v1.FileDigest
+	42, // 2: loadline.v1.StartRunRequest.addresses:type_name -> loadline.v1.StartRunRequest.AddressesEntry
+	47, // 3: loadline.v1.StartRunRequest.roofline:type_name -> loadline.v1.Roofline
+	5,  // 4: loadline.v1.GetRunResponse.status:type_name -> loadline.v1.RunStatus
+	48, // 5: loadline.v1.RunStatus.state:type_name -> loadline.v1.RunState
+	49, // 6: loadline.v1.RunStatus.started_time:type_name -> google.protobuf.Timestamp
+	5,  // 7: loadline.v1.WatchRunResponse.status:type_name -> loadline.v1.RunStatus
+	50, // 8: loadline.v1.WatchRunResponse.plan:type_name -> loadline.v1.Plan
+	8,  // 9: loadline.v1.WatchRunResponse.snapshot:type_name -> loadline.v1.Snapshot
+	9,  // 10: loadline.v1.Snapshot.series:type_name -> loadline.v1.LiveSeries
+	51, // 11: loadline.v1.Snapshot.errors:type_name -> loadline.v1.ErrorSummary
+	52, // 12: loadline.v1.Snapshot.health:type_name -> loadline.v1.Health
+	10, // 13: loadline.v1.Snapshot.phases:type_name -> loadline.v1.LivePhase
+	53, // 14: loadline.v1.Snapshot.slo:type_name -> loadline.v1.ObjectiveResult
+	54, // 15: loadline.v1.Snapshot.arrivals:type_name -> loadline.v1.ArrivalLedger
+	55, // 16: loadline.v1.StopRunRequest.mode:type_name -> loadline.v1.StopMode
+	5,  // 17: loadline.v1.StopRunResponse.status:type_name -> loadline.v1.RunStatus
+	56, // 18: loadline.v1.GetReportResponse.summary:type_name -> loadline.v1.Summary
+	17, // 19: loadline.v1.ValidateScenarioResponse.problems:type_name -> loadline.v1.Problem
+	5,  // 20: loadline.v1.ListRunsResponse.runs:type_name -> loadline.v1.RunStatus
+	22, // 21: loadline.v1.ListAgentsResponse.agents:type_name -> loadline.v1.AgentStatus
+	57, // 22: loadline.v1.AgentStatus.info:type_name -> loadline.v1.AgentInfo
+	0,  // 23: loadline.v1.AgentStatus.activity:type_name -> loadline.v1.AgentActivity
+	55, // 24: loadline.v1.StopAllRequest.mode:type_name -> loadline.v1.StopMode
+	5,  // 25: loadline.v1.StopAllResponse.runs:type_name -> loadline.v1.RunStatus
+	22, // 26: loadline.v1.DrainAgentResponse.agent:type_name -> loadline.v1.AgentStatus
+	5,  // 27: loadline.v1.AdjustRunResponse.status:type_name -> loadline.v1.RunStatus
+	46, // 28: loadline.v1.GetRunFilesResponse.files:type_name -> loadline.v1.FileDigest
+	34, // 29: loadline.v1.DriveRunRequest.open:type_name -> loadline.v1.DriveOpen
+	35, // 30: loadline.v1.DriveRunRequest.resume:type_name -> loadline.v1.DriveResume
+	36, // 31: loadline.v1.DriveRunRequest.set:type_name -> loadline.v1.DriveSet
+	37, // 32: loadline.v1.DriveRunRequest.wait:type_name -> loadline.v1.DriveWait
+	38, // 33: loadline.v1.DriveRunRequest.mark:type_name -> loadline.v1.DriveMark
+	39, // 34: loadline.v1.DriveRunRequest.stop:type_name -> loadline.v1.DriveStop
+	45, // 35: loadline.v1.DriveOpen.scenario:type_name -> loadline.v1.Scenario
+	46, // 36: loadline.v1.DriveOpen.files:type_name -> loadline.v1.FileDigest
+	58, // 37: loadline.v1.DriveOpen.on_disconnect:type_name -> loadline.v1.OnDisconnect
+	59, // 38: loadline.v1.DriveSet.arrivals:type_name -> loadline.v1.Arrivals
+	60, // 39: loadline.v1.DriveSet.duration:type_name -> google.protobuf.Duration
+	43, // 40: loadline.v1.DriveSet.workload_weights:type_name -> loadline.v1.DriveSet.WorkloadWeightsEntry
+	44, // 41: loadline.v1.DriveSet.labels:type_name -> loadline.v1.DriveSet.LabelsEntry
+	60, // 42: loadline.v1.DriveWait.limit:type_name -> google.protobuf.Duration
+	5,  // 43: loadline.v1.DriveRunResponse.status:type_name -> loadline.v1.RunStatus
+	8,  // 44: loadline.v1.DriveRunResponse.snapshot:type_name -> loadline.v1.Snapshot
+	41, // 45: loadline.v1.DriveRunResponse.answer:type_name -> loadline.v1.DriveAnswer
+	17, // 46: loadline.v1.DriveAnswer.problems:type_name -> loadline.v1.Problem
+	1,  // 47: loadline.v1.ControlService.StartRun:input_type -> loadline.v1.StartRunRequest
+	3,  // 48: loadline.v1.ControlService.GetRun:input_type -> loadline.v1.GetRunRequest
+	6,  // 49: loadline.v1.ControlService.WatchRun:input_type -> loadline.v1.WatchRunRequest
+	11, // 50: loadline.v1.ControlService.StopRun:input_type -> loadline.v1.StopRunRequest
+	13, // 51: loadline.v1.ControlService.GetReport:input_type -> loadline.v1.GetReportRequest
+	15, // 52: loadline.v1.ControlService.ValidateScenario:input_type -> loadline.v1.ValidateScenarioRequest
+	18, // 53: loadline.v1.ControlService.ListRuns:input_type -> loadline.v1.ListRunsRequest
+	20, // 54: loadline.v1.ControlService.ListAgents:input_type -> loadline.v1.ListAgentsRequest
+	23, // 55: loadline.v1.ControlService.StopAll:input_type -> loadline.v1.StopAllRequest
+	25, // 56: loadline.v1.ControlService.DrainAgent:input_type -> loadline.v1.DrainAgentRequest
+	27, // 57: loadline.v1.ControlService.AdjustRun:input_type -> loadline.v1.AdjustRunRequest
+	33, // 58: loadline.v1.ControlService.DriveRun:input_type -> loadline.v1.DriveRunRequest
+	29, // 59: loadline.v1.ControlService.GetRunFiles:input_type -> loadline.v1.GetRunFilesRequest
+	31, // 60: loadline.v1.ControlService.FetchRun:input_type -> loadline.v1.FetchRunRequest
+	2,  // 61: loadline.v1.ControlService.StartRun:output_type -> loadline.v1.StartRunResponse
+	4,  // 62: loadline.v1.ControlService.GetRun:output_type -> loadline.v1.GetRunResponse
+	7,  // 63: loadline.v1.ControlService.WatchRun:output_type -> loadline.v1.WatchRunResponse
+	12, // 64: loadline.v1.ControlService.StopRun:output_type -> loadline.v1.StopRunResponse
+	14, // 65: loadline.v1.ControlService.GetReport:output_type -> loadline.v1.GetReportResponse
+	16, // 66: loadline.v1.ControlService.ValidateScenario:output_type -> loadline.v1.ValidateScenarioResponse
+	19, // 67: loadline.v1.ControlService.ListRuns:output_type -> loadline.v1.ListRunsResponse
+	21, // 68: loadline.v1.ControlService.ListAgents:output_type -> loadline.v1.ListAgentsResponse
+	24, // 69: loadline.v1.ControlService.StopAll:output_type -> loadline.v1.StopAllResponse
+	26, // 70: loadline.v1.ControlService.DrainAgent:output_type -> loadline.v1.DrainAgentResponse
+	28, // 71: loadline.v1.ControlService.AdjustRun:output_type -> loadline.v1.AdjustRunResponse
+	40, // 72: loadline.v1.ControlService.DriveRun:output_type -> loadline.v1.DriveRunResponse
+	30, // 73: loadline.v1.ControlService.GetRunFiles:output_type -> loadline.v1.GetRunFilesResponse
+	32, // 74: loadline.v1.ControlService.FetchRun:output_type -> loadline.v1.FetchRunResponse
+	61, // [61:75] is the sub-list for method output_type
+	47, // [47:61] is the sub-list for method input_type
+	47, // [47:47] is the sub-list for extension type_name
+	47, // [47:47] is the sub-list for extension extendee
+	0,  // [0:47] is the sub-list for field type_name
 }
 
 func init() { file_loadline_v1_control_proto_init() }
@@ -5150,13 +5253,14 @@ func file_loadline_v1_control_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_loadline_v1_control_proto_rawDesc), len(file_loadline_v1_control_proto_rawDesc)),
-			NumEnums:      0,
+			NumEnums:      1,
 			NumMessages:   44,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_loadline_v1_control_proto_goTypes,
 		DependencyIndexes: file_loadline_v1_control_proto_depIdxs,
+		EnumInfos:         file_loadline_v1_control_proto_enumTypes,
 		MessageInfos:      file_loadline_v1_control_proto_msgTypes,
 	}.Build()
 	File_loadline_v1_control_proto = out.File

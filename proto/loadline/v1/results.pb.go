@@ -1326,6 +1326,7 @@ type Counters struct {
 	xxx_hidden_RequestsCanceledLate   uint64                 `protobuf:"varint,31,opt,name=requests_canceled_late,json=requestsCanceledLate"`
 	xxx_hidden_RequestsCanceledSilent uint64                 `protobuf:"varint,32,opt,name=requests_canceled_silent,json=requestsCanceledSilent"`
 	xxx_hidden_StampsDropped          uint64                 `protobuf:"varint,33,opt,name=stamps_dropped,json=stampsDropped"`
+	xxx_hidden_ConnectionsStale       uint64                 `protobuf:"varint,34,opt,name=connections_stale,json=connectionsStale"`
 	unknownFields                     protoimpl.UnknownFields
 	sizeCache                         protoimpl.SizeCache
 }
@@ -1586,6 +1587,13 @@ func (x *Counters) GetStampsDropped() uint64 {
 	return 0
 }
 
+func (x *Counters) GetConnectionsStale() uint64 {
+	if x != nil {
+		return x.xxx_hidden_ConnectionsStale
+	}
+	return 0
+}
+
 func (x *Counters) SetDue(v uint64) {
 	x.xxx_hidden_Due = v
 }
@@ -1718,6 +1726,10 @@ func (x *Counters) SetStampsDropped(v uint64) {
 	x.xxx_hidden_StampsDropped = v
 }
 
+func (x *Counters) SetConnectionsStale(v uint64) {
+	x.xxx_hidden_ConnectionsStale = v
+}
+
 type Counters_builder struct {
 	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
 
@@ -1789,6 +1801,8 @@ type Counters_builder struct {
 	RequestsCanceledSilent uint64
 	// Reads whose kernel stamp was dropped, because the wall clock was set or the stamp cannot be true.
 	StampsDropped uint64
+	// Kept connections that were found dead before anything was written to them. Another one was taken; no request failed by it.
+	ConnectionsStale uint64
 }
 
 func (b0 Counters_builder) Build() *Counters {
@@ -1828,6 +1842,7 @@ func (b0 Counters_builder) Build() *Counters {
 	x.xxx_hidden_RequestsCanceledLate = b.RequestsCanceledLate
 	x.xxx_hidden_RequestsCanceledSilent = b.RequestsCanceledSilent
 	x.xxx_hidden_StampsDropped = b.StampsDropped
+	x.xxx_hidden_ConnectionsStale = b.ConnectionsStale
 	return m0
 }
 
@@ -5254,7 +5269,8 @@ const file_loadline_v1_results_proto_rawDesc = "" +
 	"\bworkload\x18\x02 \x01(\rR\bworkload\x121\n" +
 	"\bcounters\x18\x03 \x01(\v2\x15.loadline.v1.CountersR\bcounters\x12/\n" +
 	"\x06errors\x18\x04 \x03(\v2\x17.loadline.v1.ClassCountR\x06errors\x12/\n" +
-	"\x06series\x18\x05 \x03(\v2\x17.loadline.v1.SeriesDataR\x06series\"\xe5\t\n" +
+	"\x06series\x18\x05 \x03(\v2\x17.loadline.v1.SeriesDataR\x06series\"\x92\n" +
+	"\n" +
 	"\bCounters\x12\x10\n" +
 	"\x03due\x18\x01 \x01(\x04R\x03due\x12\x18\n" +
 	"\astarted\x18\x02 \x01(\x04R\astarted\x12\x16\n" +
@@ -5291,7 +5307,8 @@ const file_loadline_v1_results_proto_rawDesc = "" +
 	"\x11tokens_difference\x18\x1e \x01(\x04R\x10tokensDifference\x124\n" +
 	"\x16requests_canceled_late\x18\x1f \x01(\x04R\x14requestsCanceledLate\x128\n" +
 	"\x18requests_canceled_silent\x18  \x01(\x04R\x16requestsCanceledSilent\x12%\n" +
-	"\x0estamps_dropped\x18! \x01(\x04R\rstampsDropped\"u\n" +
+	"\x0estamps_dropped\x18! \x01(\x04R\rstampsDropped\x12+\n" +
+	"\x11connections_stale\x18\" \x01(\x04R\x10connectionsStale\"u\n" +
 	"\n" +
 	"ClassCount\x12\x14\n" +
 	"\x05class\x18\x01 \x01(\tR\x05class\x12\x14\n" +

@@ -8171,7 +8171,7 @@ type AgentSelection_builder struct {
 	Match map[string]string
 	// Fewest agents to start with; 1 to 4,000; absent: 1.
 	Min *uint32
-	// Most agents to use, the first by name; 1 to 4,000; absent: 1,000.
+	// Most agents to use, those of the greatest capacity first, then by name; 1 to 4,000; absent: 1,000.
 	Max *uint32
 	// How long to wait for the fewest before the run is given up; 0 s to 1 h; absent: 30 s.
 	Wait *durationpb.Duration
