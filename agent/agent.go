@@ -206,8 +206,24 @@ func (a *Agent) tick() {
 			return
 		case <-ticker.C:
 			a.step(run.Tick{})
+			for _, id := range a.overdue() {
+				a.step(run.Overdue{Part: id})
+			}
 		}
 	}
+}
+
+// overdue lists the parts whose load should be over.
+func (a *Agent) overdue() []run.Part {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var late []run.Part
+	for id, part := range a.parts {
+		if pl := part.player.Load(); pl != nil && pl.overdue() {
+			late = append(late, id)
+		}
+	}
+	return late
 }
 
 // step tells the machine of an event and carries out what it commands. It returns the commands, for
@@ -268,6 +284,11 @@ func (a *Agent) carryOutPart(command run.Command) {
 	case run.Flush:
 		part := a.parts[c.Part]
 		a.tasks.Go(func() { a.flush(part) })
+	case run.GiveUp:
+		part := a.parts[c.Part]
+		a.log.Error("results given up: the report will miss them", "run", c.Run, "windows", part.uplink.Waiting(), "reason", c.Why)
+		part.abandon() // the flush ends by it, and releases the part
+		delete(a.parts, c.Part)
 	case run.Forget:
 		part := a.parts[c.Part]
 		part.abandon()

@@ -9,6 +9,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/loadline/loadline/agent/guard"
 	"github.com/loadline/loadline/agent/pace"
 	"github.com/loadline/loadline/agent/record"
 	"github.com/loadline/loadline/internal/measure"
@@ -57,7 +58,11 @@ func (p *part) hold(ch *pb.Change) (runNS int64, err error) {
 	if ch.GetEpoch() == p.course.Epoch() && ch.GetEpoch() > 1 {
 		return 0, nil // it is committed already: a repetition that was under way
 	}
-	if _, err := p.try(ch); err != nil {
+	next, err := p.try(ch)
+	if err == nil {
+		err = p.allowed(ch, next)
+	}
+	if err != nil {
 		return 0, err
 	}
 	pl := p.player.Load()
@@ -66,6 +71,24 @@ func (p *part) hold(ch *pb.Change) (runNS int64, err error) {
 	}
 	err = pl.hold(ch)
 	return int64(pl.now()), err
+}
+
+// allowed refuses a change by which somebody wants more than the agent's owner allows. That the others are gone, and this agent has
+// their share, is nobody's wish: what is above a ceiling then is shed.
+func (p *part) allowed(ch *pb.Change, next *schedule.Course) error {
+	member := int(p.place.Load())
+	if p.own == nil || member >= next.Members() || len(ch.GetRevisions())+len(ch.GetAppended()) == 0 {
+		return nil
+	}
+	share := guard.Share{Weight: uint64(next.Weights()[member])}
+	for _, weight := range next.Weights() {
+		share.Of += uint64(weight)
+	}
+	rate := 0.0
+	for _, ph := range next.Phases() {
+		rate += ph.RateAt(ch.GetAtNs())
+	}
+	return p.own.CheckChange(ch, rate, share)
 }
 
 // try is the course that a change leads to. That of the last change is kept, since a proposal is followed by its commitment, and a
@@ -292,6 +315,19 @@ func (pl *player) apply(ch *pb.Change, c *schedule.Course) error {
 	}
 	pl.setGate(g)
 	return nil
+}
+
+// overdueAfter is how long after the schedule and its drain time a load that has paused waits for its coordinator: one that is
+// started again meanwhile finds everything that was due counted.
+const overdueAfter = 15 * time.Second
+
+// overdue reports whether the schedule, its drain time and overdueAfter are over.
+func (pl *player) overdue() bool {
+	end := int64(0)
+	for _, ph := range *pl.phases.Load() {
+		end = max(end, ph.until.Load())
+	}
+	return !pl.part.assignment.GetOpenEnded() && end != math.MaxInt64 && int64(pl.now()) >= end+int64(pl.drain+overdueAfter)
 }
 
 // pause is for a lease that is gone: nothing starts without one anyway, and what is in flight has the drain time.

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -300,6 +301,45 @@ func TestWithoutALeaseNobodyCountsWhatOthersMayPlay(t *testing.T) {
 	})
 }
 
+// TestALoadWithoutACoordinatorEnds: with the lease gone for good, also with a change open, the load is over some time after its
+// schedule; while there may be another word it waits.
+func TestALoadWithoutACoordinatorEnds(t *testing.T) {
+	for name, load := range map[string]string{
+		"open": "load: [{open: {rate: 100}, duration: 10s}]\ndrain: 1s", "closed": "load: [{closed: {users: 4}, duration: 10s}]\ndrain: 1s",
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			st := newStage(t, load, always(5*time.Millisecond), nil).asMember(0, 1, 1)
+			lease := &guard.Lease{}
+			lease.Grant(int64(4100 * time.Millisecond))
+			st.player.lease = lease
+			later(3900*time.Millisecond, func() {
+				if _, err := st.part.hold(changeTo(2, 6*time.Second, []uint32{1, 1})); err != nil {
+					t.Errorf("%s: %v", name, err)
+				}
+			})
+			later(4*time.Second, st.player.pause)
+			later(25900*time.Millisecond, func() {
+				if st.player.overdue() {
+					t.Errorf("%s: overdue before schedule, drain time and the wait are over", name)
+				}
+			})
+			later(26100*time.Millisecond, func() {
+				if !st.player.overdue() {
+					t.Errorf("%s: not overdue at %v", name, time.Duration(st.player.now()))
+				}
+				st.player.stop(pb.StopMode_STOP_MODE_NOW)
+			})
+			st.player.run()
+			if at := time.Duration(st.player.now()); at > 27*time.Second {
+				t.Errorf("%s: it ended at %v", name, at)
+			}
+			if open := st.target.open.Load(); open != 0 {
+				t.Errorf("%s: %d sessions go on", name, open)
+			}
+		})
+	}
+}
+
 func TestSlotsChangeHands(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		st := newStage(t, "load: [{closed: {users: 8}, duration: 10s}]", always(100*time.Millisecond), nil).asMember(0, 1, 1)
@@ -361,6 +401,41 @@ func TestMoreAndFewerUsers(t *testing.T) {
 		if c, _ := st.counted(); c.GetStarted() != 4*30+10*30+2*30 {
 			t.Errorf("started %d, want %d", c.GetStarted(), 4*30+10*30+2*30)
 		}
+	})
+}
+
+// TestWhatTheOwnerDoesNotAllowIsRefusedAtTheProposal: a wish above a ceiling is refused with the flag that raises it, also the sum of
+// phases; another's share is not.
+func TestWhatTheOwnerDoesNotAllowIsRefusedAtTheProposal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := newStage(t, "load: [{open: {rate: 100}, duration: 5s}, {name: b, at: 0s, open: {rate: 60}, duration: 5s}, {name: u, at: 0s, closed: {users: 4}, duration: 5s}]",
+			always(time.Millisecond), nil).asMember(0, 1, 1)
+		st.part.own = &guard.Own{MaxRate: 100, MaxInFlight: 10}
+		st.begin()
+		rate := func(r float64) *pb.Revision { return pb.Revision_builder{Rate: new(r)}.Build() }
+		users := func(n uint32) *pb.Revision { return pb.Revision_builder{Phase: 2, Users: new(n)}.Build() }
+		later(time.Second, func() {
+			for _, try := range []struct {
+				change *pb.Change
+				want   string
+			}{
+				{changeTo(2, 2*time.Second, []uint32{1, 1}, rate(141)), "--max-rate"},
+				{changeTo(2, 2*time.Second, []uint32{1, 0}, rate(41)), "--max-rate"},
+				{changeTo(2, 2*time.Second, []uint32{1, 1}, users(21)), "--max-in-flight"},
+				{changeTo(2, 2*time.Second, []uint32{1, 1}, users(20)), ""},
+				{changeTo(2, 2*time.Second, []uint32{1, 0}), ""},
+				{changeTo(2, 2*time.Second, []uint32{1, 1}, rate(140)), ""},
+			} {
+				_, err := st.part.hold(try.change)
+				if excess := errors.Is(err, guard.ErrExcess); excess != (try.want != "") || excess && !strings.Contains(err.Error(), try.want) {
+					t.Errorf("%v: %v, want %q", try.change, err, try.want)
+				}
+			}
+			if err := st.part.apply(changeTo(2, 2*time.Second, []uint32{1, 1})); err != nil { // what is held goes on
+				t.Error(err)
+			}
+		})
+		st.player.run()
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/loadline/loadline/agent/guard"
 	"github.com/loadline/loadline/agent/run"
 	"github.com/loadline/loadline/internal/bus"
 	pb "github.com/loadline/loadline/proto/loadline/v1"
@@ -82,6 +83,7 @@ func (a *Agent) hold(c run.Hold) run.Event {
 	runNS, err := part.hold(c.Change)
 	if err != nil {
 		held.Refusal = err.Error()
+		held.Excess = errors.Is(err, guard.ErrExcess)
 		if errors.Is(err, errLate) {
 			held.RunNS = runNS
 		}
@@ -93,7 +95,7 @@ func changed(commands []run.Command) *pb.ChangeResponse {
 	for _, command := range commands {
 		if answer, ok := command.(run.AnswerChange); ok {
 			return pb.ChangeResponse_builder{
-				Accepted: answer.Refusal == "", Refusal: answer.Refusal, RunNs: answer.RunNS, Over: answer.Over,
+				Accepted: answer.Refusal == "", Refusal: answer.Refusal, RunNs: answer.RunNS, Over: answer.Over, Excess: answer.Excess,
 			}.Build()
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -122,9 +123,17 @@ func (a *Agent) prepare(c run.Prepare) {
 			a.log.Error("not ready", "run", p.id, "error", err)
 			a.release(p)
 		}
-		a.step(run.Prepared{Part: c.Part, Problems: lines(err)})
+		a.step(run.Prepared{Part: c.Part, Problems: lines(err), Endless: err == nil && p.endless()})
 	})
 	a.tasks.Go(func() { a.followChanges(p) })
+}
+
+// endless reports whether the load has no end in time: its sessions or its coordinator tell.
+func (p *part) endless() bool {
+	return p.assignment.GetOpenEnded() || slices.ContainsFunc(p.course.Phases(), func(ph *schedule.Phase) bool {
+		_, known := ph.Lasts()
+		return !known
+	})
 }
 
 // followChanges puts committed changes in force, one after the other, once the part is loaded.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"strings"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -37,9 +38,12 @@ func (s *control) AdjustRun(ctx context.Context, q *pb.AdjustRunRequest) (*pb.Ad
 	if err != nil {
 		return nil, err
 	}
-	w, err := r.wish(q)
+	w, revisions, err := r.wish(q)
 	if err != nil {
 		return nil, err
+	}
+	if revisions != nil {
+		r.mail.post(run.Adjust{Request: q.GetRequestId(), Revisions: revisions, Reason: said(q), Cost: r.tryOut(revisions)})
 	}
 	select {
 	case <-w.done:
@@ -56,24 +60,36 @@ func (s *control) AdjustRun(ctx context.Context, q *pb.AdjustRunRequest) (*pb.Ad
 	}.Build(), nil
 }
 
-// wish hands a request to the machine, once.
-func (r *liveRun) wish(q *pb.AdjustRunRequest) (*wish, error) {
+// tryOut is how long it takes to compute a change with these revisions. Whether it fits is found out later.
+func (r *liveRun) tryOut(revisions []*pb.Revision) time.Duration {
+	r.mu.Lock()
+	course := r.course
+	r.mu.Unlock()
+	begun := time.Now()
+	_, _ = course.Apply(pb.Change_builder{
+		Epoch: course.Epoch() + 1, Revision: course.Revision() + 1, Weights: course.Weights(), Revisions: revisions,
+		AtNs: max(course.At(course.Epoch()), r.coordinator.now()-r.start.Load()) + int64(changeHorizon),
+	}.Build())
+	return time.Since(begun)
+}
+
+// wish takes a request down, once; the first time it gives the revisions to be made.
+func (r *liveRun) wish(q *pb.AdjustRunRequest) (*wish, []*pb.Revision, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if w := r.wishes[q.GetRequestId()]; w != nil {
-		return w, nil
+		return w, nil, nil
 	}
 	if len(r.wishes) >= maxRequests {
-		return nil, status.Errorf(codes.ResourceExhausted, "the run was adjusted %d times, the limit", maxRequests)
+		return nil, nil, status.Errorf(codes.ResourceExhausted, "the run was adjusted %d times, the limit", maxRequests)
 	}
 	revisions, err := r.revisions(q)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	w := &wish{done: make(chan struct{})}
 	r.wishes[q.GetRequestId()] = w
-	r.mail.post(run.Adjust{Request: q.GetRequestId(), Revisions: revisions, Reason: said(q)})
-	return w, nil
+	return w, revisions, nil
 }
 
 // adjusted answers a wish.

@@ -43,7 +43,7 @@ const (
 	changeHorizon = 300 * time.Millisecond
 	// ackPatience is how long an agent may renew its lease without acknowledging a change.
 	ackPatience = 5 * time.Second
-	// proposalLife bounds the sending of one proposal; another attempt follows sooner.
+	// proposalLife bounds the sending of one proposal whose instant does not lie further ahead; another attempt follows sooner.
 	proposalLife = 2 * time.Second
 	// clockWait bounds the wait for the offset of an agent's clock.
 	clockWait = 5 * time.Second

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/loadline/loadline/coordinator/fleet"
@@ -22,6 +23,8 @@ type members struct {
 	inboxes map[run.ID]*ingest.Inbox
 	windows map[run.ID]int64 // end of its last merged window, µs since the run's start; absent: it is lost or done
 	course  *schedule.Course // with every change on record
+	tried   *pb.Change       // the last change that was proposed
+	next    *schedule.Course // what it leads to: a new rate may take long to compute
 	// newest is the highest incarnation that was there when the run was planned: who registered later may join.
 	newest uint64
 }
@@ -52,11 +55,14 @@ func (m *members) join(member *pb.Member) {
 
 // change takes a change that is on record on.
 func (m *members) change(c *pb.Change) error {
-	course, err := m.course.Apply(c)
-	if err != nil {
-		return fmt.Errorf("change of epoch %d: %w", c.GetEpoch(), err)
+	course := m.next
+	if course == nil || course.Epoch() != m.course.Epoch()+1 || !proto.Equal(c, m.tried) {
+		var err error
+		if course, err = m.course.Apply(c); err != nil {
+			return fmt.Errorf("change of epoch %d: %w", c.GetEpoch(), err)
+		}
 	}
-	m.course = course
+	m.course, m.tried, m.next = course, nil, nil
 	for _, joined := range c.GetJoined() {
 		m.join(joined)
 		m.windows[idOf(joined)] = c.GetAtNs() / int64(time.Microsecond)

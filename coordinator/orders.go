@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"context"
+	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -116,9 +117,14 @@ func (r *liveRun) attempt(change *pb.Change) context.Context {
 			p.cancel()
 		}
 		p.epoch, p.attempt = change.GetEpoch(), change.GetAttempt()
-		p.ctx, p.cancel = context.WithTimeout(r.ctx, proposalLife)
+		p.ctx, p.cancel = context.WithTimeout(r.ctx, r.lifeOf(change))
 	}
 	return p.ctx
+}
+
+// lifeOf bounds the sending of one proposal. A change that takes its agents long to compute has its instant further ahead.
+func (r *liveRun) lifeOf(change *pb.Change) time.Duration {
+	return max(proposalLife, time.Duration(change.GetAtNs()+r.start.Load()-r.coordinator.now()))
 }
 
 // propose asks one agent to acknowledge a change. Renewals repeat it, so a refusal that says nothing final is left at that.
@@ -131,7 +137,7 @@ func (r *liveRun) propose(ctx context.Context, c run.Propose) {
 		r.mail.post(run.Acknowledged{ID: c.ID, Epoch: epoch, Attempt: attempt})
 	default:
 		r.log.Info("change not acknowledged", "agent", c.Agent, "epoch", epoch, "attempt", attempt, "reason", reply.GetRefusal())
-		r.mail.post(run.Refused{ID: c.ID, Epoch: epoch, Attempt: attempt, RunNS: reply.GetRunNs(), Over: reply.GetOver()})
+		r.mail.post(run.Refused{ID: c.ID, Epoch: epoch, Attempt: attempt, RunNS: reply.GetRunNs(), Over: reply.GetOver(), Excess: reply.GetExcess(), Why: reply.GetRefusal()})
 	}
 }
 
@@ -147,7 +153,7 @@ func (r *liveRun) tell(ctx context.Context, id run.ID, change *pb.Change, commit
 	request := pb.ChangeRequest_builder{RunId: r.header.GetRunId(), Incarnation: id.Incarnation, Change: change, Commit: commit}
 	if !commit {
 		// Another attempt follows long before; what is late must not be acknowledged for nothing.
-		request.ExpiresNs = r.coordinator.now() + int64(proposalLife)
+		request.ExpiresNs = r.coordinator.now() + int64(r.lifeOf(change))
 	}
 	reply := &pb.ChangeResponse{}
 	err := r.coordinator.config.Bus.Call(ctx, bus.Agent(id.Agent, bus.Change), request.Build(), reply)

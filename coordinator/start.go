@@ -172,8 +172,14 @@ func (r *liveRun) checkChange(change *pb.Change) error {
 	r.mu.Lock()
 	course := r.course
 	r.mu.Unlock()
-	_, err := course.Apply(change)
-	return err
+	next, err := course.Apply(change)
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	r.tried, r.next = change, next
+	r.mu.Unlock()
+	return nil
 }
 
 // newest is the highest incarnation that is there.

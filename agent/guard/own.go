@@ -211,6 +211,29 @@ func (o *Own) lookup(ctx context.Context, host string) ([]netip.Addr, error) {
 	return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 }
 
+// ErrExcess is wrapped by the error for a change that asks for more than the owner allows.
+var ErrExcess = errors.New("more than this agent may do")
+
+// CheckChange refuses a change that asks for more than a ceiling: the rate in sessions a second that all phases have together at its
+// instant, that of each new one, and the users. The error names the flag that raises it.
+func (o *Own) CheckChange(ch *pb.Change, rate float64, share Share) error {
+	brought := pb.Scenario_builder{Load: append([]*pb.Phase{
+		pb.Phase_builder{Open: pb.OpenLoad_builder{Rate: new(rate)}.Build()}.Build(),
+	}, ch.GetAppended()...)}.Build()
+	for _, r := range ch.GetRevisions() {
+		switch {
+		case r.HasRate():
+			brought.SetLoad(append(brought.GetLoad(), pb.Phase_builder{Open: pb.OpenLoad_builder{Rate: new(r.GetRate())}.Build()}.Build()))
+		case r.HasUsers():
+			brought.SetLoad(append(brought.GetLoad(), pb.Phase_builder{Closed: pb.ClosedLoad_builder{Users: new(r.GetUsers())}.Build()}.Build()))
+		}
+	}
+	if errs := o.checkCeilings(brought, share); len(errs) > 0 {
+		return fmt.Errorf("%w: %w", ErrExcess, errors.Join(errs...))
+	}
+	return nil
+}
+
 // checkCeilings refuses a share above the owner's ceilings.
 func (o *Own) checkCeilings(s *pb.Scenario, share Share) []error {
 	var errs []error

@@ -43,6 +43,8 @@ type (
 	Prepared struct {
 		Part
 		Problems []string
+		// Endless: the load has no end in time.
+		Endless bool
 	}
 	// Started: the common instant came, on the agent's own clock. Incarnation 0 means whichever there is.
 	Started struct {
@@ -62,6 +64,8 @@ type (
 		Change  *pb.Change
 		Refusal string
 		RunNS   int64
+		// Excess: whatever its instant, the change asks for more than the agent's owner allows.
+		Excess bool
 	}
 	// Committed: a change came that is on record.
 	Committed struct {
@@ -78,6 +82,8 @@ type (
 	Leave struct{}
 	// LoadOver: every arrival is handled and nothing is in flight, nor can a change give it more.
 	LoadOver struct{ Part }
+	// Overdue: the load has ended by its schedule and its drain time is over, and yet there is something left to play.
+	Overdue struct{ Part }
 	// Flushed: every window and the totals are acknowledged, or nobody takes them.
 	Flushed struct{ Part }
 	// Tick: time has passed.
@@ -96,6 +102,7 @@ func (Committed) event()    {}
 func (Stopped) event()      {}
 func (Leave) event()        {}
 func (LoadOver) event()     {}
+func (Overdue) event()      {}
 func (Flushed) event()      {}
 func (Tick) event()         {}
 
@@ -118,6 +125,8 @@ type (
 		RunNS int64
 		// Over: this part starts nothing any more.
 		Over bool
+		// Excess: whatever its instant, the change asks for more than the agent's owner allows.
+		Excess bool
 	}
 	// Prepare reads what the assignment names; Prepared follows.
 	Prepare struct {
@@ -161,6 +170,11 @@ type (
 	}
 	// Flush sends the last window and the totals; Flushed follows once they are acknowledged.
 	Flush struct{ Part }
+	// GiveUp abandons results that nobody has taken for so long that nobody will; the part is over.
+	GiveUp struct {
+		Part
+		Why string
+	}
 	// Forget releases everything that was prepared for a run that will not be played.
 	Forget struct{ Part }
 	// Depart ends the agent: nothing keeps it any more.
@@ -181,5 +195,6 @@ func (Pause) command()        {}
 func (Resume) command()       {}
 func (StopLoad) command()     {}
 func (Flush) command()        {}
+func (GiveUp) command()       {}
 func (Forget) command()       {}
 func (Depart) command()       {}

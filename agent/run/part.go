@@ -17,6 +17,9 @@ type part struct {
 	stop   pb.StopMode
 	paused bool // the lease has lapsed
 
+	endless  bool  // its load has no end in time
+	flushing int64 // since when it hands its results over; valid from Flushing on
+
 	applied uint32 // epoch in force
 	acked   acknowledgement
 }
@@ -67,7 +70,7 @@ func (m *Machine) held(e Held) []Command {
 	p, c := m.find(e.Part), e.Change
 	switch {
 	case e.Refusal != "":
-		return []Command{AnswerChange{Refusal: e.Refusal, RunNS: e.RunNS}}
+		return []Command{AnswerChange{Refusal: e.Refusal, RunNS: e.RunNS, Excess: e.Excess}}
 	case p == nil || c.GetEpoch() != p.applied+1:
 		return []Command{AnswerChange{Refusal: "it has been overtaken"}}
 	case c.GetEpoch() == p.acked.epoch && c.GetAttempt() < p.acked.attempt:

@@ -20,6 +20,9 @@ import (
 	pb "github.com/loadline/loadline/proto/loadline/v1"
 )
 
+// Patience is how long results are kept for a coordinator that does not answer, as they are by the uplink's spool.
+const Patience = 15 * time.Minute
+
 // State is what the agent is doing.
 type State int
 
@@ -146,7 +149,9 @@ func (m *Machine) Step(event Event, now int64) []Command {
 	case Leave:
 		return m.leave()
 	case LoadOver:
-		return m.loadOver(e)
+		return m.loadOver(e, now)
+	case Overdue:
+		return m.overdue(e)
 	case Flushed:
 		return m.flushed(e)
 	case Tick:
@@ -251,7 +256,7 @@ func (m *Machine) prepared(e Prepared) []Command {
 		m.remove(p)
 		return append([]Command{Report{Part: p.Part, State: pb.AgentState_AGENT_STATE_FAILED, Problems: e.Problems}}, m.depart()...)
 	}
-	p.state = Ready
+	p.state, p.endless = Ready, e.Endless
 	return []Command{Report{Part: p.Part, State: pb.AgentState_AGENT_STATE_READY}}
 }
 
@@ -289,13 +294,22 @@ func (m *Machine) stopped(e Stopped) []Command {
 	return append(commands, m.depart()...)
 }
 
-func (m *Machine) loadOver(e LoadOver) []Command {
+func (m *Machine) loadOver(e LoadOver, now int64) []Command {
 	p := m.find(e.Part)
 	if p == nil || p.state != Playing {
 		return nil
 	}
-	p.state, p.paused = Flushing, false
+	p.state, p.paused, p.flushing = Flushing, false, now
 	return []Command{Flush{p.Part}}
+}
+
+// overdue ends a load that has paused for so long that nothing of it is left to play: nobody else will end it.
+func (m *Machine) overdue(e Overdue) []Command {
+	p := m.find(e.Part)
+	if p == nil || !p.paused {
+		return nil
+	}
+	return p.stopLoad(pb.StopMode_STOP_MODE_NOW, "its schedule is over, and the coordinator has not answered")
 }
 
 func (m *Machine) flushed(e Flushed) []Command {
@@ -336,10 +350,35 @@ func (m *Machine) depart() []Command {
 	return []Command{Depart{}}
 }
 
-// tick lets the lease lapse.
+// tick lets the lease lapse, and ends what nobody can end any more.
 func (m *Machine) tick(now int64) []Command {
+	var commands []Command
 	if p := m.present(); p != nil && now >= m.until {
-		return p.pause("the lease has lapsed: the coordinator has not answered")
+		commands = p.pause("the lease has lapsed: the coordinator has not answered")
+	}
+	for _, p := range slices.Clone(m.parts) {
+		commands = append(commands, m.giveUp(p, now)...)
+	}
+	return commands
+}
+
+// giveUp ends a part whose coordinator has not come back for as long as results are kept: a load that has no end of its own, and
+// the hand-over of results. A load with an end ends by Overdue.
+func (m *Machine) giveUp(p *part, now int64) []Command {
+	since := p.flushing
+	if p == m.present() {
+		since = max(since, m.until)
+	}
+	if now-since < int64(Patience) {
+		return nil
+	}
+	why := fmt.Sprintf("no coordinator has answered for %v", Patience)
+	switch {
+	case p.state == Flushing:
+		m.remove(p)
+		return append([]Command{GiveUp{Part: p.Part, Why: why}}, m.depart()...)
+	case p.paused && p.endless:
+		return p.stopLoad(pb.StopMode_STOP_MODE_NOW, why)
 	}
 	return nil
 }

@@ -61,6 +61,8 @@ func describe(commands []run.Command) string {
 			words = append(words, "stop "+c.Run+" "+strings.ToLower(strings.TrimPrefix(c.Mode.String(), "STOP_MODE_")))
 		case run.Flush:
 			words = append(words, "flush "+c.Run)
+		case run.GiveUp:
+			words = append(words, "give up "+c.Run)
 		case run.Forget:
 			words = append(words, "forget "+c.Run)
 		}
@@ -72,6 +74,8 @@ func answerChange(c run.AnswerChange) string {
 	switch {
 	case c.Over:
 		return "change no, over"
+	case c.Excess:
+		return "change no, too much for it"
 	case c.RunNS != 0:
 		return fmt.Sprintf("change no, the clock shows %v", time.Duration(c.RunNS))
 	default:
@@ -163,6 +167,32 @@ func TestLives(t *testing.T) {
 			step{5 * time.Second, run.Tick{}, "pause r"},
 			step{6 * time.Second, run.Tick{}, ""},
 			step{6 * time.Second, run.Stopped{Run: "r", Mode: now}, "stop r now"}),
+		"a coordinator that never comes back": append(play[:4:4],
+			step{5 * time.Second, run.Tick{}, "pause r"},
+			step{time.Minute, run.Overdue{Part: r3}, "stop r now"},
+			step{time.Minute, run.Overdue{Part: r3}, ""},
+			step{time.Minute, run.LoadOver{r3}, "flush r"},
+			step{15 * time.Minute, run.Tick{}, ""},
+			step{16 * time.Minute, run.Tick{}, "give up r"},
+			step{17 * time.Minute, run.LeaseRefused{Incarnation: 3}, "grant 0s, register 3"},
+			step{17 * time.Minute, run.Registered{Incarnation: 4, Lease: lease, Asked: int64(17 * time.Minute)}, "grant 17m5s"},
+			step{17 * time.Minute, run.Assigned{Assignment: assignment("s"), Time: clock}, "assign yes, prepare s"}),
+		"results are kept while there is a coordinator": append(play[:4:4],
+			step{3 * time.Second, run.LoadOver{r3}, "flush r"},
+			step{time.Hour, run.Renewed{Incarnation: 3, Asked: int64(time.Hour)}, "grant 1h0m5s"},
+			step{time.Hour, run.Tick{}, ""},
+			step{time.Hour + 15*time.Minute, run.Tick{}, ""},
+			step{time.Hour + 16*time.Minute, run.Tick{}, "give up r"}),
+		"a load without an end whose coordinator never comes back": {join,
+			{time.Second, run.Assigned{Assignment: assignment("r"), Time: clock}, "assign yes, prepare r"},
+			{time.Second, run.Prepared{Part: r3, Endless: true}, "report r ready"},
+			{time.Second, run.Started{Part: r3, At: int64(2 * time.Second)}, "start yes, play r at 2s"},
+			{5 * time.Second, run.Tick{}, "pause r"},
+			{10 * time.Minute, run.Tick{}, ""},
+			{16 * time.Minute, run.Tick{}, "stop r now"},
+			{16 * time.Minute, run.Tick{}, ""}},
+		"what is overdue and not paused goes on": append(play[:4:4],
+			step{4 * time.Second, run.Overdue{Part: r3}, ""}),
 		"a lease that lapses and comes back": append(play[:4:4],
 			step{5 * time.Second, run.Tick{}, "pause r"},
 			step{7 * time.Second, run.Renewed{Incarnation: 3, Asked: int64(time.Second)}, "grant 6s"},
@@ -223,6 +253,10 @@ func TestLives(t *testing.T) {
 		"a hold that came too late": append(play[:4:4],
 			step{3 * time.Second, proposal(2, 1, 1500*time.Millisecond), "hold r at 1.5s"},
 			step{3 * time.Second, run.Held{Part: r3, Change: change(2, 1, 0), Refusal: "late", RunNS: 5e9}, "change no, the clock shows 5s"}),
+		"a change beyond a ceiling": append(play[:4:4],
+			step{3 * time.Second, proposal(2, 1, 1500*time.Millisecond), "hold r at 1.5s"},
+			step{3 * time.Second, run.Held{Part: r3, Change: change(2, 1, 0), Refusal: "too much", Excess: true}, "change no, too much for it"},
+			step{3 * time.Second, proposal(2, 2, 1600*time.Millisecond), "hold r at 1.6s"}),
 		"a change after the load is over": append(play[:4:4],
 			step{3 * time.Second, run.LoadOver{r3}, "flush r"},
 			step{3 * time.Second, proposal(2, 1, time.Hour), "change no, over"}),

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	pb "github.com/loadline/loadline/proto/loadline/v1"
@@ -39,5 +41,33 @@ func TestAScenarioChoosesItsAgents(t *testing.T) {
 	c.wantAgents(t, 3)
 	if text := c.ask(t, "agents"); strings.Count(text, "idle") != 3 {
 		t.Errorf("agents: %s", text)
+	}
+}
+
+// TestAnAgentOutlivesItsCoordinator: one whose coordinator is gone for good ends its load by itself, and plays for another that comes
+// to the same address with nothing known.
+func TestAnAgentOutlivesItsCoordinator(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a schedule has to end")
+	}
+	t.Parallel()
+	target := serveSim(t, nil)
+	c := startCluster(t, clusterScenario(target, 20, 6, "drain: 1s\n"), 1, false)
+	watched, _ := c.begin(t, target)
+	c.coordinator.signal(t, syscall.SIGKILL)
+	c.coordinator.wait()
+	watched.signal(t, syscall.SIGINT)
+	agent := c.agents[0]
+	agent.until(t, "its load has ended", func() bool { return strings.Contains(agent.err.String(), "its schedule is over") })
+	if err := os.RemoveAll(filepath.Join(c.dir, "kept")); err != nil {
+		t.Fatal(err)
+	}
+	c.serve(t, c.address, c.bus)
+	p := &played{dir: c.dir, folder: filepath.Join(c.dir, "r2")}
+	p.process = execLoadline(t, c.dir, nil, c.client("run", "s.yaml", "--out", "r2", "--set", "load[0].duration=1s")...)
+	p.read(t)
+	p.wantState(t, pb.SummaryState_SUMMARY_STATE_COMPLETE)
+	if n := p.summary.GetArrivals().GetStarted(); n != 20 {
+		t.Errorf("%d arrivals started, want 20", n)
 	}
 }

@@ -1,6 +1,7 @@
 package run
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -18,6 +19,9 @@ const (
 	// maxSkew and skewRate (1/skewRate) bound how far an agent's clock of the run may be ahead: one that shows more is wrong.
 	maxSkew  = int64(2 * time.Second)
 	skewRate = 1000
+	// costFactor is by how much the cost of a change that was tried once delays its instant; maxCost bounds the cost that counts.
+	costFactor = 4
+	maxCost    = 2 * time.Second
 	// maxRevisions bounds the revisions of one change.
 	maxRevisions = 64
 )
@@ -47,7 +51,8 @@ type pending struct {
 	joiners []*member
 	retry   int64 // when another attempt is made
 	tries   int
-	noted   bool // handed to the journal: it is final, though perhaps not yet on record
+	refused string // why what was wished for is not done, though it was proposed
+	noted   bool   // handed to the journal: it is final, though perhaps not yet on record
 }
 
 func newChanges(roster []Member, generation uint32) changes {
@@ -150,7 +155,7 @@ func (m *Machine) attempt(now, after int64) []Command {
 	if !slices.ContainsFunc(weights, func(w uint32) bool { return w > 0 }) {
 		return m.nobodyLeft(now)
 	}
-	step := min(m.config.Horizon<<min(p.tries, 8), maxStep)
+	step := min(m.config.Horizon<<min(p.tries, 8), maxStep) + computing(p.wishes)
 	at := max(max(now-m.start, after)+int64(step), m.lastAt+1) // wishes in a row do not add their horizons up
 	m.lastAt = at
 	change := m.build(p.wishes, weights, p.joiners, at)
@@ -169,6 +174,16 @@ func (m *Machine) attempt(now, after int64) []Command {
 		commands = append(commands, Propose{ID: a.ID, Change: p.change})
 	}
 	return append(commands, m.tryCommit(now)...)
+}
+
+// computing is how much further ahead the instant lies for changes that take long to compute: once here, and then once on every
+// agent, which may be slower.
+func computing(wishes []Adjust) time.Duration {
+	longest := time.Duration(0)
+	for _, w := range wishes {
+		longest = max(longest, w.Cost)
+	}
+	return costFactor * min(longest, maxCost)
 }
 
 // build makes the change.
@@ -216,7 +231,11 @@ func (m *Machine) reasons(wishes []Adjust, joiners []*member) string {
 	for _, w := range wishes {
 		words = append(words, w.Reason)
 	}
-	if len(words) == 0 {
+	switch {
+	case len(words) > 0:
+	case m.pending.refused != "":
+		words = append(words, "refused, nothing changes: "+m.pending.refused)
+	default:
 		words = append(words, "the coordinator was restarted")
 	}
 	return strings.Join(words, "; ")
@@ -230,7 +249,7 @@ func (m *Machine) withoutWishes(err error, now int64) []Command {
 		return m.drop(err.Error()) // membership alone never misfits; should it, nothing changes
 	}
 	commands := answer(p.wishes, nil, err.Error())
-	p.wishes = nil
+	p.wishes, p.refused = nil, err.Error()
 	if p.tries > 0 {
 		return append(commands, m.attempt(now, 0)...)
 	}
@@ -293,6 +312,9 @@ func (m *Machine) refused(e Refused, now int64) []Command {
 	}
 	run := now - m.start
 	switch {
+	case e.Excess && len(p.wishes) > 0:
+		p.heard[e.ID] = now
+		return m.withoutWishes(fmt.Errorf("agent %s: %s", e.Agent, e.Why), now)
 	case e.Over:
 		a.over = true
 		return m.attempt(now, 0)

@@ -57,6 +57,20 @@ func TestChanges(t *testing.T) {
 			{ms(12032), run.Acknowledged{id("b"), 2, 2}, ""},
 			{ms(12033), run.Acknowledged{id("a"), 2, 2}, "note changed 2 [1 1] at 11.1s"},
 		},
+		"a change that takes long to compute lies further ahead": {
+			{ms(12020), run.Adjust{Request: "r", Revisions: []*pb.Revision{pb.Revision_builder{Rate: new(80.0)}.Build()}, Cost: time.Second}, "propose a 2.1, propose b 2.1"},
+			{ms(13000), run.Tick{}, ""},
+			{ms(14000), run.Acknowledged{id("b"), 2, 1}, ""},
+			{ms(14001), run.Acknowledged{id("a"), 2, 1}, "note changed 2 [1 1] at 14.3s"},
+		},
+		"a change that an agent may not play is refused, and the others are freed": {
+			{ms(12020), rate("r", 0), "propose a 2.1, propose b 2.1"},
+			{ms(12030), run.Acknowledged{id("b"), 2, 1}, ""},
+			{ms(12031), run.Refused{ID: id("a"), Epoch: 2, Attempt: 1, Excess: true, Why: "--max-rate"}, "adjust r refused, propose a 2.2, propose b 2.2"},
+			{ms(12032), run.Refused{ID: id("a"), Epoch: 2, Attempt: 2, Excess: true, Why: "--max-rate"}, ""},
+			{ms(12033), run.Acknowledged{id("b"), 2, 2}, ""},
+			{ms(12034), run.Acknowledged{id("a"), 2, 2}, "note changed 2 [1 1] at 10.611s"},
+		},
 		"a clock that is wrong moves nothing": {
 			{ms(12020), rate("r", 0), "propose a 2.1, propose b 2.1"},
 			{ms(12030), run.Refused{ID: id("a"), Epoch: 2, Attempt: 1, RunNS: int64(time.Hour)}, ""},

@@ -61,6 +61,8 @@ type (
 		// Closed: nothing is appended after this.
 		Closed bool
 		Reason string
+		// Cost is how long the change took to compute when it was tried. Each agent computes it too, before it acknowledges.
+		Cost time.Duration
 	}
 	// Mark: a program marks the instant.
 	Mark struct{ Request, Text string }
@@ -77,6 +79,9 @@ type (
 		RunNS int64
 		// Over: it plays nothing of this run any more.
 		Over bool
+		// Excess: whatever its instant, the change asks for more than the agent may do. Why says what.
+		Excess bool
+		Why    string
 	}
 	// Applied: the change of that epoch is in force on an agent, and so are all before it.
 	Applied struct {
