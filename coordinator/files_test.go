@@ -58,7 +58,7 @@ func TestARunNeedsItsFiles(t *testing.T) {
 		t.Error("an evicted file is taken for there")
 	}
 	again := &liveRun{ended: make(chan struct{}), log: c.log, header: pb.RunHeader_builder{Files: []*pb.FileDigest{missing, f}}.Build()}
-	if f, err = put(strings.Repeat("a", 1000)); err != nil {
+	if _, err = put(strings.Repeat("a", 1000)); err != nil {
 		t.Fatal(err)
 	}
 	c.keepFilesOf(again)

@@ -42,6 +42,7 @@ const (
 	requestsCanceledLate
 	requestsCanceledSilent
 	stampsDropped
+	connectionsStale
 
 	numCounters
 )
@@ -72,6 +73,7 @@ func (c *counters) request(o *measure.Outcome, r *request) {
 	c[contentEvents] += events
 	c[coalesced] += o.Coalesced
 	c[stampsDropped] += o.StampsDropped
+	c[connectionsStale] += o.Stale
 	c[bytesIn] += o.BytesIn
 	c[bytesOut] += o.BytesOut
 	if o.NewConnection {
@@ -175,5 +177,6 @@ func (c *counters) proto() *pb.Counters {
 		RequestsCanceledLate:   c[requestsCanceledLate],
 		RequestsCanceledSilent: c[requestsCanceledSilent],
 		StampsDropped:          c[stampsDropped],
+		ConnectionsStale:       c[connectionsStale],
 	}.Build()
 }

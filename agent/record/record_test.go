@@ -140,6 +140,7 @@ func TestCountersOfARequest(t *testing.T) {
 			with(whole, "output_tokens", 3, "span_output_tokens", 3, "tokens_from_server", 0, "tokens_from_events", 1, "tokens_differ", 0, "tokens_difference", 0)},
 		{"coalesced", func(o *measure.Outcome) { o.Coalesced = 2 }, with(whole, "coalesced", 2)},
 		{"stamps dropped", func(o *measure.Outcome) { o.StampsDropped = 3 }, with(whole, "stamps_dropped", 3)},
+		{"stale connections", func(o *measure.Outcome) { o.Stale = 2 }, with(whole, "connections_stale", 2)},
 		{"ended at the start of the span", func(o *measure.Outcome) { o.End = 0 }, whole},
 		{"ended at the end of the span", func(o *measure.Outcome) { o.End = 1_000_000_000 },
 			with(whole, "span_succeeded", 0, "span_good", 0, "span_input_tokens", 0, "span_output_tokens", 0)},

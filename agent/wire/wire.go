@@ -196,6 +196,7 @@ func (ex *Exchange) Fill(o *measure.Outcome) {
 	o.NewConnection, o.Status = ex.NewConnection, uint32(ex.Status)
 	o.BytesIn, o.BytesOut = ex.BytesIn, ex.BytesOut
 	o.FirstByteStamp, o.StampsDropped = ex.FirstByteStamp, ex.StampsDropped
+	o.Stale = uint64(ex.Stale)
 }
 
 func (ex *Exchange) reset(now measure.Instant) {

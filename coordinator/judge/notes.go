@@ -39,6 +39,9 @@ func countNotes(r *merge.Run) []string {
 	if n := r.SeriesLeftOut(); n > 0 {
 		out = append(out, fmt.Sprintf("%s left out of the distributions: the limit of live series was met", number(n, "value")))
 	}
+	if n := c[merge.ConnectionsStale]; n > 0 {
+		out = append(out, fmt.Sprintf("kept connections found dead before use: %s; another one was taken each time", Count(n)))
+	}
 	if n := c[merge.OverRange]; n > 0 {
 		out = append(out, fmt.Sprintf("%s above the largest that a distribution holds, and counted as that", number(n, "value")))
 	}

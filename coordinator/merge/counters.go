@@ -48,6 +48,7 @@ const (
 	RequestsCanceledLate
 	RequestsCanceledSilent
 	StampsDropped
+	ConnectionsStale
 	NumCounters
 )
 
@@ -96,7 +97,7 @@ func countersOf(m *pb.Counters, most uint64) (Counters, error) {
 		TokensFromServer: m.GetTokensFromServer(), TokensFromEvents: m.GetTokensFromEvents(),
 		TokensDiffer: m.GetTokensDiffer(), TokensDifference: m.GetTokensDifference(),
 		RequestsCanceledLate: m.GetRequestsCanceledLate(), RequestsCanceledSilent: m.GetRequestsCanceledSilent(),
-		StampsDropped: m.GetStampsDropped(),
+		StampsDropped: m.GetStampsDropped(), ConnectionsStale: m.GetConnectionsStale(),
 	}
 	for i, v := range c {
 		if v > most {
@@ -128,7 +129,7 @@ func (c Counter) String() string {
 		"span_output_tokens", "coalesced", "content_events", "over_range", "connections_new",
 		"connections_reused", "bytes_in", "bytes_out", "tokens_from_server", "tokens_from_events",
 		"tokens_differ", "tokens_difference", "requests_canceled_late", "requests_canceled_silent",
-		"stamps_dropped",
+		"stamps_dropped", "connections_stale",
 	}
 	if c < 0 || c >= NumCounters {
 		return "?"

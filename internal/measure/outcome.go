@@ -82,6 +82,8 @@ type Outcome struct {
 	FirstByteStamp Instant
 	// StampsDropped counts the reads whose stamp was of no use.
 	StampsDropped uint64
+	// Stale counts the kept connections that were found dead before anything was written to them; another one was taken.
+	Stale uint64
 	// Wire says that TTFTWire and ITLWire are wanted.
 	Wire bool
 	// RoundTrips holds, for a stream in both directions that ended well, how long each message of the answer

@@ -24,6 +24,7 @@ func Counts() []Definition {
 		{"stamps_dropped", UnitCount, "", "reads whose kernel stamp was not used", "The wall clock, which stamps are on, was set during the run; such a second has no read_lag, ttft_wire and itl_wire."},
 		{"connections_new", UnitCount, "", "requests that opened a connection", ""},
 		{"connections_reused", UnitCount, "", "requests on a connection that was there already", ""},
+		{"connections_stale", UnitCount, "", "kept connections found dead before anything was written to them", "Another one was taken each time, and no request failed by it."},
 		{"bytes_in, bytes_out", UnitCount, "", "bytes of answers and of requests, headers included", ""},
 	}
 }
