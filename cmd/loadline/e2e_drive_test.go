@@ -11,7 +11,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -374,16 +373,6 @@ func TestADrivenRunOutlivesItsCoordinator(t *testing.T) {
 		t.Errorf("%v: %v, phases %v", s.GetState(), s.GetReasons(), s.GetPhases())
 	}
 	wantOnce(t, target.arrivals(t, d.id))
-}
-
-// restart kills the coordinator and starts it again where it was.
-func (c *clusterOf) restart(t *testing.T) {
-	t.Helper()
-	bus := regexp.MustCompile(`bus at (\S+)`).FindStringSubmatch(c.coordinator.out.String())[1]
-	c.coordinator.signal(t, syscall.SIGKILL)
-	c.coordinator.wait()
-	c.coordinator = start(t, c.dir, nil, append([]string{"coordinator", "--listen", c.address, "--nats-listen", strings.TrimPrefix(bus, "nats://"), "--data", "kept"}, c.tls("coordinator")...)...)
-	c.coordinator.until(t, "it serves again", func() bool { return strings.Contains(c.coordinator.out.String(), "bus at") })
 }
 
 // resumed takes the run up over a new connection.
