@@ -52,7 +52,11 @@ func runLateness(ctx context.Context, b *bench, args []string) error {
 	seen := map[bool][]punctual{}
 	for range *rounds {
 		for _, precise := range []bool{false, true} {
-			one, err := latenessOnce(ctx, b, *rate, *lasting, precise, ours, theirs)
+			var one punctual
+			err := undisturbed(b.out, fmt.Sprintf("precise %v", precise), func() (err error) {
+				one, err = latenessOnce(ctx, b, *rate, *lasting, precise, ours, theirs)
+				return err
+			})
 			if err != nil {
 				return err
 			}

@@ -114,7 +114,13 @@ func runTruth(ctx context.Context, b *bench, args []string) error {
 			if err != nil || n < 1 || n > 15000 {
 				return fmt.Errorf("--streams: %q is not a number from 1 to 15000", text)
 			}
-			each = append(each, func() (string, []row, error) { return truthOnce(ctx, b, p, n, task) })
+			each = append(each, func() (title string, rows []row, err error) {
+				err = undisturbed(b.out, fmt.Sprintf("%s, %d streams", p.name, n), func() error {
+					title, rows, err = truthOnce(ctx, b, p, n, task)
+					return err
+				})
+				return title, rows, err
+			})
 		}
 	}
 	seen, err := measureRounds(*turns, each)
