@@ -52,7 +52,7 @@ func credentialsIn(t *testing.T, role trust.Role, parts ...string) *trust.Creden
 // serveStation serves a coordinator in this process, on sockets.
 func serveStation(t *testing.T, tlsDir string) (address string) {
 	t.Helper()
-	o := &coordinatorOptions{listen: "127.0.0.1:0", natsListen: "127.0.0.1:0", data: t.TempDir(), tlsDir: tlsDir}
+	o := &coordinatorOptions{listen: "127.0.0.1:0", natsListen: "127.0.0.1:0", data: t.TempDir(), tlsDir: tlsDir, filesMax: "1GiB"}
 	a := newTestApp(t, nil, nil)
 	a.root()
 	o.flags = a.flags["coordinator"]
