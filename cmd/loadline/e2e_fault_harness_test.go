@@ -110,13 +110,15 @@ func (w *tally) backWithin(since, end time.Time, rate, percent int) time.Duratio
 }
 
 // compare holds the tally's own count against the report: each arrival at most once, and each that is absent missed,
-// or in a stretch that the report names. It returns the number of absent ones.
+// or in a stretch that the report names. It returns the number of absent ones. A stop reaches each agent at a moment of
+// its own, so what was due until then has gaps, and is held to the counts alone.
 func (w *tally) compare(t *testing.T, s *pb.Summary) uint64 {
 	t.Helper()
+	stopped := s.GetState() == pb.SummaryState_SUMMARY_STATE_ABORTED
 	a, times := s.GetArrivals(), map[uint64]int{}
 	for _, arrival := range w.all() {
 		n, err := strconv.ParseUint(strings.TrimPrefix(arrival.name, "main/"), 10, 64)
-		if err != nil || n >= a.GetDue() {
+		if err != nil || n >= a.GetDue() && !stopped {
 			t.Errorf("arrival %q of %d: %v", arrival.name, a.GetDue(), err)
 		}
 		if times[n]++; times[n] > 1 {
@@ -139,7 +141,7 @@ func (w *tally) compare(t *testing.T, s *pb.Summary) uint64 {
 		}
 	}
 	told := a.GetMissed() + a.GetShed() + s.GetSessions().GetCanceled()
-	if outside > told || absent > told+a.GetLost() || lost != a.GetLost() {
+	if !stopped && (outside > told || absent > told+a.GetLost() || lost != a.GetLost()) {
 		t.Errorf("%d absent, %d of them in no stretch, %d lost by the stretches: %v", absent, outside, lost, a)
 	}
 	// What was canceled may have been so before it was sent.
