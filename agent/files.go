@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -111,12 +110,7 @@ func (f *Files) Digest(ctx context.Context, name string) (*pb.FileDigest, error)
 	if err != nil {
 		return nil, err
 	}
-	hash := sha256.New()
-	size, err := io.Copy(hash, contextReader{ctx, file})
-	if err := errors.Join(err, file.Close()); err != nil {
-		return nil, err
-	}
-	return pb.FileDigest_builder{Path: name, Sha256: hash.Sum(nil), Size: size}.Build(), nil
+	return content.Describe(ctx, name, file)
 }
 
 // Close closes what Open opened.
@@ -130,18 +124,4 @@ func (f *Files) Close() error {
 		f.unpin()
 	}
 	return errors.Join(errs...)
-}
-
-// contextReader ends a long read when the context does.
-type contextReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-// Read implements io.Reader.
-func (c contextReader) Read(p []byte) (int, error) {
-	if err := c.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return c.r.Read(p)
 }

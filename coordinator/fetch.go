@@ -2,7 +2,6 @@ package coordinator
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +13,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/loadline/loadline/internal/content"
 	pb "github.com/loadline/loadline/proto/loadline/v1"
 )
 
@@ -84,26 +84,11 @@ func digestFile(ctx context.Context, root *os.Root, name string) (*pb.FileDigest
 	if err != nil {
 		return nil, err
 	}
-	hash := sha256.New()
-	size, err := io.Copy(hash, untilDone{ctx, file})
-	if err := errors.Join(err, file.Close()); err != nil {
+	digest, err := content.Describe(ctx, name, file)
+	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	return pb.FileDigest_builder{Path: name, Sha256: hash.Sum(nil), Size: size}.Build(), nil
-}
-
-// untilDone ends a long read with its context.
-type untilDone struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-// Read implements io.Reader.
-func (u untilDone) Read(p []byte) (int, error) {
-	if err := u.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return u.r.Read(p)
+	return digest, nil
 }
 
 // FetchRun implements ControlService.
