@@ -11,30 +11,26 @@ const maxChanges = 20
 
 // changes tells what happened to the run while it was played: "epoch 3 at 41.2 s: agent a2 lost, its share goes to a1, a3".
 func changes(p *page, s *pb.Summary) {
-	all := s.GetChanges()
-	for i, ch := range all[:min(len(all), maxChanges)] {
-		title := ""
-		if i == 0 {
-			title = "changes"
-		}
-		p.item(title, plain, Clean(fmt.Sprintf("epoch %d at %.1f s: %s", ch.GetEpoch(), ch.GetAtSeconds(), ch.GetText())))
-	}
-	if more := len(all) - maxChanges; more > 0 {
-		p.item("", faint, plural(more, "further change")+" in summary.json")
-	}
+	listed(p, "change", s.GetChanges(), func(ch *pb.ChangeSummary) string {
+		return fmt.Sprintf("epoch %d at %.1f s: %s", ch.GetEpoch(), ch.GetAtSeconds(), ch.GetText())
+	})
 }
 
 // marks tells of the instants that a program has marked.
 func marks(p *page, s *pb.Summary) {
-	all := s.GetMarks()
-	for i, m := range all[:min(len(all), maxChanges)] {
-		title := ""
-		if i == 0 {
-			title = "marks"
-		}
-		p.item(title, plain, Clean(fmt.Sprintf("%.1f s: %s", m.GetAtSeconds(), m.GetText())))
+	listed(p, "mark", s.GetMarks(), func(m *pb.MarkSummary) string {
+		return fmt.Sprintf("%.1f s: %s", m.GetAtSeconds(), m.GetText())
+	})
+}
+
+// listed shows the first things of one kind, a line each, and how many there are besides.
+func listed[T any](p *page, kind string, all []T, line func(T) string) {
+	title := kind + "s"
+	for _, one := range all[:min(len(all), maxChanges)] {
+		p.item(title, plain, Clean(line(one)))
+		title = ""
 	}
 	if more := len(all) - maxChanges; more > 0 {
-		p.item("", faint, plural(more, "further mark")+" in summary.json")
+		p.item("", faint, plural(more, "further "+kind)+" in summary.json")
 	}
 }
