@@ -1,8 +1,6 @@
 package main
 
 import (
-	"context"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -20,24 +18,8 @@ func serveGRPC(t *testing.T, change func(*sim.Config)) (*sim.Server, string) {
 	if change != nil {
 		change(&config)
 	}
-	server, err := sim.New(config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	served := make(chan error, 1)
-	go func() { served <- server.ServeGRPC(ctx, listener) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-served; err != nil {
-			t.Errorf("simulator: %v", err)
-		}
-	})
-	return server, "grpc://" + listener.Addr().String()
+	server, address := startSim(t, config, (*sim.Server).ServeGRPC)
+	return server, "grpc://" + address
 }
 
 // TestGRPCBesideHTTP: a run over two agents loads an HTTP target and a gRPC target; both are reported apart, and each

@@ -305,6 +305,13 @@ func serveSim(t *testing.T, change func(*sim.Config)) *target {
 	if change != nil {
 		change(&config)
 	}
+	server, address := startSim(t, config, (*sim.Server).Serve)
+	return &target{server: server, root: "http://" + address}
+}
+
+// startSim serves a simulator on a loopback port until the test ends, and gives the address.
+func startSim(t *testing.T, config sim.Config, serve func(*sim.Server, context.Context, net.Listener) error) (*sim.Server, string) {
+	t.Helper()
 	server, err := sim.New(config)
 	if err != nil {
 		t.Fatal(err)
@@ -315,14 +322,14 @@ func serveSim(t *testing.T, change func(*sim.Config)) *target {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(ctx, listener) }()
+	go func() { served <- serve(server, ctx, listener) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-served; err != nil {
 			t.Errorf("simulator: %v", err)
 		}
 	})
-	return &target{server: server, root: "http://" + listener.Addr().String()}
+	return server, listener.Addr().String()
 }
 
 // fault is a change that makes a simulator fail.
