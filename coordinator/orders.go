@@ -19,8 +19,8 @@ func (r *liveRun) order(command run.Command) {
 		changes := r.machine.Committed()
 		r.calls.Go(func() { r.assign(c.ID, changes) })
 	case run.Start:
-		epoch := max(1, uint32(len(r.machine.Committed()))+1)
-		r.calls.Go(func() { r.begin(c, min(epoch, r.startEpoch(c.ID))) })
+		epoch := r.startEpoch(c.ID)
+		r.calls.Go(func() { r.begin(c, epoch) })
 	case run.Propose:
 		ctx := r.attempt(c.Change)
 		r.calls.Go(func() { r.propose(ctx, c) })
@@ -36,7 +36,7 @@ func (r *liveRun) order(command run.Command) {
 }
 
 // startEpoch is the epoch that must be in force on an agent before it starts: the one that let it join, or the one that
-// left others out at the start.
+// left others out at the start. r.brain is held.
 func (r *liveRun) startEpoch(id run.ID) uint32 {
 	epoch := uint32(1)
 	for _, change := range r.machine.Committed() {
