@@ -7,16 +7,17 @@ import (
 	"github.com/loadline/loadline/internal/measure"
 )
 
-// lag is how late the generator read what had come, in microseconds.
+// lag is how late the generator was, in microseconds: with reading what had come, or with starting sessions.
 type lag struct {
 	value float64
-	name  string // of the quantile
-	reads uint64
+	p     float64 // the quantile that value is
+	name  string  // of the quantile
+	count uint64  // of values
 }
 
-// lagOf is the lag of a group; false: nothing is known of it, because the system gives no stamps.
-func lagOf(g *merge.Group) (lag, bool) {
-	h := g.Histogram(measure.ReadLag)
+// lagOf is the lag of a group by one of its series; false: nothing is known of it.
+func lagOf(g *merge.Group, s measure.Series) (lag, bool) {
+	h := g.Histogram(s)
 	if h.Count() == 0 {
 		return lag{}, false
 	}
@@ -24,7 +25,7 @@ func lagOf(g *merge.Group) (lag, bool) {
 	if h.Count() < minLate {
 		p, name = 0.5, "median"
 	}
-	return lag{value: float64(h.Quantile(p)), name: name, reads: h.Count()}, true
+	return lag{value: float64(h.Quantile(p)), p: p, name: name, count: h.Count()}, true
 }
 
 // bound is what is allowed: a share of the median of the first of the series that has values, and at least
@@ -45,7 +46,7 @@ func (lag) bound(g *merge.Group, least float64, yardsticks ...measure.Series) (b
 func lagNotes(r *merge.Run) []string {
 	var out []string
 	whole := r.Whole()
-	if l, ok := lagOf(whole); ok {
+	if l, ok := lagOf(whole, measure.ReadLag); ok {
 		noticed, yardstick := l.bound(whole, lagNoteUS, measure.ITL, measure.E2E)
 		if l.value > noticed {
 			out = append(out, fmt.Sprintf("the generator's own delay is part of the figures: the %s of read_lag is %s, more than %s%s",

@@ -22,31 +22,17 @@ func (e evidence) invalid() []string {
 // late holds the lateness of the generator against what was measured: it must not be a
 // noticeable part of it.
 func (e evidence) late() string {
-	whole := e.run.Whole()
-	lateness := whole.Histogram(measure.Lateness)
-	if lateness.Count() == 0 {
+	l, ok := lagOf(e.run.Whole(), measure.Lateness)
+	if !ok {
 		return ""
 	}
-	p, name := 0.99, "99th percentile"
-	if lateness.Count() < minLate {
-		p, name = 0.5, "median"
-	}
-	value, bound := float64(lateness.Quantile(p)), float64(lateFloorUS)
-	yardstick := ""
-	for _, s := range []measure.Series{measure.TTFT, measure.E2E} {
-		if h := whole.Histogram(s); h.Count() > 0 {
-			bound = max(bound, lateShare*float64(h.Quantile(0.5)))
-			yardstick = fmt.Sprintf(" (5%% of the median %s of %s, and at least 1 ms)",
-				merge.SeriesName(s), Quantity(float64(h.Quantile(0.5)), UnitMicros))
-			break
-		}
-	}
-	if value <= bound {
+	bound, yardstick := l.bound(e.run.Whole(), lateFloorUS, measure.TTFT, measure.E2E)
+	if l.value <= bound {
 		return ""
 	}
 	return fmt.Sprintf("the generator started sessions late: the %s of lateness is %s over %s, more than %s%s%s; "+
 		"lower the rate, add agents, or give the generator a machine of its own",
-		name, Quantity(value, UnitMicros), number(lateness.Count(), "session"), Quantity(bound, UnitMicros), yardstick, e.latest(p))
+		l.name, Quantity(l.value, UnitMicros), number(l.count, "session"), Quantity(bound, UnitMicros), yardstick, e.latest(l.p))
 }
 
 // latest names the agent that was latest, where there are several.
@@ -65,7 +51,7 @@ func (e evidence) latest(p float64) string {
 
 // lagging holds the delay with which the generator took what had come against what was measured.
 func (e evidence) lagging() string {
-	l, ok := lagOf(e.run.Whole())
+	l, ok := lagOf(e.run.Whole(), measure.ReadLag)
 	if !ok {
 		return ""
 	}
@@ -75,7 +61,7 @@ func (e evidence) lagging() string {
 	}
 	return fmt.Sprintf("the generator read late what had come: the %s of read_lag is %s over %s, more than %s%s; "+
 		"lower the rate, add agents, or give the generator a machine of its own",
-		l.name, Quantity(l.value, UnitMicros), number(l.reads, "read"), Quantity(bound, UnitMicros), yardstick)
+		l.name, Quantity(l.value, UnitMicros), number(l.count, "read"), Quantity(bound, UnitMicros), yardstick)
 }
 
 func (e evidence) missed() string {
