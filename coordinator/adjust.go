@@ -31,7 +31,7 @@ type wish struct {
 
 // AdjustRun implements ControlService.
 func (s *control) AdjustRun(ctx context.Context, q *pb.AdjustRunRequest) (*pb.AdjustRunResponse, error) {
-	if id := q.GetRequestId(); id == "" || len(id) > 128 {
+	if id := q.GetRequestId(); id == "" || len(id) > maxRequestID {
 		return nil, invalid("request_id", "it has 1 to 128 characters")
 	}
 	r, err := s.find(q.GetRunId())
@@ -208,10 +208,8 @@ func (s *control) DrainAgent(_ context.Context, q *pb.DrainAgentRequest) (*pb.Dr
 	if answer == nil {
 		return nil, status.Errorf(codes.NotFound, "no agent is named %q", strings.ToValidUTF8(q.GetAgent(), "?"))
 	}
-	for _, r := range c.known() {
-		if !r.over() {
-			r.mail.post(run.Leaving{ID: id})
-		}
+	for _, r := range c.live() {
+		r.mail.post(run.Leaving{ID: id})
 	}
 	c.log.Info("agent is drained", "agent", id.Agent, "incarnation", id.Incarnation)
 	return pb.DrainAgentResponse_builder{Agent: answer}.Build(), nil

@@ -143,14 +143,11 @@ func (c *Coordinator) Register(s *grpc.Server) {
 func (c *Coordinator) Close() {
 	c.mu.Lock()
 	c.closed = true
-	for _, run := range c.runs {
+	c.mu.Unlock()
+	runs := c.known()
+	for _, run := range runs {
 		run.stop(pb.StopMode_STOP_MODE_NOW, "the coordinator is shutting down")
 	}
-	runs := make([]*liveRun, 0, len(c.runs))
-	for _, run := range c.runs {
-		runs = append(runs, run)
-	}
-	c.mu.Unlock()
 	for _, run := range runs {
 		<-run.ended
 	}

@@ -21,6 +21,9 @@ func (c *Coordinator) known() []*liveRun {
 	return runs
 }
 
+// live lists the runs that go on, oldest first.
+func (c *Coordinator) live() []*liveRun { return slices.DeleteFunc(c.known(), (*liveRun).over) }
+
 // ListRuns implements ControlService.
 func (s *control) ListRuns(context.Context, *pb.ListRunsRequest) (*pb.ListRunsResponse, error) {
 	answer := &pb.ListRunsResponse{}
@@ -57,10 +60,7 @@ func (c *Coordinator) parts() map[run.ID]parts {
 		p := all[id]
 		all[id] = parts{append(p.runs, in), p.playing || playing}
 	}
-	for _, r := range c.known() {
-		if r.over() {
-			continue
-		}
+	for _, r := range c.live() {
 		for _, id := range r.preparing() {
 			add(id, r.header.GetRunId(), false)
 		}
@@ -107,7 +107,7 @@ func (s *control) StopAll(_ context.Context, q *pb.StopAllRequest) (*pb.StopAllR
 		reason = "all runs were stopped through the API"
 	}
 	answer := &pb.StopAllResponse{}
-	for _, run := range slices.DeleteFunc(s.coordinator.known(), (*liveRun).over) {
+	for _, run := range s.coordinator.live() {
 		run.stop(q.GetMode(), reason)
 		answer.SetRuns(append(answer.GetRuns(), run.currentStatus()))
 	}

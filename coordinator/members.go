@@ -38,7 +38,6 @@ func newMembers(p *pb.Plan, load *schedule.Schedule) members {
 	for _, member := range p.GetMembers() {
 		m.join(member)
 		weights = append(weights, member.GetWeight())
-		m.newest = max(m.newest, member.GetIncarnation())
 	}
 	m.course = schedule.NewCourse(load, weights)
 	return m
@@ -147,8 +146,8 @@ func (c *Coordinator) weight(id run.ID) uint32 {
 
 // offer lets an agent that plays nothing join a run that wants it; c.mu is not held.
 func (c *Coordinator) offer(agent *fleet.Agent) {
-	for _, r := range c.known() {
-		if !r.over() && r.wants(agent) {
+	for _, r := range c.live() {
+		if r.wants(agent) {
 			r.mail.post(run.Joined{Member: run.Member{
 				ID: run.ID{Agent: agent.Info.GetName(), Incarnation: agent.Incarnation}, Weight: agent.Weight(),
 			}})

@@ -204,10 +204,15 @@ func (r *liveRun) endOfOpen(now time.Time) *pb.RunEvent {
 	return b.Build()
 }
 
-// remember lets a run that has ended be asked about.
+// remember lets a run be asked about.
 func (c *Coordinator) remember(r *liveRun) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.put(r)
+}
+
+// put has a run among those that are known. c.mu is held.
+func (c *Coordinator) put(r *liveRun) {
 	c.forgetOldest()
 	id := r.header.GetRunId()
 	if c.runs[id] == nil {

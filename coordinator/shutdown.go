@@ -12,20 +12,16 @@ func (c *Coordinator) Drain(ctx context.Context, reason string) int {
 	c.mu.Lock()
 	c.closed = true
 	c.mu.Unlock()
-	n := 0
-	for _, run := range c.known() {
-		if run.over() {
-			continue
-		}
-		n++
+	runs := c.live()
+	for _, run := range runs {
 		run.stop(pb.StopMode_STOP_MODE_DRAIN, reason)
 	}
-	for _, run := range c.known() {
+	for _, run := range runs {
 		select {
 		case <-run.ended:
 		case <-ctx.Done():
-			return n
+			return len(runs)
 		}
 	}
-	return n
+	return len(runs)
 }

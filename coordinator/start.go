@@ -146,10 +146,8 @@ func (c *Coordinator) admit(requestID string, r *liveRun, config run.Config) err
 	case live >= maxLiveRuns:
 		return fmt.Errorf("%d runs are going on, the limit", live)
 	}
-	c.forgetOldest()
-	id := r.header.GetRunId()
-	c.runs[id], c.requests[requestID] = r, id
-	c.order = append(c.order, id)
+	c.put(r)
+	c.requests[requestID] = r.header.GetRunId()
 	config.Load, config.Check = r.length(), r.checkChange
 	roster := machineRoster(r.header.GetPlan())
 	c.running.Go(func() {

@@ -163,15 +163,7 @@ type Machine struct {
 
 // New makes the machine of a run that is about to be opened.
 func New(config Config) *Machine {
-	m := &Machine{config: config, steps: map[string]*step{}}
-	for _, w := range config.Scenario.GetWorkloads() {
-		weight := uint32(1)
-		if w.HasWeight() {
-			weight = w.GetWeight()
-		}
-		m.weights = append(m.weights, weight)
-	}
-	return m
+	return &Machine{config: config, steps: map[string]*step{}, weights: schedule.WorkloadWeights(config.Scenario)}
 }
 
 // Deadline is when the machine wants a Tick at the latest, in the shell's time; 0: it has no deadline.

@@ -65,7 +65,7 @@ func (b *Inbox) take(n uint64, add func(durable func()) error) error {
 	b.mu.Unlock()
 	switch judged {
 	case Repeated:
-		b.notify()
+		b.Notify()
 		return nil
 	case Late:
 		return status.Error(codes.FailedPrecondition, "a window came after the agent's totals")
@@ -76,7 +76,7 @@ func (b *Inbox) take(n uint64, add func(durable func()) error) error {
 		b.mu.Lock()
 		b.sequence.durable = n
 		b.mu.Unlock()
-		b.notify()
+		b.Notify()
 	})
 	if err != nil {
 		b.mu.Lock()
@@ -94,7 +94,7 @@ func (b *Inbox) close(last uint64, add func(durable func()) error) error {
 	again, accepted := b.sequence.closed, b.sequence.accepted
 	b.mu.Unlock()
 	if again {
-		b.notify()
+		b.Notify()
 		return nil
 	}
 	if last != accepted {
@@ -104,7 +104,7 @@ func (b *Inbox) close(last uint64, add func(durable func()) error) error {
 		b.mu.Lock()
 		b.sequence.totalsStored = true
 		b.mu.Unlock()
-		b.notify()
+		b.Notify()
 	})
 	b.mu.Lock()
 	b.sequence.closed = err == nil
@@ -135,9 +135,7 @@ func (b *Inbox) forget(c chan struct{}) {
 }
 
 // Notify lets every stream of the agent look again at what it has to tell.
-func (b *Inbox) Notify() { b.notify() }
-
-func (b *Inbox) notify() {
+func (b *Inbox) Notify() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for c := range b.listeners {

@@ -207,9 +207,6 @@ func (r *Run) knows(m *pb.Member) bool {
 // Changes are the changes that were committed, in order. They must not be changed.
 func (r *Run) Changes() []*pb.Change { return r.changes }
 
-// Course is the schedule with every change.
-func (r *Run) Course() *schedule.Course { return r.course }
-
 // Sharing are the names of the agents that have a share by the weights of a change.
 func (r *Run) Sharing(weights []uint32) (with []string) {
 	for m, w := range weights {
@@ -254,19 +251,18 @@ func (r *Run) LostRanges() []LostRange {
 }
 
 func (r *Run) lostRanges(member int) []LostRange {
-	var out []LostRange
-	streams := r.agents[member].sorted()
-	if len(streams) == 0 {
-		streams = []*stream{{}}
-	}
-	if len(streams) > 1 {
+	s := &stream{}
+	switch streams := r.agents[member].sorted(); len(streams) {
+	case 0:
+	case 1:
+		s = streams[0]
+	default:
 		return nil // registrations that share one membership: which of them played what is not known
 	}
-	for _, s := range streams {
-		for phase, p := range r.course.Phases() {
-			if p.Users == 0 {
-				out = append(out, r.lostOf(s, member, phase)...)
-			}
+	var out []LostRange
+	for phase, p := range r.course.Phases() {
+		if p.Users == 0 {
+			out = append(out, r.lostOf(s, member, phase)...)
 		}
 	}
 	return out

@@ -158,12 +158,13 @@ func Assignments(p *pb.Plan, r Request) ([]*pb.Assignment, error) {
 func common(p *pb.Plan) ([]*pb.EpochShare, []uint64) {
 	shares := make([]*pb.EpochShare, 0, len(p.GetPhases()))
 	arrivals := make([]uint64, 0, len(p.GetPhases()))
+	owned := weights(p.GetMembers())
 	for i, phase := range p.GetPhases() {
-		shares = append(shares, pb.EpochShare_builder{Epoch: 1, Phase: uint32(i), Weights: weights(p.GetMembers())}.Build())
+		shares = append(shares, pb.EpochShare_builder{Epoch: 1, Phase: uint32(i), Weights: owned}.Build())
 		arrivals = append(arrivals, phase.GetArrivals())
 	}
 	if len(shares) == 0 { // phases are appended later, and owned by the same weights
-		shares = append(shares, pb.EpochShare_builder{Epoch: 1, Weights: weights(p.GetMembers())}.Build())
+		shares = append(shares, pb.EpochShare_builder{Epoch: 1, Weights: owned}.Build())
 	}
 	return shares, arrivals
 }

@@ -17,7 +17,8 @@ type builder struct {
 	bases    []uint64 // sessions of each workload so far
 }
 
-func workloadWeights(s *pb.Scenario) []uint32 {
+// WorkloadWeights are the weights of a scenario's workloads, in its order; 1 where none is written.
+func WorkloadWeights(s *pb.Scenario) []uint32 {
 	weights := make([]uint32, len(s.GetWorkloads()))
 	for i, w := range s.GetWorkloads() {
 		weights[i] = 1

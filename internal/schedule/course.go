@@ -41,7 +41,7 @@ func NewCourse(s *Schedule, weights []uint32) *Course {
 		epochs: []courseEpoch{{revision: 1, weights: slices.Clone(weights), split: NewSplit(weights)}},
 	}
 	if s.scenario != nil {
-		c.weights = workloadWeights(s.scenario)
+		c.weights = WorkloadWeights(s.scenario)
 	}
 	for _, p := range c.phases {
 		c.own(p)

@@ -197,12 +197,11 @@ func (p *Phase) steered(r *pb.Revision, at int64) *Phase {
 		}
 		d.paused = true
 	case r.GetResumed() && p.paused:
-		d.paused = false
 		if open {
 			d = *p.cut(at)
-			d.paused = false
 			d.goOn(at)
 		}
+		d.paused = false
 	}
 	return &d
 }

@@ -41,7 +41,7 @@ func Compile(s *pb.Scenario) (*Schedule, error) {
 	}
 	b := builder{
 		scenario: s, schedule: Schedule{scenario: s},
-		weights: workloadWeights(s), bases: make([]uint64, len(s.GetWorkloads())),
+		weights: WorkloadWeights(s), bases: make([]uint64, len(s.GetWorkloads())),
 	}
 	for i, o := range outlines {
 		if err := b.add(i, s.GetLoad()[i], o); err != nil {
