@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -29,11 +30,7 @@ func courseOf(a *pb.Assignment, load *schedule.Schedule) (*schedule.Course, erro
 	}
 	weights := a.GetShares()[0].GetWeights()
 	for i, share := range a.GetShares() {
-		same := len(share.GetWeights()) == len(weights)
-		for m := 0; same && m < len(weights); m++ {
-			same = share.GetWeights()[m] == weights[m]
-		}
-		if int(share.GetPhase()) != i || share.GetFirstArrival() != 0 || !same {
+		if int(share.GetPhase()) != i || share.GetFirstArrival() != 0 || !slices.Equal(share.GetWeights(), weights) {
 			return nil, fmt.Errorf("the assignment's share of phase %d does not fit its plan", i)
 		}
 	}

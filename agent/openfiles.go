@@ -48,7 +48,7 @@ func (p *part) sockets() sockets {
 		}
 	}
 	open = min(open, uint64(p.ceiling(p.course)))
-	targets := p.scenario().GetTargets()
+	targets := p.assignment.GetScenario().GetTargets() // addresses that stand in for them open as many
 	most, shared := mostConnections(targets), sharing(targets)
 	n := sockets{certain: min(ceilDiv(users, shared), most), possible: min(ceilDiv(open+users, shared), most)}
 	if most < math.MaxUint64 {

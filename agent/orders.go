@@ -21,10 +21,8 @@ func (a *Agent) serveOrders() error {
 }
 
 func (a *Agent) assign(q *pb.AssignRequest) *pb.AssignResponse {
-	for _, command := range a.step(run.Assigned{Assignment: q.GetAssignment(), Time: time.Now()}) {
-		if answer, ok := command.(run.AnswerAssign); ok {
-			return pb.AssignResponse_builder{Accepted: answer.Refusal == "", Refusal: answer.Refusal}.Build()
-		}
+	if answer, ok := among[run.AnswerAssign](a.step(run.Assigned{Assignment: q.GetAssignment(), Time: time.Now()})); ok {
+		return pb.AssignResponse_builder{Accepted: answer.Refusal == "", Refusal: answer.Refusal}.Build()
 	}
 	return pb.AssignResponse_builder{Refusal: "the agent gave no answer"}.Build()
 }
@@ -36,10 +34,8 @@ func (a *Agent) start(q *pb.StartRequest) *pb.StartResponse {
 		part.clockBound.Store(q.GetClockErrorBoundNs())
 	}
 	a.mu.Unlock()
-	for _, command := range a.step(run.Started{Part: id, Epoch: q.GetEpoch(), At: q.GetStartNs()}) {
-		if answer, ok := command.(run.AnswerStart); ok {
-			return pb.StartResponse_builder{Accepted: answer.Refusal == "", Refusal: answer.Refusal}.Build()
-		}
+	if answer, ok := among[run.AnswerStart](a.step(run.Started{Part: id, Epoch: q.GetEpoch(), At: q.GetStartNs()})); ok {
+		return pb.StartResponse_builder{Accepted: answer.Refusal == "", Refusal: answer.Refusal}.Build()
 	}
 	return pb.StartResponse_builder{Refusal: "the agent gave no answer"}.Build()
 }
@@ -61,10 +57,8 @@ func (a *Agent) change(q *pb.ChangeRequest) *pb.ChangeResponse {
 // propose holds for a change and acknowledges it. expires is in coordinator time, 0: never.
 func (a *Agent) propose(id run.Part, change *pb.Change, expires int64) []run.Command {
 	commands := a.step(run.Proposed{Part: id, Change: change, Expires: a.fromCoordinator(expires)})
-	for _, command := range commands {
-		if hold, ok := command.(run.Hold); ok {
-			return a.step(a.hold(hold))
-		}
+	if hold, ok := among[run.Hold](commands); ok {
+		return a.step(a.hold(hold))
 	}
 	return commands
 }
@@ -92,14 +86,22 @@ func (a *Agent) hold(c run.Hold) run.Event {
 }
 
 func changed(commands []run.Command) *pb.ChangeResponse {
-	for _, command := range commands {
-		if answer, ok := command.(run.AnswerChange); ok {
-			return pb.ChangeResponse_builder{
-				Accepted: answer.Refusal == "", Refusal: answer.Refusal, RunNs: answer.RunNS, Over: answer.Over, Excess: answer.Excess,
-			}.Build()
-		}
+	if answer, ok := among[run.AnswerChange](commands); ok {
+		return pb.ChangeResponse_builder{
+			Accepted: answer.Refusal == "", Refusal: answer.Refusal, RunNs: answer.RunNS, Over: answer.Over, Excess: answer.Excess,
+		}.Build()
 	}
 	return pb.ChangeResponse_builder{Refusal: "the agent gave no answer"}.Build()
+}
+
+// among finds the first command of a kind.
+func among[C run.Command](commands []run.Command) (found C, ok bool) {
+	for _, command := range commands {
+		if found, ok = command.(C); ok {
+			return found, true
+		}
+	}
+	return found, false
 }
 
 // fromCoordinator turns an instant of coordinator time into the agent's, by the last exchange; 0 stays 0.

@@ -160,11 +160,8 @@ type Guard struct {
 	ownList *List
 }
 
-// defaultInFlight and defaultLateness hold where a scenario gives no limits (its defaults).
-const (
-	defaultInFlight = 10_000
-	defaultLateness = 0.250 // s
-)
+// defaultInFlight holds where a scenario gives no limit.
+const defaultInFlight = scenario.DefaultMaxInFlight
 
 // FromScenario makes a guard of a scenario that has been validated: exactly the hosts and ports of
 // its targets, and ceilings that its own schedule cannot meet. Addresses stand in for the url of a target, by its name; nil: none do.
@@ -251,7 +248,7 @@ func ceiling(s *pb.Scenario) (rate, burst float64) {
 	for _, p := range s.GetLoad() {
 		cv = max(cv, p.GetOpen().GetCv())
 	}
-	lateness := defaultLateness
+	lateness := scenario.DefaultMaxLateness.Seconds()
 	if s.GetLimits().HasMaxLateness() {
 		lateness = s.GetLimits().GetMaxLateness().AsDuration().Seconds()
 	}

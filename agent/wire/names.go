@@ -32,7 +32,6 @@ type names struct {
 	addrs []netip.Addr
 	bad   map[netip.Addr]bool // no connection came about since the latest lookup
 	until measure.Instant
-	known bool
 	turn  int
 }
 
@@ -105,7 +104,7 @@ func (n *names) look(ctx context.Context, l *lookup, now func() measure.Instant)
 	}
 	n.mu.Lock()
 	if err == nil {
-		n.addrs, n.until, n.known = found[:min(len(found), maxAddrs)], now()+measure.Instant(nameTTL), true
+		n.addrs, n.until = found[:min(len(found), maxAddrs)], now()+measure.Instant(nameTTL)
 		clear(n.bad)
 	}
 	n.under = nil
@@ -122,7 +121,7 @@ func (n *names) look(ctx context.Context, l *lookup, now func() measure.Instant)
 func (n *names) cached(now measure.Instant) []netip.Addr {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if !n.known || now >= n.until || n.until-now > measure.Instant(nameTTL) {
+	if len(n.addrs) == 0 || now >= n.until || n.until-now > measure.Instant(nameTTL) {
 		return nil
 	}
 	order, failed := make([]netip.Addr, 0, len(n.addrs)), []netip.Addr(nil)

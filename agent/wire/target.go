@@ -26,24 +26,28 @@ func ForTarget(t *pb.Target, l Local) (Config, error) {
 	if err := errors.Join(uerr, terr, serr); err != nil {
 		return Config{}, fmt.Errorf("target %q: %w", t.GetName(), err)
 	}
-	o := t.GetTimeouts()
 	return Config{
-		URL: t.GetUrl(),
-		TLS: tc,
-		Timeouts: Timeouts{
-			Connect: orElse(o.GetConnect(), scenario.DefaultConnect),
-			First:   orElse(o.GetFirstToken(), scenario.DefaultFirstToken),
-			Stall:   orElse(o.GetStall(), scenario.DefaultStall),
-			Total:   orElse(o.GetTotal(), scenario.DefaultTotal),
-		},
-		Idle:    orElse(t.GetConnections().GetIdle(), DefaultIdle),
-		Policy:  policy(t.GetConnections().GetPolicy()),
-		Max:     int(t.GetConnections().GetMax()),
-		HTTP:    version(t.GetConnections().GetHttp()),
-		Streams: int(t.GetConnections().GetStreams()),
-		Sources: sources,
-		Local:   l,
+		URL:      t.GetUrl(),
+		TLS:      tc,
+		Timeouts: TimeoutsOf(t.GetTimeouts()),
+		Idle:     orElse(t.GetConnections().GetIdle(), DefaultIdle),
+		Policy:   policy(t.GetConnections().GetPolicy()),
+		Max:      int(t.GetConnections().GetMax()),
+		HTTP:     version(t.GetConnections().GetHttp()),
+		Streams:  int(t.GetConnections().GetStreams()),
+		Sources:  sources,
+		Local:    l,
 	}, nil
+}
+
+// TimeoutsOf are the time limits of a target, with the defaults where it gives none.
+func TimeoutsOf(o *pb.Timeouts) Timeouts {
+	return Timeouts{
+		Connect: orElse(o.GetConnect(), scenario.DefaultConnect),
+		First:   orElse(o.GetFirstToken(), scenario.DefaultFirstToken),
+		Stall:   orElse(o.GetStall(), scenario.DefaultStall),
+		Total:   orElse(o.GetTotal(), scenario.DefaultTotal),
+	}
 }
 
 func version(v pb.HttpVersion) Version {

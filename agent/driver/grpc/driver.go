@@ -24,13 +24,10 @@ import (
 	"sync"
 	"time"
 
-	"google.golang.org/protobuf/types/known/durationpb"
-
 	"github.com/loadline/loadline/agent/wire"
 	"github.com/loadline/loadline/agent/wire/rpc"
 	"github.com/loadline/loadline/agent/workload"
 	"github.com/loadline/loadline/internal/measure"
-	"github.com/loadline/loadline/internal/scenario"
 	pb "github.com/loadline/loadline/proto/loadline/v1"
 )
 
@@ -127,19 +124,8 @@ func (d *Driver) aim(t *pb.Target) error {
 			d.tls.ServerName = u.Hostname()
 		}
 	}
-	o := t.GetTimeouts()
-	d.limits = wire.Timeouts{
-		Connect: orElse(o.GetConnect(), scenario.DefaultConnect), First: orElse(o.GetFirstToken(), scenario.DefaultFirstToken),
-		Stall: orElse(o.GetStall(), scenario.DefaultStall), Total: orElse(o.GetTotal(), scenario.DefaultTotal),
-	}
+	d.limits = wire.TimeoutsOf(t.GetTimeouts())
 	return nil
-}
-
-func orElse(d *durationpb.Duration, otherwise time.Duration) time.Duration {
-	if d == nil {
-		return otherwise
-	}
-	return d.AsDuration()
 }
 
 // prepare reads the description of the service and makes every call of the samples ready.

@@ -114,7 +114,6 @@ type Call struct {
 	Details  []byte
 
 	// All below is guarded by the lock of the connection while a stream is open.
-	conn   *conn
 	id     uint32
 	window int64 // what may be sent
 	got    int   // what came since the server was last told so

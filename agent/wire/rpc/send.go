@@ -21,7 +21,7 @@ func (c *conn) start(call *Call) bool {
 	if c.leaving || len(c.calls) >= int(c.most) {
 		return false
 	}
-	call.conn, call.id, call.window = c, c.nextID, c.initial
+	call.id, call.window = c.nextID, c.initial
 	if c.nextID += 2; c.nextID > maxID {
 		c.leaving = true
 		c.slot.conn.CompareAndSwap(c, nil)
