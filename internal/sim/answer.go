@@ -37,7 +37,7 @@ func (x *exchange) answer(read func(*promptReader, *ask) error) error {
 		return err
 	}
 	x.end.prompt, x.end.streamed = j.prompt, j.stream
-	p := x.pace(j)
+	p := x.server.pace(&x.sleep, j, x.key, x.begun)
 	defer p.close()
 	if j.stream {
 		err = x.stream(j, p)
@@ -96,13 +96,12 @@ func (c *Config) context() int {
 	return min(c.Context, c.Batching.KV)
 }
 
-// pace begins the work on a job.
-func (x *exchange) pace(j *job) pace {
-	if b := x.server.batcher; b != nil {
-		return b.submit(&x.sleep, j.prompt, j.output, j.blocks)
+// pace begins the work on a job of the request with a key.
+func (s *Server) pace(sleep *sleeper, j *job, key uint64, begun int64) pace {
+	if s.batcher != nil {
+		return s.batcher.submit(sleep, j.prompt, j.output, j.blocks)
 	}
-	calendar := &x.sleep.clock.calendar
-	return &fixedPace{law: x.server.cfg.Fixed, rng: x.rng(), sleep: &x.sleep, due: calendar.working(x.begun)}
+	return &fixedPace{law: s.cfg.Fixed, rng: rngOf(s, key), sleep: sleep, due: s.clock.calendar.working(begun)}
 }
 
 // unstreamed answers with one document when the last token is ready.

@@ -154,7 +154,7 @@ func (g *generatorService) Generate(r *simpb.GenerateRequest, stream grpc.Server
 		if x.empty() {
 			return nil
 		}
-		p := x.pace(j)
+		p := x.server.pace(&x.sleep, j, x.key, x.begun)
 		defer p.close()
 		return x.generate(j, p, stream)
 	})
@@ -176,15 +176,6 @@ func (x *rpc) understand(r *simpb.GenerateRequest) (*job, error) {
 		return nil, fmt.Errorf("the prompt of %d tokens and an answer of %d are more than the context of %d", j.prompt, j.output, limit)
 	}
 	return j, nil
-}
-
-// pace begins the work on a job.
-func (x *rpc) pace(j *job) pace {
-	if b := x.server.batcher; b != nil {
-		return b.submit(&x.sleep, j.prompt, j.output, j.blocks)
-	}
-	calendar := &x.sleep.clock.calendar
-	return &fixedPace{law: x.server.cfg.Fixed, rng: rngOf(x.server, x.key), sleep: &x.sleep, due: calendar.working(x.begun)}
 }
 
 // generate sends the tokens as they are ready, those of several events together where so configured.
