@@ -106,7 +106,7 @@ func (a *app) makeOne(authority *trust.Authority, o *certsOptions, id trust.Iden
 	return nil
 }
 
-// credentialsOf reads the credentials of a process that serves or joins; nil: there are none.
+// credentialsOf reads the credentials of a process in its role; nil: there are none.
 func credentialsOf(folder string, role trust.Role) (*trust.Credentials, error) {
 	if folder == "" {
 		return nil, nil

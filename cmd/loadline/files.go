@@ -7,7 +7,6 @@ import (
 
 	"github.com/loadline/loadline/agent"
 	grpcdriver "github.com/loadline/loadline/agent/driver/grpc"
-	"github.com/loadline/loadline/agent/guard"
 	"github.com/loadline/loadline/agent/workload"
 	"github.com/loadline/loadline/internal/scenario"
 	pb "github.com/loadline/loadline/proto/loadline/v1"
@@ -62,10 +61,10 @@ func importsOf(ctx context.Context, s *pb.Scenario, files *agent.Files) []scenar
 
 // checkWorkloads makes the workloads as an agent would, so that a broken line of a data set or a secret that cannot be
 // used is told with its place before anything is started.
-func checkWorkloads(s *pb.Scenario, baseDir string, env func(string) (string, bool)) error {
+func checkWorkloads(s *pb.Scenario, baseDir string, secrets workload.Secrets) error {
 	files := agent.Files{Base: baseDir}
 	defer func() { _ = files.Close() }() // only read from
-	if _, err := workload.Compile(s, files.Open, guard.Secrets(env, guard.ReadFile, &guard.Redactor{})); err != nil {
+	if _, err := workload.Compile(s, files.Open, secrets); err != nil {
 		return badInput("%w", err)
 	}
 	return nil

@@ -34,13 +34,11 @@ const (
 
 // remoteOptions are the flags of every command that talks to a coordinator.
 type remoteOptions struct {
-	flags       *flags
 	coordinator string
 	tlsDir      string
 }
 
 func (o *remoteOptions) add(f *flags) {
-	o.flags = f
 	f.text(&o.coordinator, "coordinator", "", "address `HOST:PORT` of the coordinator, as 127.0.0.1:7400")
 	f.text(&o.tlsDir, "tls-dir", "", "folder `DIR` of credentials that loadline certs has made; without it loopback alone")
 }
@@ -57,12 +55,12 @@ func (o *remoteOptions) dial(role trust.Role) (*grpc.ClientConn, *trust.Credenti
 	if err != nil {
 		return nil, nil, badInput("%w", err)
 	}
+	own, err := credentialsOf(o.tlsDir, role)
+	if err != nil {
+		return nil, nil, badInput("%w", err)
+	}
 	transport := insecure.NewCredentials()
-	var own *trust.Credentials
-	if o.tlsDir != "" {
-		if own, err = trust.Read(o.tlsDir, role, time.Now()); err != nil {
-			return nil, nil, badInput("--tls-dir: %w", err)
-		}
+	if own != nil {
 		transport = credentials.NewTLS(own.Dial())
 	}
 	conn, err := grpc.NewClient("passthrough:///"+address.String(), dialOptions(transport)...)

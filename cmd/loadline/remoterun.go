@@ -13,8 +13,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/loadline/loadline/agent"
-	"github.com/loadline/loadline/agent/workload"
 	"github.com/loadline/loadline/cmd/loadline/trust"
 	"github.com/loadline/loadline/coordinator/plan"
 	"github.com/loadline/loadline/internal/scenario"
@@ -41,7 +39,8 @@ func (a *app) prepareRemote(ctx context.Context, o *runOptions, doc document, s 
 	if err != nil {
 		return nil, err
 	}
-	if err := checkRemoteWorkloads(s, doc.baseDir); err != nil {
+	elsewhere := func(*pb.SecretRef) (string, error) { return "elsewhere", nil } // secrets are the agents' own
+	if err := checkWorkloads(s, doc.baseDir, elsewhere); err != nil {
 		return nil, err
 	}
 	r, err := o.remote.attach(o.out)
@@ -92,16 +91,6 @@ func refuseSim(s *pb.Scenario) error {
 		if strings.HasPrefix(t.GetUrl(), simScheme) {
 			return fmt.Errorf("target %s: %s is a simulator within a local run, and agents elsewhere cannot reach it; start one with \"loadline sim\" and name its address", t.GetName(), t.GetUrl())
 		}
-	}
-	return nil
-}
-
-// checkRemoteWorkloads makes the workloads as an agent would, with something in the place of secrets, which agents have.
-func checkRemoteWorkloads(s *pb.Scenario, baseDir string) error {
-	files := agent.Files{Base: baseDir}
-	defer func() { _ = files.Close() }() // only read from
-	if _, err := workload.Compile(s, files.Open, func(*pb.SecretRef) (string, error) { return "elsewhere", nil }); err != nil {
-		return badInput("%w", err)
 	}
 	return nil
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/loadline/loadline/agent/guard"
 	"github.com/loadline/loadline/cmd/loadline/term"
 	"github.com/loadline/loadline/coordinator/plan"
 	"github.com/loadline/loadline/internal/scenario"
@@ -233,7 +234,7 @@ func (a *app) prepare(ctx context.Context, o *runOptions, args []string, log *he
 	if err := checkSecrets(s, a.env); err != nil {
 		return nil, err
 	}
-	if err := checkWorkloads(s, doc.baseDir, a.env); err != nil {
+	if err := checkWorkloads(s, doc.baseDir, guard.Secrets(a.env, guard.ReadFile, &guard.Redactor{})); err != nil {
 		return nil, err
 	}
 	logger := slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelWarn}))
