@@ -72,8 +72,8 @@ func grpcPeers() []peer {
 	return []peer{
 		{name: "ghz", load: func(c call) []string { return ghzCommand(c, "-z", c.lasting.String()) },
 			start: func(c call) []string { return ghzCommand(c, "-n", c.users()) }},
-		{name: "loadline", load: func(c call) []string { return loadlineCommand(c, "load", c.sessions) },
-			start: func(c call) []string { return loadlineCommand(c, "start", 1) }, look: lookLoadline},
+		{name: "loadline", load: func(c call) []string { return loadlineCommand(c, "load") },
+			start: func(c call) []string { return loadlineCommand(c, "start") }, look: lookLoadline},
 		{name: "h2load", load: func(c call) []string { return h2loadGRPC(c, "-D", c.seconds()) },
 			start: func(c call) []string { return h2loadGRPC(c, "-n", c.users()) }},
 	}

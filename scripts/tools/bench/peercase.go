@@ -121,8 +121,8 @@ func peers() []peer {
 			}
 			return []string{c.tool, bareCommand, c.host, c.users(), c.lasting.String()}
 		}},
-		{name: "loadline", load: func(c call) []string { return loadlineCommand(c, "load", c.sessions) },
-			start: func(c call) []string { return loadlineCommand(c, "start", 1) }, look: lookLoadline},
+		{name: "loadline", load: func(c call) []string { return loadlineCommand(c, "load") },
+			start: func(c call) []string { return loadlineCommand(c, "start") }, look: lookLoadline},
 		{name: "oha", load: func(c call) []string { return ohaCommand(c, "-z", c.seconds()+"s") },
 			start: func(c call) []string { return ohaCommand(c, "-n", c.users()) }},
 		{name: "h2load", load: func(c call) []string { return h2loadCommand(c, "-D", c.seconds()) },
@@ -177,7 +177,7 @@ workloads:
 load: [{name: full, closed: {users: %d}, sessions: %d}]
 `
 
-func loadlineCommand(c call, name string, sessions uint64) []string {
+func loadlineCommand(c call, name string) []string {
 	return []string{c.tool, "run", c.file(name + ".yaml"), "--quiet", "--json", "--out", c.file("out-" + name)}
 }
 
