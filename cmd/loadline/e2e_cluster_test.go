@@ -461,6 +461,13 @@ func serveProxy(t *testing.T, to string) *proxy {
 	return p
 }
 
+// count is how many connections were made so far.
+func (p *proxy) count() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.made
+}
+
 // cut ends every connection.
 func (p *proxy) cut() {
 	p.mu.Lock()
@@ -494,7 +501,7 @@ func TestAClientSurvivesItsDisconnection(t *testing.T) {
 			t.Errorf("second %d was shown %d times\n%s", second, n, &p.err)
 		}
 	}
-	if way.made < 4 {
-		t.Errorf("%d connections were made, and three were cut", way.made)
+	if made := way.count(); made < 4 {
+		t.Errorf("%d connections were made, and three were cut", made)
 	}
 }
