@@ -38,6 +38,9 @@ type rawConn struct {
 	stopped       atomic.Bool     // the exchange was canceled
 	shared        bool            // HTTP/2 has the connection: pass everything through
 	dry           bool            // only what has been read already may be used
+	request       []byte          // what is to be written before the next read, in one turn with it
+	used          bool            // look whether the peer has closed the connection before that
+	ahead         error           // what the next read returns: it has been made already
 	watch         *watch          // of the context of the latest exchange; nil: none
 	sock          socket
 	bufs          *buffers
@@ -48,7 +51,7 @@ func newRaw(nc net.Conn, now func() measure.Instant, bufs *buffers, stamps *stam
 		Conn: nc, now: now, lim: &never, reads: math.MaxInt64, writes: math.MaxInt64, bufs: bufs,
 		stamps: stamps, stamp: measure.None,
 	}
-	r.sock.init(nc)
+	r.sock.init(nc, now)
 	return r
 }
 
@@ -70,10 +73,37 @@ func (r *rawConn) read(in *input) error {
 	return err
 }
 
+// ask writes a request and waits for what comes first in answer, which the next read of in gives. It returns when the
+// last byte was written. used says that the connection is not new: where the peer has closed it, nothing is
+// written and the error is errUnused.
+func (r *rawConn) ask(request []byte, used bool, in *input) (measure.Instant, error) {
+	r.request, r.used = request, used
+	n, err := r.limited(nil, in)
+	left := r.request
+	r.request = nil
+	r.out += uint64(len(request) - len(left))
+	switch {
+	case err == errUnwritten:
+		_, err = r.Write(left)
+		return r.now(), err
+	case len(left) > 0:
+		return measure.None, err
+	case n == 0:
+		in.release(r.bufs)
+		r.ahead = err
+	}
+	in.w = n
+	return r.sock.sent, nil
+}
+
 // limited reads once, into p or into the buffer of in, until the limit in force.
 func (r *rawConn) limited(p []byte, in *input) (int, error) {
 	if r.dry {
 		return 0, dryError{}
+	}
+	if err := r.ahead; err != nil {
+		r.ahead = nil
+		return 0, err
 	}
 	if r.shared && in == nil {
 		return r.Conn.Read(p)
@@ -102,6 +132,9 @@ func (r *rawConn) limited(p []byte, in *input) (int, error) {
 func (r *rawConn) once(p []byte, in *input) (n int, err error) {
 	r.stamp = measure.None
 	switch {
+	case len(r.request) > 0:
+		n, r.wall, r.request, err = r.sock.ask(r.request, r.used, in, r.bufs)
+		return n, err
 	case in == nil && r.sock.stamping():
 		n, r.wall, err = r.sock.readTo(p)
 		return n, err
@@ -248,6 +281,9 @@ func newConn(raw *rawConn) *conn {
 	cn.in.src = raw
 	return cn
 }
+
+// plain reports whether HTTP stands on the socket itself.
+func (cn *conn) plain() bool { return cn.rw == net.Conn(cn.raw) && cn.raw.sock.usable() }
 
 // secure puts TLS above the socket.
 func (cn *conn) secure(tc *tls.Conn) { cn.rw, cn.in.src = tc, cn }

@@ -43,7 +43,11 @@ func (r *refusal) Unwrap() error { return r.err }
 var (
 	errLimit    = errors.New("a time limit has passed")
 	errCanceled = errors.New("canceled")
-	errHeadSize = errors.New("status line and headers are longer than 64 KiB")
+	// errUnused says that a connection was found unusable before anything of the request was written to it.
+	errUnused = errors.New("the connection was closed before it was used")
+	// errUnwritten says that a request could not be written at once.
+	errUnwritten = errors.New("the socket has room for a part of the request")
+	errHeadSize  = errors.New("status line and headers are longer than 64 KiB")
 )
 
 func fail(class, text string) *Error { return &Error{class, errors.New(text)} }

@@ -29,6 +29,9 @@ func (c *Client) exchange1(ctx context.Context, cn *conn, req *Request, ex *Exch
 		ex.End = raw.last
 		return reusable, nil
 	}
+	if err == errUnused {
+		return false, err
+	}
 	var own *fromSink
 	if errors.As(err, &own) {
 		return false, own.err
@@ -45,9 +48,7 @@ func (e *fromSink) Error() string { return e.err.Error() }
 func (c *Client) play1(cn *conn, req *Request, ex *Exchange, sink Sink) (reusable bool, at stage, err error) {
 	closes := ex.send.close
 	sendErr := c.send1(cn, req, ex)
-	if sendErr == nil {
-		ex.Sent = c.cfg.Local.Now()
-	} else if !cn.answered(sendErr) {
+	if sendErr == errUnused || sendErr != nil && !cn.answered(sendErr) {
 		return false, stageSend, sendErr
 	}
 	h, err := cn.readHead(req.Method, ex)
@@ -68,13 +69,27 @@ func (c *Client) play1(cn *conn, req *Request, ex *Exchange, sink Sink) (reusabl
 	return reusable, stageBody, nil
 }
 
-// send1 writes the request: small ones in one write.
-func (c *Client) send1(cn *conn, req *Request, ex *Exchange) error {
+// send1 writes the request: small ones in one write, and without TLS in one turn with the first read. A connection
+// that is not new and that the peer has closed is found out before, with errUnused.
+func (c *Client) send1(cn *conn, req *Request, ex *Exchange) (err error) {
 	defer c.letGo(ex)
-	if _, err := cn.rw.Write(ex.send.out); err != nil || len(req.Body) <= inlineBody {
+	used, small := !ex.NewConnection, len(req.Body) <= inlineBody
+	if small && cn.plain() {
+		sent, err := cn.raw.ask(ex.send.out, used, &cn.in)
+		if err == nil {
+			ex.Sent = sent
+		}
 		return err
 	}
-	_, err := cn.rw.Write(req.Body)
+	if used && cn.raw.sock.closed() {
+		return errUnused
+	}
+	if _, err = cn.rw.Write(ex.send.out); err == nil && !small {
+		_, err = cn.rw.Write(req.Body)
+	}
+	if err == nil {
+		ex.Sent = c.cfg.Local.Now()
+	}
 	return err
 }
 

@@ -85,9 +85,6 @@ func (s *steps) trace(now func() measure.Instant, l *link) *httptrace.ClientTrac
 	}
 }
 
-// errUnused says that a connection was found unusable before anything was written to it.
-var errUnused = errors.New("the connection was closed before it was used")
-
 // maxUnused bounds the connections that one exchange takes and finds unusable.
 const maxUnused = 8
 

@@ -89,11 +89,11 @@ func (c *Client) connection(ctx context.Context, req *Request, ex *Exchange) (*c
 	var cn *conn
 	switch s := req.Session; {
 	case c.cfg.Policy == Reuse:
-		cn = c.pool.take(ex.Dispatched, &ex.Stale)
+		cn = c.pool.take(ex.Dispatched)
 	case c.cfg.Policy == PerSession && s != nil && s.cn != nil:
-		if cn, s.cn = s.cn, nil; cn.gone() {
+		if cn, s.cn = s.cn, nil; cn.h2 != nil && cn.h2.gone() {
 			ex.Stale++
-			cn.close()
+			_ = cn.h2.cc.Close()
 			cn = nil
 		}
 	}
@@ -120,13 +120,10 @@ func (c *Client) openUnknown(ctx context.Context, req *Request, ex *Exchange) (*
 	return c.open(ctx, ex)
 }
 
-// gone reports whether an idle connection is known to be of no use. An HTTP/2 one that is not gets an
-// exchange reserved on it.
-func (cn *conn) gone() bool {
-	if cn.h2 == nil {
-		return cn.raw.sock.closed()
-	}
-	return cn.h2.cc.Err() != nil || cn.h2.link.away.Load() || cn.h2.cc.Reserve() != nil
+// gone reports whether an idle HTTP/2 connection is known to be of no use. One that is not gets an exchange
+// reserved on it.
+func (h *h2conn) gone() bool {
+	return h.cc.Err() != nil || h.link.away.Load() || h.cc.Reserve() != nil
 }
 
 // run plays the exchange on a connection and decides what becomes of the connection.

@@ -17,23 +17,15 @@ type pool struct {
 	closed bool
 }
 
-// take returns the idle connection used last, or nil. Those that are too old or that the peer has
-// closed are closed here; the latter are counted in stale.
-func (p *pool) take(now measure.Instant, stale *uint32) *conn {
+// take returns the idle connection used last, or nil. Those that are too old are closed here. Whether the peer
+// has closed it is found out right before it is used.
+func (p *pool) take(now measure.Instant) *conn {
 	for {
 		cn := p.pop()
-		if cn == nil {
-			return nil
-		}
-		switch {
-		case now-cn.idle > measure.Instant(p.idleFor):
-			cn.close()
-		case cn.raw.sock.closed():
-			*stale++
-			cn.close()
-		default:
+		if cn == nil || now-cn.idle <= measure.Instant(p.idleFor) {
 			return cn
 		}
+		cn.close()
 	}
 }
 

@@ -9,16 +9,23 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/loadline/loadline/internal/measure"
 )
 
 // socket is the system's side of a connection, for what package net has no call for: to take a buffer
-// only when there is something to read, and to look whether the peer has closed an idle connection.
+// only when there is something to read, to look whether the peer has closed an idle connection, and to
+// write a request in the turn in which its answer is awaited.
 type socket struct {
-	rc syscall.RawConn // nil: there is no socket
+	rc  syscall.RawConn // nil: there is no socket
+	now func() measure.Instant
 
 	look func(fd uintptr)
-	ask  [1]unix.PollFd
 	dead bool
+
+	out  []byte          // what is to be written before the next read
+	used bool            // the connection is not new: look whether it is closed before out is written
+	sent measure.Instant // when the last byte of out was written
 
 	fill  func(fd uintptr) bool
 	in    *input // nil: into p
@@ -31,7 +38,7 @@ type socket struct {
 	stamps bool // reads come with the kernel's stamp
 }
 
-func (s *socket) init(nc net.Conn) {
+func (s *socket) init(nc net.Conn, now func() measure.Instant) {
 	sc, ok := nc.(syscall.Conn)
 	if !ok {
 		return
@@ -40,7 +47,7 @@ func (s *socket) init(nc net.Conn) {
 	if err != nil {
 		return
 	}
-	s.rc, s.look, s.fill = rc, s.peek, s.try
+	s.rc, s.now, s.look, s.fill = rc, now, s.peek, s.try
 	if _, ok := nc.(*net.TCPConn); ok {
 		// An error means that the connection is gone, which the next read or write tells.
 		_ = rc.Control(func(fd uintptr) { s.stamps = stampReads(fd) })
@@ -49,11 +56,7 @@ func (s *socket) init(nc net.Conn) {
 
 // peek asks whether the socket has anything to tell. On an idle connection there is nothing to read:
 // bytes are a notice that TLS is being closed or an answer nobody asked for, none is the end of the stream.
-func (s *socket) peek(fd uintptr) {
-	s.ask[0] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}
-	n, err := unix.Poll(s.ask[:], 0)
-	s.dead = n != 0 && err != unix.EINTR
-}
+func (s *socket) peek(fd uintptr) { s.dead = !idleSocket(fd) }
 
 // closed reports whether an idle connection is known to be of no use.
 func (s *socket) closed() bool {
@@ -88,12 +91,30 @@ func (s *socket) readTo(p []byte) (n int, stamp int64, err error) {
 	return n, stamp, err
 }
 
+// ask writes out, and reads as read does once something has come in answer. A connection that is not new is looked
+// at first: if the peer has closed it, nothing is written and the error is errUnused. left is what has not been
+// written: with errUnwritten since the socket is full, else since writing failed.
+//
+// All of it is one turn of the poller. The usual order, to write and then to read, costs two calls more: a look that is a turn of
+// its own, and a read that nearly always comes too early. A notice of the poller cannot be lost, as it is reset before
+// the first call: what comes after the look makes a new one.
+func (s *socket) ask(out []byte, used bool, in *input, bufs *buffers) (n int, stamp int64, left []byte, err error) {
+	s.out, s.used = out, used
+	n, stamp, err = s.read(in, bufs)
+	left, s.out = s.out, nil
+	return n, stamp, left, err
+}
+
 func (s *socket) wait() (int, int64, error) {
 	s.n, s.stamp, s.err = 0, 0, nil
 	if err := s.rc.Read(s.fill); err != nil {
 		return 0, 0, err
 	}
 	switch {
+	case s.err == errUnused || s.err == errUnwritten:
+		return 0, 0, s.err
+	case s.err != nil && len(s.out) > 0:
+		return 0, 0, &net.OpError{Op: "write", Net: "tcp", Err: os.NewSyscallError("write", s.err)}
 	case s.err != nil:
 		return 0, 0, &net.OpError{Op: "read", Net: "tcp", Err: os.NewSyscallError("read", s.err)}
 	case s.n <= 0:
@@ -102,8 +123,33 @@ func (s *socket) wait() (int, int64, error) {
 	return s.n, s.stamp, nil
 }
 
+// speak writes what there is to write; false: all of it, and the answer is awaited.
+func (s *socket) speak(fd uintptr) bool {
+	if s.used && !idleSocket(fd) {
+		s.err = errUnused
+		return true
+	}
+	n, err := send(fd, s.out)
+	for err == unix.EINTR {
+		n, err = send(fd, s.out)
+	}
+	switch s.out = s.out[max(n, 0):]; {
+	case len(s.out) == 0:
+		s.sent = s.now()
+		return false
+	case err == nil || err == unix.EAGAIN:
+		s.err = errUnwritten
+	default:
+		s.err = err
+	}
+	return true
+}
+
 // try reads; false: nothing is there yet, and the buffer is given back meanwhile.
 func (s *socket) try(fd uintptr) bool {
+	if len(s.out) > 0 {
+		return s.speak(fd)
+	}
 	p := s.p
 	if s.in != nil {
 		p = s.in.hold(s.bufs)[:]

@@ -3,8 +3,8 @@
 //
 // An exchange goes like this:
 //
-//  1. dispatched: a connection is looked for. The idle one used last is taken, after a look
-//     whether the peer has closed it meanwhile; else one is dialled.
+//  1. dispatched: a connection is looked for. The idle one used last is taken; else one is dialled. Where a
+//     look right before the request is written shows that the peer has closed it, another one is taken.
 //  2. connected: a connection is ready. Equal to dispatched when it is a reused one.
 //  3. sent: the last byte of the request has been handed to the system.
 //  4. first byte: the read that brought the first byte of the response returned.
@@ -323,16 +323,31 @@ func (c *Client) do(ctx context.Context, req *Request, ex *Exchange, first limit
 	if two || c.h2.known.Load() { // it may have become known while waiting
 		return c.do2(ctx, req, ex, first, sink)
 	}
-	ex.send = c.senders.get()
-	if err := ex.send.prepare(c, req); err != nil {
-		return err
+	return c.do1(ctx, req, ex, first, sink)
+}
+
+// do1 plays an exchange over HTTP/1.1. A connection that turns out to be gone before anything of the request has
+// been written is passed over; in the end there is a new one, on which that cannot be.
+func (c *Client) do1(ctx context.Context, req *Request, ex *Exchange, first limit, sink Sink) error {
+	connect := ex.lim
+	for {
+		ex.lim = connect
+		if ex.send == nil {
+			ex.send = c.senders.get()
+			if err := ex.send.prepare(c, req); err != nil {
+				return err
+			}
+		}
+		cn, err := c.connection(ctx, req, ex)
+		if err != nil {
+			return err
+		}
+		ex.lim = first
+		if err := c.run(ctx, cn, req, ex, sink); err != errUnused {
+			return err
+		}
+		ex.Stale++
 	}
-	cn, err := c.connection(ctx, req, ex)
-	if err != nil {
-		return err
-	}
-	ex.lim = first
-	return c.run(ctx, cn, req, ex, sink)
 }
 
 // deliver hands a piece of body to the sink and moves the time limit on.

@@ -46,6 +46,17 @@ func (c *Conn) Peek() bool {
 // Request reads one request, its body included. It returns nil when none comes within Patience.
 func (c *Conn) Request() *http.Request { return c.RequestBy(Patience) }
 
+// Body reads one request and gives its body.
+func (c *Conn) Body() (string, error) {
+	_ = c.SetReadDeadline(time.Now().Add(Patience))
+	r, err := http.ReadRequest(c.br)
+	if err != nil {
+		return "", err
+	}
+	body, err := io.ReadAll(r.Body)
+	return string(body), err
+}
+
 // RequestBy is Request with a patience of its own.
 func (c *Conn) RequestBy(patience time.Duration) *http.Request {
 	_ = c.SetReadDeadline(time.Now().Add(patience))
