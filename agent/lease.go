@@ -125,7 +125,10 @@ func (a *Agent) renewOnce() {
 	var reply pb.RenewResponse
 	if err := a.config.Bus.Call(ctx, bus.Renew, request, &reply); err != nil {
 		if a.ctx.Err() == nil {
-			a.log.Warn("lease not renewed", "error", err)
+			a.mu.Lock()
+			valid := a.lease.Valid(a.leaseNow()) // renewed over the results stream, or not lapsed yet
+			a.mu.Unlock()
+			a.log.Warn("lease not renewed over the bus", "valid", valid, "error", err)
 		}
 		return
 	}

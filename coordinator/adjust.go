@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/loadline/loadline/coordinator/run"
+	"github.com/loadline/loadline/internal/scenario"
 	"github.com/loadline/loadline/internal/schedule"
 	pb "github.com/loadline/loadline/proto/loadline/v1"
 )
@@ -104,19 +106,19 @@ func (r *liveRun) adjusted(answer run.Adjusted) {
 
 // said is a request in plain words.
 func said(q *pb.AdjustRunRequest) string {
-	phase := ""
+	of, phase := "", ""
 	if q.GetPhase() != "" {
-		phase = " of phase " + q.GetPhase()
+		of, phase = " of phase "+q.GetPhase(), "phase "+q.GetPhase()+" is "
 	}
 	switch {
 	case q.HasRate():
-		return fmt.Sprintf("rate%s set to %g", phase, q.GetRate())
+		return fmt.Sprintf("rate%s set to %g", of, q.GetRate())
 	case q.HasUsers():
-		return fmt.Sprintf("users%s set to %d", phase, q.GetUsers())
+		return fmt.Sprintf("users%s set to %d", of, q.GetUsers())
 	case q.GetPaused():
-		return "paused" + phase
+		return phase + "paused"
 	default:
-		return "resumed" + phase
+		return phase + "resumed"
 	}
 }
 
@@ -125,36 +127,63 @@ func (r *liveRun) revisions(q *pb.AdjustRunRequest) ([]*pb.Revision, error) {
 	if err := checkAdjust(q); err != nil {
 		return nil, err
 	}
-	if r.course == nil {
-		return nil, status.Error(codes.FailedPrecondition, "the run has ended")
+	if r.course == nil || r.over() {
+		return nil, status.Errorf(codes.FailedPrecondition, "run %s has ended", r.header.GetRunId())
 	}
 	now := r.coordinator.now() - r.start.Load()
+	if q.GetPhase() != "" {
+		return r.revisionOf(q, now)
+	}
 	var out []*pb.Revision
 	for i, p := range r.course.Phases() {
-		if q.GetPhase() != "" && p.Name != q.GetPhase() || q.GetPhase() == "" && !running(p, now) {
-			continue
+		if running(p, now) && misfit(p, q) == nil {
+			out = append(out, revision(uint32(i), q))
 		}
-		switch {
-		case q.HasRate() && p.Users > 0 && q.GetPhase() != "":
-			return nil, invalid("rate", "phase %s has users; set their number", p.Name)
-		case q.HasUsers() && p.Users == 0 && q.GetPhase() != "":
-			return nil, invalid("users", "phase %s has a rate; set that", p.Name)
-		case q.HasRate() && p.Users > 0, q.HasUsers() && p.Users == 0:
-			continue
-		}
-		out = append(out, revision(uint32(i), q))
 	}
-	switch {
-	case len(out) > 0:
-		return out, nil
-	case q.GetPhase() == "":
+	if len(out) == 0 {
 		return nil, status.Error(codes.FailedPrecondition, "no phase is running that this could change")
 	}
-	var names []string
-	for _, p := range r.course.Phases() {
+	return out, nil
+}
+
+// revisionOf is that of the phase which a request names; r.mu is held.
+func (r *liveRun) revisionOf(q *pb.AdjustRunRequest, now int64) ([]*pb.Revision, error) {
+	var names, on []string
+	named := -1
+	for i, p := range r.course.Phases() {
 		names = append(names, p.Name)
+		if p.Name == q.GetPhase() {
+			named = i
+		} else if running(p, now) {
+			on = append(on, p.Name)
+		}
 	}
-	return nil, invalid("phase", "there is none named %q; there are %s", q.GetPhase(), strings.Join(names, ", "))
+	if named < 0 {
+		return nil, invalid("phase", "there is none named %q; %sthere are %s", q.GetPhase(), didYouMean(q.GetPhase(), names), strings.Join(names, ", "))
+	}
+	p := r.course.Phases()[named]
+	if err := misfit(p, q); err != nil {
+		return nil, err
+	}
+	if end, known := p.Lasts(); known && now >= end {
+		text := fmt.Sprintf("phase %s is over: it ended at %v of the run", p.Name, time.Duration(end).Round(time.Millisecond))
+		if len(on) > 0 {
+			text += "; going on: " + strings.Join(on, ", ")
+		}
+		return nil, status.Error(codes.FailedPrecondition, text)
+	}
+	return []*pb.Revision{revision(uint32(named), q)}, nil
+}
+
+// misfit is the error for a request that speaks of rates to a phase with users, or the other way round.
+func misfit(p *schedule.Phase, q *pb.AdjustRunRequest) error {
+	switch {
+	case q.HasRate() && p.Users > 0:
+		return invalid("rate", "phase %s has users; set their number", p.Name)
+	case q.HasUsers() && p.Users == 0:
+		return invalid("users", "phase %s has a rate; set that", p.Name)
+	}
+	return nil
 }
 
 // running reports whether a phase has load at an instant of the run.
@@ -197,7 +226,9 @@ func (s *control) DrainAgent(_ context.Context, q *pb.DrainAgentRequest) (*pb.Dr
 	c.mu.Lock()
 	var answer *pb.AgentStatus
 	var id run.ID
+	var names []string
 	for _, a := range c.fleet.Agents() {
+		names = append(names, a.Info.GetName())
 		if a.Info.GetName() == q.GetAgent() {
 			id = run.ID{Agent: q.GetAgent(), Incarnation: a.Incarnation}
 			c.fleet.Leave(id.Agent, id.Incarnation, false)
@@ -206,11 +237,27 @@ func (s *control) DrainAgent(_ context.Context, q *pb.DrainAgentRequest) (*pb.Dr
 	}
 	c.mu.Unlock()
 	if answer == nil {
-		return nil, status.Errorf(codes.NotFound, "no agent is named %q", strings.ToValidUTF8(q.GetAgent(), "?"))
+		return nil, unknownAgent(q.GetAgent(), names)
 	}
 	for _, r := range c.live() {
 		r.mail.post(run.Leaving{ID: id})
 	}
 	c.log.Info("agent is drained", "agent", id.Agent, "incarnation", id.Incarnation)
 	return pb.DrainAgentResponse_builder{Agent: answer}.Build(), nil
+}
+
+// unknownAgent is the error for a name that no agent has, with the one that was likely meant, or some that there are.
+func unknownAgent(name string, names []string) error {
+	text := fmt.Sprintf("no agent is named %q; ", strings.ToValidUTF8(name, "?"))
+	if near := scenario.Nearest(name, names); near != "" {
+		return status.Error(codes.NotFound, text+"did you mean "+near+"?")
+	}
+	slices.Sort(names)
+	if more := len(names) - maxNamed; more > 0 {
+		names = append(names[:maxNamed], fmt.Sprintf("and %d more", more))
+	}
+	if len(names) == 0 {
+		return status.Error(codes.NotFound, text+"none is there")
+	}
+	return status.Error(codes.NotFound, text+"there are "+strings.Join(names, ", "))
 }

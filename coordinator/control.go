@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"slices"
+	"strings"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -56,11 +57,14 @@ func checkStart(q *pb.StartRunRequest) error {
 
 // find finds a run that must be there.
 func (s *control) find(id string) (*liveRun, error) {
-	run, ok := s.coordinator.run(id)
-	if !ok {
-		return nil, status.Errorf(codes.NotFound, "there is no run %q", id)
+	if run, ok := s.coordinator.run(id); ok {
+		return run, nil
 	}
-	return run, nil
+	var known []string
+	for _, run := range s.coordinator.known() {
+		known = append(known, run.header.GetRunId())
+	}
+	return nil, status.Errorf(codes.NotFound, "there is no run %q; %sloadline runs lists them", strings.ToValidUTF8(id, "?"), didYouMean(id, known))
 }
 
 func (s *control) GetRun(_ context.Context, q *pb.GetRunRequest) (*pb.GetRunResponse, error) {

@@ -19,7 +19,7 @@ func plainError(err error) error {
 // fromService gives an error of the ControlService its exit status: what was asked wrongly is bad input.
 func fromService(err error) error {
 	switch status.Code(err) {
-	case codes.InvalidArgument, codes.FailedPrecondition, codes.AlreadyExists:
+	case codes.InvalidArgument, codes.FailedPrecondition, codes.AlreadyExists, codes.NotFound:
 		return &failure{status: statusBadInput, err: plainError(err)}
 	default:
 		return &failure{status: statusUnforeseen, err: plainError(err)}

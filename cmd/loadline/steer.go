@@ -3,10 +3,12 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
 	"math"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -156,7 +158,21 @@ number is that of the users of closed load. The change is in the journal and in 
 	f := a.newFlags(cmd, variablePrefix)
 	f.yes(&o.users, "users", "NUMBER is that of users, for closed load")
 	o.add(f)
+	cmd.SetFlagErrorFunc(a.negativeRate)
 	return cmd
+}
+
+// negativeRate says of a number below 0, which looks like a flag, what is wrong with it.
+func (a *app) negativeRate(cmd *cobra.Command, err error) error {
+	// Declared where it is used: pflag's error for a flag that does not exist.
+	var unknown interface{ GetSpecifiedShortnames() string }
+	if errors.As(err, &unknown) {
+		number := "-" + strings.TrimLeft(unknown.GetSpecifiedShortnames(), "-")
+		if _, bad := strconv.ParseFloat(number, 64); bad == nil {
+			return badInput("%q is not a rate or a number of users: write one greater than 0; loadline pause stops new sessions", number)
+		}
+	}
+	return a.flagError(cmd, err)
 }
 
 func rateRequest(id, number string, users bool) (*pb.AdjustRunRequest, error) {

@@ -15,6 +15,9 @@ func notes(r *merge.Run) []string {
 			out = append(out, fmt.Sprintf("target %s: its certificate was not checked (tls.insecure)", t.GetName()))
 		}
 	}
+	if e, ok := r.Event(pb.RunEventKind_RUN_EVENT_KIND_RESUMED); ok {
+		out = append(out, fmt.Sprintf("the coordinator was started again; it took the run up %s after the start", Quantity(float64(e.AtUS), UnitMicros)))
+	}
 	for _, e := range r.LostAgents() {
 		out = append(out, sentence(fmt.Sprintf("agent %s was lost %s after the start", e.Agent, Quantity(float64(e.AtUS), UnitMicros)), e.Detail))
 	}

@@ -245,7 +245,8 @@ func TestNotes(t *testing.T) {
 	s := open(100, 10*time.Second)
 	s.GetTargets()[0].SetTls(pb.Tls_builder{Insecure: new(true)}.Build())
 	g := play(t, s, fast)
-	g.events = append(g.events, pb.RunEvent_builder{Kind: lostKind, Agent: "a2", AtUs: 4_200_000, Detail: "its lease lapsed"}.Build(),
+	g.events = append(g.events, pb.RunEvent_builder{Kind: pb.RunEventKind_RUN_EVENT_KIND_RESUMED, AtUs: 2_300_000}.Build(),
+		pb.RunEvent_builder{Kind: lostKind, Agent: "a2", AtUs: 4_200_000, Detail: "its lease lapsed"}.Build(),
 		pb.RunEvent_builder{Kind: pb.RunEventKind_RUN_EVENT_KIND_DEGRADED, Detail: "no space left on device"}.Build())
 	g.sent.Windows[0][1].SetRecordsLeftOut(1200)
 	g.sent.Windows[0][1].SetSeriesLeftOut(3)
@@ -257,6 +258,7 @@ func TestNotes(t *testing.T) {
 	c.SetCoalesced(5000)
 	want := []string{
 		"target chat: its certificate was not checked (tls.insecure)",
+		"the coordinator was started again; it took the run up 2.3 s after the start",
 		"agent a2 was lost 4.2 s after the start: its lease lapsed",
 		"the journal could not be written for a time: no space left on device",
 		"the records of 1,200 requests were not kept (capture.records); every one is in the counts and distributions",

@@ -3,6 +3,7 @@ package schedule
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	pb "github.com/loadline/loadline/proto/loadline/v1"
 )
@@ -126,14 +127,14 @@ func (c *Course) rerate(p *Phase, rate float64, over bool) (*Phase, error) {
 	case !(rate > 0 && rate <= maxRate):
 		return nil, fmt.Errorf("a rate of %v: give one above 0 and up to 1,000,000 sessions per second", rate)
 	case over:
-		return nil, fmt.Errorf("phase %s is over at %d ns of the run", p.Name, e.at)
+		return nil, fmt.Errorf("phase %s is over by then, %v after the run's start", p.Name, time.Duration(e.at).Round(time.Millisecond))
 	}
 	d := p.cut(e.at)
 	q := &Phase{Index: p.Index, Name: p.Name, Start: max(e.at, p.Start), gaps: p.gaps}
 	q.Duration = p.Start + p.length - q.Start
 	left := p.most - d.Arrivals
 	if q.Duration <= 0 || left == 0 {
-		return nil, fmt.Errorf("phase %s is over at %d ns of the run", p.Name, e.at)
+		return nil, fmt.Errorf("phase %s is over by then, %v after the run's start", p.Name, time.Duration(e.at).Round(time.Millisecond))
 	}
 	q.length, q.most = q.Duration, left
 	q.curve = line(nil).extend(q.Duration, rate, rate)
@@ -170,7 +171,7 @@ func (p *Phase) withUsers(users uint32, at int64, over bool) (*Phase, error) {
 	case p.Arrivals > 0:
 		return nil, fmt.Errorf("phase %s plays a number of sessions, which are dealt out to its users: their number cannot change", p.Name)
 	case over:
-		return nil, fmt.Errorf("phase %s is over at %d ns of the run", p.Name, at)
+		return nil, fmt.Errorf("phase %s is over by then, %v after the run's start", p.Name, time.Duration(at).Round(time.Millisecond))
 	}
 	d := *p
 	d.Users, d.closed.users = users, uint64(users)
