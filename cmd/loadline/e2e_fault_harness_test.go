@@ -44,6 +44,9 @@ func serveTally(t *testing.T) *tally {
 		w.mu.Lock()
 		w.seen = append(w.seen, arrivalAt{strings.TrimSuffix(header, "/0"), at})
 		w.mu.Unlock()
+		if r.URL.Path == "/slow" {
+			time.Sleep(60 * time.Millisecond) // so that users do not ask all the time
+		}
 	}))
 	t.Cleanup(w.Close)
 	return w
@@ -63,6 +66,24 @@ func (w *tally) last() time.Time {
 		return time.Time{}
 	}
 	return all[len(all)-1].at
+}
+
+// of are the arrivals of one open phase, by number: when each came.
+func (w *tally) of(t *testing.T, phase string) map[uint64][]time.Time {
+	t.Helper()
+	seen := map[uint64][]time.Time{}
+	for _, a := range w.all() {
+		number, ok := strings.CutPrefix(a.name, phase+"/")
+		if !ok {
+			continue
+		}
+		n, err := strconv.ParseUint(number, 10, 64)
+		if err != nil {
+			t.Errorf("arrival %q: %v", a.name, err)
+		}
+		seen[n] = append(seen[n], a.at)
+	}
+	return seen
 }
 
 // between counts the arrivals of a stretch of time.
@@ -95,18 +116,6 @@ func (w *tally) busiest() (most int) {
 		most = max(most, i-first+1)
 	}
 	return most
-}
-
-// backWithin is how long after an instant the rate was back: the beginning of the first 2 s, in steps of 100 ms, from
-// which on no 2 s up to the end lack more than some percent. Only a constant rate has a figure as sharp as this.
-func (w *tally) backWithin(since, end time.Time, rate, percent int) time.Duration {
-	back := time.Duration(0)
-	for at := since; at.Add(2 * time.Second).Before(end); at = at.Add(100 * time.Millisecond) {
-		if w.between(at, at.Add(2*time.Second)) < 2*rate*(100-percent)/100 {
-			back = at.Add(100 * time.Millisecond).Sub(since)
-		}
-	}
-	return back
 }
 
 // compare holds the tally's own count against the report: each arrival at most once, and each that is absent missed,
