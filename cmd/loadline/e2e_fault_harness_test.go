@@ -211,6 +211,32 @@ func stretched(short, long time.Duration) time.Duration {
 	return short
 }
 
+// tortured is a number that scripts/torture --processes was given; else the one that `go test` takes.
+func tortured(t *testing.T, variable string, otherwise int) int {
+	t.Helper()
+	text := os.Getenv(variable)
+	if text == "" {
+		return otherwise
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 {
+		t.Fatalf("%s is %q: give a whole number of at least 1", variable, text)
+	}
+	return n
+}
+
+// spread says how times lie: the median, the 99th percentile and the greatest.
+func spread(all []time.Duration) string {
+	if len(all) == 0 {
+		return "none"
+	}
+	sorted := slices.Sorted(slices.Values(all))
+	at := func(percent int) time.Duration {
+		return sorted[(len(sorted)*percent+99)/100-1].Round(10 * time.Microsecond)
+	}
+	return fmt.Sprintf("p50 %v, p99 %v, max %v", at(50), at(99), at(100))
+}
+
 // servesAt is what a coordinator says once it serves.
 var servesAt = regexp.MustCompile(`coordinator at (\S+)\nbus at (\S+)\n`)
 
