@@ -99,6 +99,9 @@ func killCoordinator(t *testing.T, more string) (w *tally, s *pb.Summary) {
 	w.compare(t, s)
 	p.wantState(t, pb.SummaryState_SUMMARY_STATE_COMPLETE)
 	p.wantVerdict(t, p.status)
+	if notes := strings.Join(s.GetNotes(), "\n"); !strings.Contains(notes, "the coordinator was started again; it took the run up") {
+		t.Errorf("the notes do not tell of the restart: %s", notes)
+	}
 	if p.status != 0 && p.status != 98 {
 		t.Errorf("the client ends with %d\n%s", p.status, &p.err)
 	}

@@ -90,6 +90,6 @@ func TestKills(t *testing.T) {
 		})
 	}
 	playing.Wait()
-	fmt.Printf("%d of %d kills: restored after %s; held back until %s; %d arrivals absent, %d reported lost, %d came twice\n",
+	fmt.Printf("%d of %d kills: restored after %s; held back until %s after it; %d arrivals absent, %d reported lost, %d came twice\n",
 		len(restored), kills, spread(restored), spread(late), sum.absent, sum.lost, sum.twice)
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/loadline/loadline/coordinator/merge"
 	"github.com/loadline/loadline/internal/measure"
+	pb "github.com/loadline/loadline/proto/loadline/v1"
 )
 
 // invalid lists why the generator was not good enough, each with advice; empty: it was. It looks
@@ -69,9 +70,12 @@ func (e evidence) missed() string {
 	if l.Missed*maxMissedOneIn <= l.Due {
 		return ""
 	}
-	return fmt.Sprintf("the generator missed %s of %s arrivals (%s), more than 1%%: it came to them later than limits.max_lateness allows; "+
-		"lower the rate, add agents, or give the generator a machine of its own",
-		Count(l.Missed), Count(l.Due), Quantity(float64(l.Missed)/float64(l.Due), UnitShare))
+	cure := "lower the rate, add agents, or give the generator a machine of its own"
+	if _, ok := e.run.Event(pb.RunEventKind_RUN_EVENT_KIND_RESUMED); ok {
+		cure = "the coordinator was started again meanwhile, and agents start nothing once they have no lease: orphan.hold lets them go on for longer without it"
+	}
+	return fmt.Sprintf("the generator missed %s of %s arrivals (%s), more than 1%%: it came to them later than limits.max_lateness allows; %s",
+		Count(l.Missed), Count(l.Due), Quantity(float64(l.Missed)/float64(l.Due), UnitShare), cure)
 }
 
 func (e evidence) busy() string {

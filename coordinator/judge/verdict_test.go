@@ -155,6 +155,9 @@ func TestValidity(t *testing.T) {
 			})
 		}
 	}
+	restarted := func(g *game) {
+		g.events = append(g.events, pb.RunEvent_builder{Kind: pb.RunEventKind_RUN_EVENT_KIND_RESUMED, AtUs: 2_300_000}.Build())
+	}
 	tests := map[string]struct {
 		answer func(arrival) answer
 		spoil  func(*game)
@@ -166,6 +169,7 @@ func TestValidity(t *testing.T) {
 		"late, all fails":              {func(a arrival) answer { return answer{Class: "reset", Lateness: 2 * time.Millisecond} }, nil, "the generator started sessions late: the 99th percentile of lateness is 2 ms over 1,000 sessions, more than 1 ms; "},
 		"missed 1%":                    {every(100, func(x *answer) { x.Missed = true }), nil, ""},
 		"missed more than 1%":          {every(99, func(x *answer) { x.Missed = true }), nil, "the generator missed 11 of 1,000 arrivals (1.1%), more than 1%"},
+		"missed without a coordinator": {every(99, func(x *answer) { x.Missed = true }), restarted, "the generator missed 11 of 1,000 arrivals (1.1%), more than 1%: it came to them later than limits.max_lateness allows; the coordinator was started again meanwhile, and agents start nothing once they have no lease: orphan.hold"},
 		"shed half":                    {every(2, shed), nil, ""},
 		"busy two windows":             {fast, busy("a1", 0.95, 3, 2), ""},
 		"busy three windows":           {fast, busy("a2", 0.95, 3, 3), "the machine of agent a2 was more than 90% busy for 3 windows running (95% at most)"},
