@@ -8,7 +8,6 @@ import (
 	"io"
 	"log/slog"
 	"math"
-	"math/rand/v2"
 	"os"
 	"slices"
 	"strconv"
@@ -25,8 +24,8 @@ import (
 	"github.com/loadline/loadline/agent"
 	"github.com/loadline/loadline/agent/pace"
 	agentrun "github.com/loadline/loadline/agent/run"
+	"github.com/loadline/loadline/coordinator/merge/mergetest"
 	"github.com/loadline/loadline/internal/bus"
-	"github.com/loadline/loadline/internal/hist"
 	"github.com/loadline/loadline/internal/measure"
 	"github.com/loadline/loadline/internal/scenario"
 	pb "github.com/loadline/loadline/proto/loadline/v1"
@@ -68,8 +67,6 @@ const (
 	scaleLimit = 5 * time.Minute
 	// scaleStep bounds the wait for all agents to have got somewhere.
 	scaleStep = time.Minute
-	// scaleVariants is how many different distributions there are of each series.
-	scaleVariants = 64
 )
 
 // TestScale is no test: scripts/bench cluster runs it in a process of its own, against a coordinator in another. It is many
@@ -86,7 +83,7 @@ func TestScale(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), scaleLimit)
 	defer cancel()
-	s := &swarm{order: order, shapes: madeUp(), seen: map[string]*sighting{}}
+	s := &swarm{order: order, crowd: mergetest.NewCrowd(), seen: map[string]*sighting{}}
 	figures, err := s.measure(ctx)
 	if err != nil {
 		t.Fatal(err)
@@ -101,7 +98,7 @@ func TestScale(t *testing.T) {
 // swarm is many agents in one process.
 type swarm struct {
 	order  scaleOrder
-	shapes [][][]byte // histograms by series and variant
+	crowd  *mergetest.Crowd // what windows are filled with
 	living sync.WaitGroup
 
 	acknowledged atomic.Uint64 // windows
@@ -460,7 +457,7 @@ type fillingStream struct {
 func (f *fillingStream) Send(q *pb.PushWindowsRequest) error {
 	if w := q.GetWindow(); w != nil {
 		s := f.client.swarm
-		s.fill(w, f.client.number)
+		s.crowd.Fill(w, f.client.number)
 		s.sent.Add(1)
 		s.bytes.Add(uint64(proto.Size(w)))
 	}
@@ -475,13 +472,6 @@ func (f *fillingStream) Recv() (*pb.PushWindowsResponse, error) {
 		f.last = n
 	}
 	return r, err
-}
-
-// scaleWorkloads and scaleSeries make 20 series.
-const scaleWorkloads = 4
-
-func scaleSeries() []measure.Series {
-	return []measure.Series{measure.Lateness, measure.TTFT, measure.TTFTService, measure.ITL, measure.E2E}
 }
 
 // scaleScenario has one arrival, which nobody answers: what counts is what the agents send.
@@ -499,48 +489,3 @@ limits: {max_in_flight: 20000}
 agents: {max: 4000}
 drain: 1s
 `
-
-// madeUp draws histograms of 25 requests a second and workload with 40 token events each.
-func madeUp() [][][]byte {
-	random := rand.New(rand.NewPCG(5, 7))
-	laws := map[measure.Series]struct {
-		median, spread float64
-		values         int
-	}{
-		measure.Lateness: {60, 0.6, 25}, measure.TTFT: {180_000, 0.5, 25}, measure.TTFTService: {179_000, 0.5, 25},
-		measure.ITL: {18_000, 0.25, 1000}, measure.E2E: {1_400_000, 0.3, 25},
-	}
-	var all [][][]byte
-	for _, series := range scaleSeries() {
-		law := laws[series]
-		var variants [][]byte
-		for range scaleVariants {
-			var h hist.Histogram
-			for range law.values {
-				h.Record(uint64(law.median * math.Exp(law.spread*random.NormFloat64())))
-			}
-			variants = append(variants, h.AppendBinary(nil))
-		}
-		all = append(all, variants)
-	}
-	return all
-}
-
-// fill puts the made-up distributions in the place of what a window holds.
-func (s *swarm) fill(w *pb.Window, number int) {
-	var groups []*pb.Group
-	for workload := range scaleWorkloads {
-		g := pb.Group_builder{Workload: uint32(workload)}
-		for _, old := range w.GetGroups() {
-			if old.GetWorkload() == uint32(workload) {
-				g.Counters, g.Errors = old.GetCounters(), old.GetErrors()
-			}
-		}
-		for i, series := range scaleSeries() {
-			variant := (number*31 + int(w.GetSequence())*7 + workload*3 + i) % scaleVariants
-			g.Series = append(g.Series, pb.SeriesData_builder{Series: pb.Series(series), Histogram: s.shapes[i][variant]}.Build())
-		}
-		groups = append(groups, g.Build())
-	}
-	w.SetGroups(groups)
-}
