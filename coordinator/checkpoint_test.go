@@ -176,7 +176,7 @@ func TestACompactedJournalTellsTheSame(t *testing.T) {
 
 // BenchmarkRestart measures how long a coordinator needs to read the journal of a soak of 24 hours.
 func BenchmarkRestart(b *testing.B) {
-	folder := (&soak{seconds: 24 * 3600, every: 1, records: 2}).write(b, 8<<20)
+	folder := (&soak{seconds: 24 * 3600, every: 1, records: 2}).write(b, 32<<20)
 	for b.Loop() {
 		replayed := &replayed{}
 		if _, err := journal.Replay(journalFolder(folder), replayed.add); err != nil {

@@ -71,7 +71,7 @@ type Config struct {
 	// Files keeps the files that scenarios name until no run needs them; nil: agents read them where
 	// they are, as in an embedded run.
 	Files *content.Store
-	// CheckpointAfter is how many bytes a run's journal grows between two checkpoints, at least; 0: 8 MiB.
+	// CheckpointAfter is how many bytes a run's journal grows between two checkpoints, at least; 0: 32 MiB.
 	CheckpointAfter int64
 	// Resume is a folder of run folders. Runs in it that an earlier coordinator left open go on, or are ended, before any agent
 	// is answered: one that renews its lease must find that it is known. Empty: there is none.

@@ -37,6 +37,9 @@ const (
 	// connBuffer is the buffer of each direction of a connection, in bytes: a window of an agent in one system call. With gRPC's own
 	// 32 KiB a thousand agents would hold 32 MiB to read into, and as much while something is written to all of them.
 	connBuffer = 8 << 10
+	// flowWindow is how many bytes the other side may send ahead on a stream or a connection. Left to itself gRPC measures what
+	// a connection takes: a ping, and its answer, for every message that comes after a pause, which is each window and each renewal.
+	flowWindow = 512 << 10
 	// maxHeader bounds the headers of one call, in bytes.
 	maxHeader = 16 << 10
 	// handshakeWait bounds the making of a connection.
@@ -268,6 +271,7 @@ func serverOptions(own *trust.Credentials) []grpc.ServerOption {
 		grpc.MaxRecvMsgSize(coordinator.MaxResultsMessage), grpc.MaxConcurrentStreams(maxStreams), grpc.MaxHeaderListSize(maxHeader),
 		grpc.ConnectionTimeout(handshakeWait), grpc.WaitForHandlers(true),
 		grpc.ReadBufferSize(connBuffer), grpc.WriteBufferSize(connBuffer),
+		grpc.StaticStreamWindowSize(flowWindow), grpc.StaticConnWindowSize(flowWindow),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: rarestPing, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: aliveEvery, Timeout: aliveWait}),
 	}

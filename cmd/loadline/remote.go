@@ -75,6 +75,7 @@ func dialOptions(transport credentials.TransportCredentials) []grpc.DialOption {
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: slower, MinConnectTimeout: aliveWait}),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: aliveEvery, Timeout: aliveWait, PermitWithoutStream: true}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(coordinator.MaxResultsMessage), grpc.MaxCallSendMsgSize(coordinator.MaxResultsMessage)),
+		grpc.WithStaticStreamWindowSize(flowWindow), grpc.WithStaticConnWindowSize(flowWindow),
 		grpc.WithNoProxy(),
 	}
 }

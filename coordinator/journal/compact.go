@@ -171,9 +171,9 @@ func lastSecond(path string) (last uint64, err error) {
 	return last, err
 }
 
-// eachRecordOf reads a file that is no longer written to: it has no torn tail.
+// eachRecordOf reads the header and the windows, as eachLean does, of a file that is no longer written to: it has no torn tail.
 func eachRecordOf(path string, visit func(*pb.JournalRecord) error) error {
-	torn, err := replayFile(path, visit)
+	torn, err := replayFile(path, eachLean, visit)
 	if err == nil && torn > 0 {
 		err = fmt.Errorf("%w: %s is cut off", ErrDamaged, filepath.Base(path))
 	}

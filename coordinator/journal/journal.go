@@ -33,7 +33,7 @@ const (
 	// checkpointAfter is how many bytes follow a checkpoint before the next is made, at least; as many
 	// as the checkpoint has where that is more. So what is written doubles at most, and a replay reads
 	// no more than twice the checkpoint.
-	checkpointAfter = 8 << 20
+	checkpointAfter = 32 << 20
 )
 
 // ErrClosed is returned by Append after Close.
@@ -57,7 +57,7 @@ type Options struct {
 	// Checkpoint yields the records that stand for everything that was called durable so far: the
 	// header first. nil: no checkpoints are made.
 	Checkpoint func() iter.Seq[*pb.JournalRecord]
-	// CheckpointAfter is how many bytes follow a checkpoint before the next is made, at least; 0: 8 MiB.
+	// CheckpointAfter is how many bytes follow a checkpoint before the next is made, at least; 0: 32 MiB.
 	CheckpointAfter int64
 	// NotCompacted is called when a checkpoint or a compaction failed; the journal goes on without it
 	// and tries again later.
@@ -175,7 +175,7 @@ func (j *Journal) takeUp(file *os.File, visit func(*pb.JournalRecord) error) (to
 	if err != nil {
 		return 0, fmt.Errorf("read the journal: %w", err)
 	}
-	torn, err = replay(file, info.Size(), func(at int64, record *pb.JournalRecord) error {
+	torn, err = replay(file, info.Size(), eachRecord, func(at int64, record *pb.JournalRecord) error {
 		if record.HasCheckpoint() {
 			j.base = at
 		}

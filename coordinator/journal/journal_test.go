@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -197,7 +198,7 @@ func TestAFullDiskIsReportedAndWaitedOut(t *testing.T) {
 			t.Fatal(err)
 		}
 		var got []uint64
-		if _, err := replay(strings.NewReader(file.data()), int64(len(file.data())), func(_ int64, r *pb.JournalRecord) error {
+		if _, err := replay(strings.NewReader(file.data()), int64(len(file.data())), eachRecord, func(_ int64, r *pb.JournalRecord) error {
 			got = append(got, r.GetWindow().GetSequence())
 			return nil
 		}); err != nil {
@@ -292,10 +293,45 @@ func FuzzReplayNeverPanicsAndKeepsItsBounds(f *testing.F) {
 	f.Add(appendFrame([]byte(fileHeader), body))
 	f.Add(appendFrame(appendFrame([]byte(fileHeader), body), body)[:60])
 	f.Fuzz(func(t *testing.T, data []byte) {
-		torn, err := replay(strings.NewReader(string(data)), int64(len(data)), func(int64, *pb.JournalRecord) error { return nil })
+		torn, err := replay(strings.NewReader(string(data)), int64(len(data)), eachRecord, func(int64, *pb.JournalRecord) error { return nil })
 		if torn < 0 || torn > int64(len(data)) || err != nil && torn != 0 {
 			t.Errorf("torn %d of %d, error %v", torn, len(data), err)
 		}
+	})
+}
+
+// Those who look at request records alone get header and windows as they are, without groups, and nothing else.
+func TestLeanRecordsAreTheSameWithoutGroups(t *testing.T) {
+	var body []byte
+	var want, got []*pb.JournalRecord
+	for i := range 3 {
+		w := window(uint64(i + 1))
+		w.GetWindow().SetGroups([]*pb.Group{pb.Group_builder{Workload: 3}.Build(), pb.Group_builder{Phase: 1}.Build()})
+		w.GetWindow().SetRecords([]*pb.RequestRecord{pb.RequestRecord_builder{Arrival: 5}.Build()})
+		w.GetWindow().SetRecordsLeftOut(9)
+		w.GetWindow().SetEndUs(12)
+		header := pb.JournalRecord_builder{Header: pb.RunHeader_builder{RunId: "r"}.Build()}.Build()
+		for _, r := range []*pb.JournalRecord{header, w, pb.JournalRecord_builder{Event: &pb.RunEvent{}}.Build()} {
+			body, _ = appendRecord(body, r)
+			if r.HasWindow() {
+				r.GetWindow().SetGroups(nil)
+			}
+			if !r.HasEvent() {
+				want = append(want, r)
+			}
+		}
+	}
+	err := eachLean(body, func(r *pb.JournalRecord) error { got = append(got, r); return nil })
+	if err != nil || !slices.EqualFunc(got, want, func(a, b *pb.JournalRecord) bool { return proto.Equal(a, b) }) {
+		t.Errorf("%v, %v, want %v", got, err, want)
+	}
+}
+
+func FuzzLeanNeverPanics(f *testing.F) {
+	body, _ := appendRecord(nil, window(1))
+	f.Add(body)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		_ = eachLean(data, func(*pb.JournalRecord) error { return nil })
 	})
 }
 

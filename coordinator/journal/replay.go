@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
 	pb "github.com/loadline/loadline/proto/loadline/v1"
 )
@@ -24,7 +25,7 @@ func Replay(folder string, visit func(*pb.JournalRecord) error) (torn int64, err
 	if err != nil {
 		return 0, err
 	}
-	return replayFile(filepath.Join(folder, fileName(found.newest())), visit)
+	return replayFile(filepath.Join(folder, fileName(found.newest())), eachRecord, visit)
 }
 
 // Windows hands every window of the journal in folder whose request records are kept to visit: those
@@ -46,11 +47,14 @@ func Windows(folder string, visit func(*pb.Window) error) error {
 			return err
 		}
 	}
-	_, err = replayFile(filepath.Join(folder, fileName(found.newest())), each)
+	_, err = replayFile(filepath.Join(folder, fileName(found.newest())), eachRecord, each)
 	return err
 }
 
-func replayFile(path string, visit func(*pb.JournalRecord) error) (torn int64, err error) {
+// decoder hands the records of a frame's body to visit: eachRecord or eachLean.
+type decoder func(body []byte, visit func(*pb.JournalRecord) error) error
+
+func replayFile(path string, each decoder, visit func(*pb.JournalRecord) error) (torn int64, err error) {
 	file, err := os.Open(path)
 	if err != nil {
 		return 0, fmt.Errorf("open the journal: %w", err)
@@ -60,20 +64,21 @@ func replayFile(path string, visit func(*pb.JournalRecord) error) (torn int64, e
 	if err != nil {
 		return 0, fmt.Errorf("read the journal: %w", err)
 	}
-	return replay(file, info.Size(), func(_ int64, record *pb.JournalRecord) error { return visit(record) })
+	return replay(file, info.Size(), each, func(_ int64, record *pb.JournalRecord) error { return visit(record) })
 }
 
 // replay reads frame by frame, so that memory is bounded by a frame and not by the journal. visit is
 // told where the frame of a record ends.
-func replay(file io.ReaderAt, size int64, visit func(end int64, record *pb.JournalRecord) error) (torn int64, err error) {
+func replay(file io.ReaderAt, size int64, each decoder, visit func(end int64, record *pb.JournalRecord) error) (torn int64, err error) {
 	head := make([]byte, len(fileHeader))
 	if n, err := file.ReadAt(head, 0); err != nil && !errors.Is(err, io.EOF) {
 		return 0, fmt.Errorf("read the journal: %w", err)
 	} else if string(head[:n]) != fileHeader {
 		return 0, fmt.Errorf("%w: it does not begin as a journal does", ErrDamaged)
 	}
+	var room []byte
 	for at := int64(len(fileHeader)); at < size; {
-		body, err := frameAt(file, size, at)
+		body, err := frameAt(file, size, at, &room)
 		if errors.Is(err, errShort) || errors.Is(err, errHeader) || errors.Is(err, errBody) {
 			return tail(file, size, at, err)
 		}
@@ -81,7 +86,7 @@ func replay(file io.ReaderAt, size int64, visit func(end int64, record *pb.Journ
 			return 0, fmt.Errorf("read the journal: %w", err)
 		}
 		end := at + frameHeader + int64(len(body))
-		if err := eachRecord(body, func(record *pb.JournalRecord) error { return visit(end, record) }); err != nil {
+		if err := each(body, func(record *pb.JournalRecord) error { return visit(end, record) }); err != nil {
 			return 0, fmt.Errorf("journal frame at byte %d: %w", at, err)
 		}
 		at = end
@@ -89,8 +94,8 @@ func replay(file io.ReaderAt, size int64, visit func(end int64, record *pb.Journ
 	return 0, nil
 }
 
-// frameAt reads the frame that begins at a byte.
-func frameAt(file io.ReaderAt, size, at int64) ([]byte, error) {
+// frameAt reads the frame that begins at a byte. Its body lies in room, which grows as is needed: no record keeps any of it.
+func frameAt(file io.ReaderAt, size, at int64, room *[]byte) ([]byte, error) {
 	header := make([]byte, min(frameHeader, size-at))
 	if _, err := file.ReadAt(header, at); err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
@@ -102,7 +107,9 @@ func frameAt(file io.ReaderAt, size, at int64) ([]byte, error) {
 		return nil, errShort
 	}
 	length := int64(leUint32(header[4:]))
-	data := make([]byte, min(frameHeader+length, size-at))
+	whole := int(min(frameHeader+length, size-at))
+	*room = slices.Grow((*room)[:0], whole)
+	data := (*room)[:whole]
 	if _, err := file.ReadAt(data, at); err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}

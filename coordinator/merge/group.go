@@ -89,6 +89,16 @@ func (g *Group) add(p *parsedGroup) {
 	}
 }
 
+// merge adds another group up.
+func (g *Group) merge(o *Group) {
+	g.AddCounts(o)
+	for s, h := range o.series {
+		if h != nil {
+			g.histogram(measure.Series(s)).Merge(h)
+		}
+	}
+}
+
 // mustMerge adds bytes that were checked or written by this process.
 func mustMerge(h *hist.Histogram, data []byte) {
 	if err := h.MergeChecked(data); err != nil {

@@ -23,7 +23,7 @@ type Run struct {
 	changes  []*pb.Change     // in force, in order
 
 	groups     map[Key]*Group
-	whole      Group
+	whole      *Group   // what Whole returned last; nil: something was added since
 	agents     []*Agent // in the order of the roster
 	timeline   *timeline
 	seconds    map[uint64]*secondSum
@@ -180,9 +180,7 @@ func (r *Run) addGroup(p *parsedGroup) {
 		r.classes[e.Class] = true
 	}
 	g.add(p)
-	if !r.Discarded(p.key.Phase) {
-		r.whole.add(p)
-	}
+	r.whole = nil
 }
 
 func (r *Run) addInFlight(k phaseSecond, f InFlight) {
@@ -211,8 +209,19 @@ func (r *Run) Groups() iter.Seq2[Key, *Group] {
 	}
 }
 
-// Whole is the sum of all groups without discarded phases. It must not be changed.
-func (r *Run) Whole() *Group { return &r.whole }
+// Whole is the sum of all groups without discarded phases. It must not be changed. It is added up when it is asked for, which
+// is done at the end of a run and not for each window.
+func (r *Run) Whole() *Group {
+	if r.whole == nil {
+		r.whole = &Group{}
+		for k, g := range r.groups {
+			if !r.Discarded(k.Phase) {
+				r.whole.merge(g)
+			}
+		}
+	}
+	return r.whole
+}
 
 // Agents are the agents in the order of the roster.
 func (r *Run) Agents() []*Agent { return r.agents }

@@ -145,11 +145,16 @@ func (r *reader) check() (header, error) {
 	}
 	var seen uint64
 	var bounds bounds
-	for index, first := 0, true; r.at < len(r.data); first = false {
-		delta, n, err := r.run()
-		switch {
-		case err != nil:
+	data := r.data
+	for index, first := 0, true; r.at < len(data); first = false {
+		var delta, n uint64
+		if at := r.at; at+1 < len(data) && data[at]|data[at+1] < 0x80 { // most take one byte each
+			delta, n = uint64(data[at]), uint64(data[at+1])
+			r.at += 2
+		} else if delta, n, err = r.run(); err != nil {
 			return head, err
+		}
+		switch {
 		case delta == 0 && !first:
 			return head, errors.New("the buckets do not ascend")
 		case delta > uint64(topIndex-index):
@@ -161,7 +166,7 @@ func (r *reader) check() (header, error) {
 		}
 		index += int(delta)
 		seen += n
-		bounds.add(bucketAt(index), n)
+		bounds.add(index, n, first)
 	}
 	if seen != head.count {
 		return head, fmt.Errorf("the buckets hold %d values, the header says %d", seen, head.count)
@@ -197,39 +202,39 @@ func (r *reader) header() (header, error) {
 
 // bounds gathers what the buckets allow for minimum, maximum and sum.
 type bounds struct {
-	any         bool
-	first, last Bucket
-	low, high   wide // sums if every value stood at the lower, or upper, edge of its bucket
-	firstCount  uint64
-	lastCount   uint64
+	first, last           int  // buckets
+	low, high             wide // sums if every value stood at the lower, or upper, edge of its bucket
+	firstCount, lastCount uint64
 }
 
-func (b *bounds) add(k Bucket, n uint64) {
-	if !b.any {
-		b.any, b.first, b.firstCount = true, k, n
+func (b *bounds) add(index int, n uint64, first bool) {
+	if first {
+		b.first, b.firstCount = index, n
 	}
-	b.last, b.lastCount = k, n
+	b.last, b.lastCount = index, n
+	k := bucketAt(index)
 	b.low.addProduct(k.Low, n)
 	b.high.addProduct(k.High, n)
 }
 
 func (b *bounds) check(head header) error {
-	if !b.any {
+	if b.firstCount == 0 {
 		if head.sum != 0 || head.min != 0 || head.max != 0 {
 			return errors.New("sum, minimum or maximum without values")
 		}
 		return nil
 	}
-	if head.min < b.first.Low || head.min > b.first.High {
-		return fmt.Errorf("the minimum %d is not in the first bucket, %d to %d", head.min, b.first.Low, b.first.High)
+	first, last := bucketAt(b.first), bucketAt(b.last)
+	if head.min < first.Low || head.min > first.High {
+		return fmt.Errorf("the minimum %d is not in the first bucket, %d to %d", head.min, first.Low, first.High)
 	}
-	if head.max < b.last.Low || head.max > b.last.High || head.max > MaxValue {
-		return fmt.Errorf("the maximum %d is not in the last bucket, %d to %d", head.max, b.last.Low, b.last.High)
+	if head.max < last.Low || head.max > last.High || head.max > MaxValue {
+		return fmt.Errorf("the maximum %d is not in the last bucket, %d to %d", head.max, last.Low, last.High)
 	}
 	if head.min > head.max || head.count == 1 && head.min != head.max {
 		return fmt.Errorf("minimum %d and maximum %d contradict each other", head.min, head.max)
 	}
-	b.narrow(head)
+	b.narrow(head, first, last)
 	sum := wide{low: head.sum}
 	saturated := head.sum == math.MaxUint64 && sum.less(b.high)
 	if sum.less(b.low) && !saturated || b.high.less(sum) {
@@ -241,14 +246,14 @@ func (b *bounds) check(head header) error {
 // narrow moves the bounds of the sum in by what the exact minimum and maximum tell: all values
 // of the first bucket are at least the minimum, all of the last at most the maximum, one value
 // is the minimum and another the maximum.
-func (b *bounds) narrow(head header) {
-	b.low.addProduct(head.min-b.first.Low, b.firstCount)
-	b.high.subProduct(b.last.High-head.max, b.lastCount)
+func (b *bounds) narrow(head header, first, last Bucket) {
+	b.low.addProduct(head.min-first.Low, b.firstCount)
+	b.high.subProduct(last.High-head.max, b.lastCount)
 	if head.count == 1 {
 		return
 	}
-	floor, ceiling := b.last.Low, b.first.High
-	if b.first.Index == b.last.Index {
+	floor, ceiling := last.Low, first.High
+	if b.first == b.last {
 		floor, ceiling = head.min, head.max
 	}
 	b.low.addProduct(head.max-floor, 1)
