@@ -49,6 +49,7 @@ type scaleFigures struct {
 	AssignedMS    float64 // from StartRun to the last agent that has its assignment
 	ReadyMS       float64 // from StartRun to the common start being known to the last agent
 	Cores         float64 // CPU of the coordinator over wall time
+	AgentCores    float64 // the same of all agents together
 	WindowsPerSec float64 // windows acknowledged
 	WindowBytes   float64 // of one window
 	BehindP50MS   float64 // of a merged second's arrival at a watcher behind its end
@@ -203,6 +204,10 @@ func (s *swarm) steady(ctx context.Context, behind *lags, f *scaleFigures) error
 	if err != nil {
 		return err
 	}
+	own, err := cpuOf(os.Getpid())
+	if err != nil {
+		return err
+	}
 	from, windows := time.Now(), s.acknowledged.Load()
 	if err := wait(s.order.Seconds); err != nil {
 		return err
@@ -211,8 +216,13 @@ func (s *swarm) steady(ctx context.Context, behind *lags, f *scaleFigures) error
 	if err != nil {
 		return err
 	}
+	ownAfter, err := cpuOf(os.Getpid())
+	if err != nil {
+		return err
+	}
 	took := time.Since(from).Seconds()
 	f.Cores = (cpuAfter - cpu).Seconds() / took
+	f.AgentCores = (ownAfter - own).Seconds() / took
 	f.WindowsPerSec = float64(s.acknowledged.Load()-windows) / took
 	f.WindowBytes = float64(s.bytes.Load()) / float64(max(1, s.sent.Load()))
 	all := behind.take()
@@ -247,7 +257,7 @@ func cpuOf(pid int) (time.Duration, error) {
 	_, rest, _ := strings.Cut(string(text), ") ")
 	fields := strings.Fields(rest)
 	if len(fields) < 13 {
-		return 0, errors.New("/proc does not say how much CPU the coordinator took")
+		return 0, errors.New("/proc does not say how much CPU a process took")
 	}
 	user, errUser := strconv.Atoi(fields[11])
 	system, errSystem := strconv.Atoi(fields[12])

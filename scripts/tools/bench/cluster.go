@@ -53,12 +53,12 @@ type swarmOrder struct {
 
 // swarmFigures is what the swarm says. Times are in milliseconds.
 type swarmFigures struct {
-	JoinMS, AssignedMS, ReadyMS, Cores, WindowsPerSec, WindowBytes float64
-	BehindP50MS, BehindMaxMS                                       float64
-	Seconds                                                        int
-	StopP99MS, StopMaxMS                                           float64
-	Missing                                                        uint64
-	State                                                          string
+	JoinMS, AssignedMS, ReadyMS, Cores, AgentCores, WindowsPerSec, WindowBytes float64
+	BehindP50MS, BehindMaxMS                                                   float64
+	Seconds                                                                    int
+	StopP99MS, StopMaxMS                                                       float64
+	Missing                                                                    uint64
+	State                                                                      string
 
 	agents int
 	peak   uint64 // of the coordinator, bytes
@@ -243,7 +243,7 @@ func (f *swarmFigures) broken() []string {
 func judgeCluster(w io.Writer, all []swarmFigures) error {
 	fmt.Fprintf(w, "\ncluster: agents as they are, with made-up windows of 20 series a second, and one coordinator\n")
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "agents\tcores\tµs/window\tpeak MiB\twindows/s\tKB each\tbehind p50\tmost\tjoined\tassigned\tstart told\tstop p99\tmost\tok\t")
+	fmt.Fprintln(t, "agents\tcores\tµs/window\tcores of agents\tpeak MiB\twindows/s\tKB each\tbehind p50\tmost\tjoined\tassigned\tstart told\tstop p99\tmost\tok\t")
 	broken := 0
 	for _, f := range all {
 		ok := "yes"
@@ -251,8 +251,8 @@ func judgeCluster(w io.Writer, all []swarmFigures) error {
 			ok = "NO: " + strings.Join(slices.Compact(bad), ", ")
 			broken++
 		}
-		fmt.Fprintf(t, "%d\t%.2f\t%.0f\t%d\t%.0f\t%.1f\t%.0f ms\t%.0f ms\t%.1f s\t%.2f s\t%.2f s\t%.0f ms\t%.0f ms\t%s\t\n",
-			f.agents, f.Cores, f.Cores/max(f.WindowsPerSec, 1)*1e6, f.peak>>20, f.WindowsPerSec, f.WindowBytes/1e3, f.BehindP50MS, f.BehindMaxMS,
+		fmt.Fprintf(t, "%d\t%.2f\t%.0f\t%.2f\t%d\t%.0f\t%.1f\t%.0f ms\t%.0f ms\t%.1f s\t%.2f s\t%.2f s\t%.0f ms\t%.0f ms\t%s\t\n",
+			f.agents, f.Cores, f.Cores/max(f.WindowsPerSec, 1)*1e6, f.AgentCores, f.peak>>20, f.WindowsPerSec, f.WindowBytes/1e3, f.BehindP50MS, f.BehindMaxMS,
 			f.JoinMS/1e3, f.AssignedMS/1e3, f.ReadyMS/1e3, f.StopP99MS, f.StopMaxMS, ok)
 	}
 	t.Flush()
