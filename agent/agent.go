@@ -92,6 +92,7 @@ type Agent struct {
 	renew     time.Duration
 	clock     *pb.ClockSample
 	introduce bool // the coordinator wants to know who this is
+	refusal   refusal
 
 	toLeave  bool           // it was told to, perhaps before it began
 	departed chan struct{}  // closed when the agent has left in good order

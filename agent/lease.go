@@ -111,6 +111,9 @@ func (a *Agent) renewal() (request *pb.RenewRequest, asked int64) {
 	if a.introduce {
 		b.Info = a.info()
 	}
+	if r := a.refusal; r.change != nil && r.part == a.machine.Part() && r.change.GetEpoch() > applied {
+		b.Refused = r.change
+	}
 	return b.Build(), asked
 }
 
@@ -155,8 +158,26 @@ func (a *Agent) renewed(q *pb.RenewRequest, r *pb.RenewResponse, asked int64) {
 	}
 	a.step(run.Renewed{Incarnation: q.GetIncarnation(), Asked: asked})
 	if change := r.GetProposed(); change != nil {
-		a.propose(id, change, 0) // the next renewal carries the acknowledgement
+		a.refuse(id, change, changed(a.propose(id, change, 0))) // the next renewal carries the acknowledgement
 	}
+}
+
+// refusal is the answer to the last proposal that came with a renewal, unless that was acknowledged: the coordinator may not be
+// reached over the bus, so renewals carry it.
+type refusal struct {
+	part   run.Part
+	change *pb.RefusedChange // nil: there is none
+}
+
+// refuse keeps an answer for the next renewal.
+func (a *Agent) refuse(id run.Part, change *pb.Change, answer *pb.ChangeResponse) {
+	kept := refusal{part: id}
+	if !answer.GetAccepted() {
+		kept.change = pb.RefusedChange_builder{Epoch: change.GetEpoch(), Attempt: change.GetAttempt(), Answer: answer}.Build()
+	}
+	a.mu.Lock()
+	a.refusal = kept
+	a.mu.Unlock()
 }
 
 // stream is how the results stream renews the lease, and hears of stops.

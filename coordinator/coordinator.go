@@ -94,7 +94,8 @@ type Coordinator struct {
 	looked   int64         // when somebody looked at the leases last
 	joined   chan struct{} // closed and replaced whenever an agent has renewed its lease for the first time
 	runs     map[string]*liveRun
-	requests map[string]string        // request id → run id
+	requests map[string]string        // request id → run id, of runs and past
+	past     map[string]*pastRun      // by run id: those that ended under an earlier coordinator
 	starting map[string]*beginningRun // by request id: not on record yet, perhaps waiting for agents
 	order    []string                 // run ids, oldest first
 	closed   bool
@@ -113,11 +114,12 @@ func New(ctx context.Context, config Config) (*Coordinator, error) {
 	c := &Coordinator{
 		config: config, log: config.Log.With("component", "coordinator"), epoch: time.Now(),
 		fleet: fleet.New(fleet.Config{Lease: LeaseLength}), joined: make(chan struct{}),
-		runs: map[string]*liveRun{}, requests: map[string]string{}, starting: map[string]*beginningRun{},
+		runs: map[string]*liveRun{}, past: map[string]*pastRun{}, requests: map[string]string{}, starting: map[string]*beginningRun{},
 	}
 	c.ctx, c.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	c.ingest = ingest.New(c.results, c.renew, config.Log)
 	if config.Resume != "" {
+		c.lookBack(config.Resume)
 		if err := c.TakeUp(ctx, config.Resume); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			c.log.Error("not every open run could be taken up", "error", err)
 		}
@@ -162,11 +164,15 @@ func (c *Coordinator) now() int64 { return int64(time.Since(c.epoch)) }
 // wall is the wall clock's name for an instant of coordinator time.
 func (c *Coordinator) wall(at int64) time.Time { return c.epoch.Add(time.Duration(at)).Round(0).UTC() }
 
+// run finds a run that this coordinator has begun or taken up, or that ended under an earlier one.
 func (c *Coordinator) run(id string) (*liveRun, bool) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	run, ok := c.runs[id]
-	return run, ok
+	run, past := c.runs[id], c.past[id]
+	c.mu.Unlock()
+	if run == nil && past != nil {
+		run = c.recall(past)
+	}
+	return run, run != nil
 }
 
 func (c *Coordinator) results(id string) (ingest.Run, bool) {

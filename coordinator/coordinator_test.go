@@ -18,7 +18,10 @@ import (
 )
 
 // begin starts a coordinator on a bus of its own and returns a connection for an agent of the test.
-func begin(t *testing.T) (*Coordinator, *bus.Conn) {
+func begin(t *testing.T) (*Coordinator, *bus.Conn) { return beginIn(t, t.TempDir()) }
+
+// beginIn is begin over a folder of runs, which an earlier coordinator may have left.
+func beginIn(t *testing.T, folder string) (*Coordinator, *bus.Conn) {
 	t.Helper()
 	e, err := bus.StartEmbedded()
 	if err != nil {
@@ -35,9 +38,8 @@ func begin(t *testing.T) (*Coordinator, *bus.Conn) {
 		t.Cleanup(conn.Close)
 		conns = append(conns, conn)
 	}
-	folder := t.TempDir()
 	c, err := New(t.Context(), Config{
-		Bus: conns[0], Folder: func(id string) string { return filepath.Join(folder, id) }, StartAhead: time.Millisecond, Log: log,
+		Bus: conns[0], Folder: func(id string) string { return filepath.Join(folder, id) }, StartAhead: time.Millisecond, Log: log, Resume: folder,
 	})
 	if err != nil {
 		t.Fatal(err)

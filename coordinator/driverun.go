@@ -92,7 +92,7 @@ func (s *control) driven(ctx context.Context, q *pb.DriveRunRequest) (*liveRun, 
 	switch {
 	case err != nil:
 		return nil, err
-	case r.driver == nil:
+	case !r.header.GetDriven():
 		return nil, status.Errorf(codes.FailedPrecondition, "run %s was not opened by DriveRun; use AdjustRun", r.header.GetRunId())
 	case r.over():
 		return nil, status.Errorf(codes.FailedPrecondition, "run %s has ended: ask for its report", r.header.GetRunId())

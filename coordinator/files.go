@@ -11,46 +11,6 @@ import (
 	pb "github.com/loadline/loadline/proto/loadline/v1"
 )
 
-// beginningRun is a request to start a run that is being answered.
-type beginningRun struct {
-	done chan struct{} // closed once run or err is set
-	run  *liveRun
-	err  error
-}
-
-// startOnce begins the run of a request, or finds the one that it began. A repeated request waits for the first.
-// Errors carry a gRPC status.
-func (c *Coordinator) startOnce(ctx context.Context, q *pb.StartRunRequest, driven *pb.OnDisconnect) (*liveRun, error) {
-	id := q.GetRequestId()
-	c.mu.Lock()
-	known, first := c.runs[c.requests[id]], c.starting[id]
-	if known != nil || first != nil {
-		c.mu.Unlock()
-		if known != nil {
-			return known, nil
-		}
-		select {
-		case <-first.done:
-			return first.run, first.err
-		case <-ctx.Done():
-			return nil, status.FromContextError(ctx.Err()).Err()
-		}
-	}
-	if len(c.starting) >= maxLiveRuns {
-		c.mu.Unlock()
-		return nil, status.Errorf(codes.ResourceExhausted, "%d runs wait for their agents, the limit", maxLiveRuns)
-	}
-	b := &beginningRun{done: make(chan struct{})}
-	c.starting[id] = b
-	c.mu.Unlock()
-	b.run, b.err = c.startRun(ctx, q, driven)
-	c.mu.Lock()
-	delete(c.starting, id)
-	c.mu.Unlock()
-	close(b.done)
-	return b.run, b.err
-}
-
 // startRun begins a run and keeps its files until it has ended; driven, which may be nil, says what becomes of one that a program
 // drives. Errors carry a gRPC status.
 func (c *Coordinator) startRun(ctx context.Context, q *pb.StartRunRequest, driven *pb.OnDisconnect) (*liveRun, error) {

@@ -113,6 +113,9 @@ func (r *liveRun) renewed(q *pb.RenewRequest, answer *pb.RenewResponse_builder) 
 	if q.GetAcknowledgedAttempt() > 0 {
 		r.mail.post(run.Acknowledged{ID: id, Epoch: q.GetAcknowledgedEpoch(), Attempt: q.GetAcknowledgedAttempt()})
 	}
+	if refused := q.GetRefused(); refused != nil {
+		r.refusedBy(id, refused.GetEpoch(), refused.GetAttempt(), refused.GetAnswer())
+	}
 	if q.GetLeaving() {
 		r.mail.post(run.Leaving{ID: id})
 	}

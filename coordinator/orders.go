@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -136,9 +137,16 @@ func (r *liveRun) propose(ctx context.Context, c run.Propose) {
 	case reply.GetAccepted():
 		r.mail.post(run.Acknowledged{ID: c.ID, Epoch: epoch, Attempt: attempt})
 	default:
-		r.log.Info("change not acknowledged", "agent", c.Agent, "epoch", epoch, "attempt", attempt, "reason", reply.GetRefusal())
-		r.mail.post(run.Refused{ID: c.ID, Epoch: epoch, Attempt: attempt, RunNS: reply.GetRunNs(), Over: reply.GetOver(), Excess: reply.GetExcess(), Why: reply.GetRefusal()})
+		r.refusedBy(c.ID, epoch, attempt, reply)
 	}
+}
+
+// refusedBy takes down that an agent does not acknowledge a proposal, over whichever way it said so.
+func (r *liveRun) refusedBy(id run.ID, epoch, attempt uint32, answer *pb.ChangeResponse) {
+	r.log.Info("change not acknowledged", "agent", id.Agent, "epoch", epoch, "attempt", attempt, "reason", strings.ToValidUTF8(answer.GetRefusal(), "?"))
+	r.mail.post(run.Refused{
+		ID: id, Epoch: epoch, Attempt: attempt, RunNS: answer.GetRunNs(), Over: answer.GetOver(), Excess: answer.GetExcess(), Why: answer.GetRefusal(),
+	})
 }
 
 // commit tells one agent of a change that is on record. One that it cannot take on yet comes again with its renewals.

@@ -55,11 +55,16 @@ func (c *Coordinator) proceed(o *openRun) bool {
 
 // onRecord appends an event and waits until it is synced.
 func (r *liveRun) onRecord(e *pb.RunEvent) error {
+	return r.synced(pb.JournalRecord_builder{Event: e}.Build(), func() { r.eventDurable(e) })
+}
+
+// synced appends a record and waits until it is durable.
+func (r *liveRun) synced(record *pb.JournalRecord, durable func()) error {
 	ctx, cancel := context.WithTimeout(r.ctx, closeWait)
 	defer cancel()
 	synced := make(chan struct{})
-	err := r.journal.Append(ctx, pb.JournalRecord_builder{Event: e}.Build(), func() {
-		r.eventDurable(e)
+	err := r.journal.Append(ctx, record, func() {
+		durable()
 		close(synced)
 	})
 	if err != nil {

@@ -219,4 +219,7 @@ func (c *Coordinator) put(r *liveRun) {
 		c.order = append(c.order, id)
 	}
 	c.runs[id] = r
+	if request := r.header.GetRequestId(); request != "" {
+		c.requests[request] = id
+	}
 }

@@ -1,9 +1,11 @@
 package coordinator
 
 import (
+	"encoding/hex"
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +13,7 @@ import (
 	"github.com/loadline/loadline/coordinator/journal"
 	"github.com/loadline/loadline/coordinator/merge/mergetest"
 	"github.com/loadline/loadline/coordinator/run"
+	"github.com/loadline/loadline/internal/scenario"
 	pb "github.com/loadline/loadline/proto/loadline/v1"
 )
 
@@ -19,6 +22,9 @@ func left(t *testing.T, runs, id string, keep func(*pb.JournalRecord) bool) {
 	t.Helper()
 	s := mergetest.Scenario([]*pb.Phase{mergetest.Open("hold", 5, 4*time.Second)})
 	h := mergetest.Header(s, "a1", "a2")
+	digest := scenario.Digest(s, nil)
+	h.SetRequestId("left")
+	h.SetScenarioDigest(hex.EncodeToString(digest[:]))
 	sent, err := mergetest.Play(h, 4*time.Second, func(mergetest.Arrival) mergetest.Answer {
 		return mergetest.Answer{TTFT: 100 * time.Millisecond, E2E: 300 * time.Millisecond, OutputTokens: 7}
 	})
@@ -36,15 +42,19 @@ func left(t *testing.T, runs, id string, keep func(*pb.JournalRecord) bool) {
 		records = append(records, pb.JournalRecord_builder{Totals: totals}.Build())
 	}
 	records = append(records, pb.JournalRecord_builder{Event: mergetest.Ended(5*time.Second, pb.RunState_RUN_STATE_COMPLETE)}.Build())
-	j, err := journal.Create(journalFolder(filepath.Join(runs, id)), journal.Options{})
+	leave(t, filepath.Join(runs, id), slices.DeleteFunc(records, func(r *pb.JournalRecord) bool { return !keep(r) })...)
+}
+
+// leave writes the journal of a run.
+func leave(t *testing.T, folder string, records ...*pb.JournalRecord) {
+	t.Helper()
+	j, err := journal.Create(journalFolder(folder), journal.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, r := range records {
-		if keep(r) {
-			if err := j.Append(t.Context(), r, nil); err != nil {
-				t.Fatal(err)
-			}
+		if err := j.Append(t.Context(), r, nil); err != nil {
+			t.Fatal(err)
 		}
 	}
 	if err := j.Close(t.Context()); err != nil {

@@ -68,11 +68,13 @@ func (c *Coordinator) beginRun(ctx context.Context, q *pb.StartRunRequest, drive
 		return nil, status.Error(codes.AlreadyExists, err.Error())
 	}
 	if err != nil {
-		return nil, status.Error(codes.Internal, err.Error())
+		return nil, status.Error(codes.Internal, errors.Join(err, r.discard()).Error())
 	}
-	if err := c.admit(q.GetRequestId(), r, waits(s, c.config.StartAhead)); err != nil {
-		r.cancel()
-		return nil, errors.Join(status.Error(codes.ResourceExhausted, err.Error()), r.journal.Close(ctx))
+	if err := c.admit(r, waits(s, c.config.StartAhead)); err != nil {
+		if err := r.discard(); err != nil {
+			r.log.Error("what is left of a run that was not begun cannot be removed", "folder", r.folder, "error", err)
+		}
+		return nil, status.Error(codes.ResourceExhausted, err.Error())
 	}
 	return r, nil
 }
@@ -99,7 +101,7 @@ func (c *Coordinator) open(q *pb.StartRunRequest, p *pb.Plan, load *schedule.Sch
 		Format: 1, Version: c.config.Version, RunId: p.GetRunId(), Scenario: q.GetScenario(),
 		ScenarioDigest: p.GetScenarioDigest(), Plan: p, CreatedTime: timestamppb.New(time.Now()),
 		Roofline: q.GetRoofline(), BaseDir: q.GetBaseDir(), Files: q.GetFiles(), Addresses: q.GetAddresses(),
-		Driven: driven != nil, OnDisconnect: driven,
+		Driven: driven != nil, OnDisconnect: driven, RequestId: q.GetRequestId(),
 	}.Build()
 	merged, err := merge.NewScheduled(header, load)
 	if err != nil {
@@ -117,7 +119,7 @@ func (c *Coordinator) open(q *pb.StartRunRequest, p *pb.Plan, load *schedule.Sch
 	return r, r.openFolder(q.GetSource())
 }
 
-// openFolder begins the run folder: what was asked for, the plan, and a journal with its header.
+// openFolder begins the run folder: what was asked for, the plan, and a journal with its header, synced.
 func (r *liveRun) openFolder(source []byte) error {
 	if err := writeIntent(r.folder, r.header, source); err != nil {
 		return err
@@ -127,11 +129,24 @@ func (r *liveRun) openFolder(source []byte) error {
 		return err
 	}
 	r.journal = j
-	return j.Append(r.ctx, pb.JournalRecord_builder{Header: r.header}.Build(), nil)
+	// Whoever repeats the request after a crash must find the run that it was told of.
+	return r.synced(pb.JournalRecord_builder{Header: r.header}.Build(), func() {})
+}
+
+// discard removes the journal of a run that was not begun, or a later coordinator would take it for a run, and its request for
+// answered. r may be nil.
+func (r *liveRun) discard() error {
+	if r == nil || r.journal == nil {
+		return nil
+	}
+	r.cancel()
+	ctx, cancel := context.WithTimeout(r.coordinator.ctx, closeWait)
+	defer cancel()
+	return errors.Join(r.journal.Close(ctx), os.RemoveAll(journalFolder(r.folder)))
 }
 
 // admit remembers the run and starts its loop.
-func (c *Coordinator) admit(requestID string, r *liveRun, config run.Config) error {
+func (c *Coordinator) admit(r *liveRun, config run.Config) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	live := 0
@@ -147,7 +162,6 @@ func (c *Coordinator) admit(requestID string, r *liveRun, config run.Config) err
 		return fmt.Errorf("%d runs are going on, the limit", live)
 	}
 	c.put(r)
-	c.requests[requestID] = r.header.GetRunId()
 	config.Load, config.Check = r.length(), r.checkChange
 	roster := machineRoster(r.header.GetPlan())
 	c.running.Go(func() {

@@ -6,12 +6,19 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
+
+	"github.com/loadline/loadline/internal/bus"
 	"github.com/loadline/loadline/internal/scenario"
 	pb "github.com/loadline/loadline/proto/loadline/v1"
 )
@@ -164,4 +171,42 @@ func (w *countingTarget) compare(t *testing.T, s *pb.Summary) {
 	if !names["a4"] || len(s.GetChanges()) < 5 {
 		t.Errorf("agents %v, changes %v", names, s.GetChanges())
 	}
+}
+
+// TestARefusalComesBackWithoutTheBus: NATS is gone, so the proposal comes with the renewals of the results stream, and so does the word of the
+// agent that its owner does not allow it.
+func TestARefusalComesBackWithoutTheBus(t *testing.T) {
+	w := serveTally(t)
+	server, err := bus.StartListening(bus.Listening{Host: "127.0.0.1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &clusterOf{dir: w.scenario(20, 15, "poisson", "limits: {max_lateness: 1s}\n").write(t)}
+	c.coordinator = start(t, c.dir, nil, "coordinator", "--listen", "127.0.0.1:0", "--nats-url", "nats://"+server.Addr().String(), "--data", "kept")
+	c.story(t)
+	said := regexp.MustCompile(`coordinator at (\S+)\n`)
+	c.coordinator.until(t, "it serves", func() bool { return said.MatchString(c.coordinator.out.String()) })
+	c.address = said.FindStringSubmatch(c.coordinator.out.String())[1]
+	c.join(t, "a1", "--max-rate", "100")
+	c.wantAgents(t, 1)
+	p := c.play(t, w)
+	time.Sleep(time.Second)
+	server.Stop()
+	conn, err := grpc.NewClient(c.address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	client := pb.NewControlServiceClient(conn)
+	runs, err := client.ListRuns(t.Context(), &pb.ListRunsRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = client.AdjustRun(t.Context(), pb.AdjustRunRequest_builder{
+		RunId: runs.GetRuns()[0].GetRunId(), RequestId: "too-much", Rate: new(500.0),
+	}.Build())
+	if status.Code(err) != codes.FailedPrecondition || !strings.Contains(err.Error(), "--max-rate") || !strings.Contains(err.Error(), "a1") {
+		t.Errorf("%v, want the refusal by a1's owner", err)
+	}
+	w.compare(t, p.end(t))
 }

@@ -415,3 +415,35 @@ func (f *faultyFile) Sync() error {
 }
 
 func (f *faultyFile) Close() error { return nil }
+
+// TestFirst reads the first frame alone, whatever became of those behind it.
+func TestFirst(t *testing.T) {
+	folder := filepath.Join(t.TempDir(), "journal")
+	j, err := Create(folder, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	count := func() (n int) {
+		t.Helper()
+		if err := First(folder, func(*pb.JournalRecord) error { n++; return nil }); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	if n := count(); n != 0 {
+		t.Errorf("%d records of an empty journal", n)
+	}
+	for range 2 {
+		synced := make(chan struct{})
+		if err := j.Append(t.Context(), pb.JournalRecord_builder{Header: &pb.RunHeader{}}.Build(), func() { close(synced) }); err != nil {
+			t.Fatal(err)
+		}
+		<-synced
+	}
+	if err := j.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := count(); n != 1 {
+		t.Errorf("%d records in the first frame, want 1", n)
+	}
+}

@@ -137,6 +137,32 @@ func tail(file io.ReaderAt, size, at int64, cause error) (torn int64, err error)
 	return size - at, nil
 }
 
+// First hands the records of the first frame of the journal in folder to visit, without reading what is behind it.
+// It visits nothing where no whole frame was written.
+func First(folder string, visit func(*pb.JournalRecord) error) (err error) {
+	found, err := list(folder)
+	if err != nil {
+		return err
+	}
+	file, err := os.Open(filepath.Join(folder, fileName(found.newest())))
+	if err != nil {
+		return fmt.Errorf("open the journal: %w", err)
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	info, err := file.Stat()
+	if err != nil {
+		return fmt.Errorf("read the journal: %w", err)
+	}
+	body, err := frameAt(file, info.Size(), int64(len(fileHeader)))
+	if errors.Is(err, errShort) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read the journal: %w", err)
+	}
+	return eachRecord(body, visit)
+}
+
 // lastBytes is how far from the end Last looks for a frame.
 const lastBytes = 1 << 20
 

@@ -51,6 +51,7 @@ type pending struct {
 	joiners []*member
 	retry   int64 // when another attempt is made
 	tries   int
+	first   uint32 // its first attempt; each has the same wishes, until they are refused
 	refused string // why what was wished for is not done, though it was proposed
 	noted   bool   // handed to the journal: it is final, though perhaps not yet on record
 }
@@ -163,6 +164,9 @@ func (m *Machine) attempt(now, after int64) []Command {
 		if err := check(change); err != nil {
 			return m.withoutWishes(err, now)
 		}
+	}
+	if p.tries == 0 {
+		p.first = change.GetAttempt()
 	}
 	p.change, p.acked, p.retry = change, map[ID]bool{}, m.start+at-int64(step)/3
 	p.tries++
@@ -307,7 +311,11 @@ func (m *Machine) acknowledged(e Acknowledged, now int64) []Command {
 // refused: the instant has passed on one agent, so another one is tried at once; or its load is over.
 func (m *Machine) refused(e Refused, now int64) []Command {
 	p, a := m.pending, m.find(e.ID)
-	if p == nil || a == nil || p.noted || e.Epoch != p.change.GetEpoch() || e.Attempt != p.change.GetAttempt() || p.acked[e.ID] {
+	if p == nil || a == nil || p.noted || e.Epoch != p.change.GetEpoch() || e.Attempt < p.first || p.acked[e.ID] {
+		return nil
+	}
+	// Another instant does not help against an excess, and an answer over the results stream is slower than the attempts follow each other.
+	if e.Attempt != p.change.GetAttempt() && !(e.Excess && len(p.wishes) > 0) {
 		return nil
 	}
 	run := now - m.start

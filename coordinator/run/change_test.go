@@ -50,6 +50,12 @@ func TestChanges(t *testing.T) {
 			{ms(12232), run.Acknowledged{id("a"), 2, 2}, "note changed 2 [1 1] at 10.8s"},
 			{ms(12233), run.ChangeDurable{2, load}, "adjust r done, commit a 2, commit b 2"},
 		},
+		"an excess that is told late counts, whatever attempt has followed": {
+			{ms(12020), rate("r", 0), "propose a 2.1, propose b 2.1"},
+			{ms(12220), run.Tick{}, "propose a 2.2, propose b 2.2"},
+			{ms(12230), run.Refused{ID: id("a"), Epoch: 2, Attempt: 1, Excess: true, Why: "--max-rate"}, "adjust r refused, propose a 2.3, propose b 2.3"},
+			{ms(12231), run.Refused{ID: id("a"), Epoch: 2, Attempt: 2, Excess: true, Why: "--max-rate"}, ""},
+		},
 		"an instant that has passed is tried again later": {
 			{ms(12020), rate("r", 0), "propose a 2.1, propose b 2.1"},
 			{ms(12030), run.Refused{ID: id("a"), Epoch: 2, Attempt: 1, RunNS: int64(ms(10500))}, "propose a 2.2, propose b 2.2"},

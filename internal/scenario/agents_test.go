@@ -20,7 +20,15 @@ func TestWhichAgentsTakePart(t *testing.T) {
 	if got := s.GetOrphan().GetHold().AsDuration(); got != 15*time.Second {
 		t.Errorf("orphan.hold %v", got)
 	}
+	for _, text := range []string{"orphan: stop", "orphan: {hold: 0s}", `orphan: "stop"`} {
+		s, err := scenario.Parse(scenario.Source{Data: []byte(smallest + "\n" + text + "\n")})
+		if err != nil || !s.GetOrphan().HasHold() || s.GetOrphan().GetHold().AsDuration() != 0 {
+			t.Errorf("%s: %v, %v", text, s.GetOrphan(), err)
+		}
+	}
 	for _, x := range []struct{ text, want string }{
+		{"orphan: pause", `orphan: must be "stop" or a mapping with hold, got the text "pause"`},
+		{"orphan: 15s", `orphan: must be "stop" or a mapping with hold`},
 		{"agents: {min: 5, max: 4}", "agents.max: is below min, 5"},
 		{"agents: {wait: 2h}", "agents.wait: must be from 0s to 1h"},
 		{"agents: {match: {'': a}}", "has a label without a name"},

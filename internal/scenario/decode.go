@@ -45,6 +45,9 @@ func (d *decoder) message(p *path, n *node, m protoreflect.Message) {
 	case n.kind == kindScalar && form.GetScalarField() != "":
 		fd := m.Descriptor().Fields().ByName(protoreflect.Name(form.GetScalarField()))
 		d.field(p, n, m, fd)
+	case n.kind == kindScalar && n.tag == tagStr && form.GetZeroWord() != "" && n.value == form.GetZeroWord():
+		fd := m.Descriptor().Fields().Get(0)
+		m.Set(fd, m.NewField(fd))
 	case n.kind != kindMap:
 		d.wrongType(p, n, expectedMapping(m.Descriptor(), form))
 	default:
@@ -56,6 +59,9 @@ func expectedMapping(md protoreflect.MessageDescriptor, form *pb.MessageForm) st
 	s := "a mapping with " + list(knownFields(md), "and")
 	if form.GetScalarField() != "" {
 		s = "a value or " + s
+	}
+	if word := form.GetZeroWord(); word != "" {
+		s = `"` + word + `" or ` + s
 	}
 	return s
 }

@@ -80,6 +80,9 @@ func (b *schemaBuilder) message(md protoreflect.MessageDescriptor) object {
 	if name := form.GetScalarField(); name != "" {
 		return object{"anyOf": []any{b.field(md.Fields().ByName(protoreflect.Name(name))), s}}
 	}
+	if word := form.GetZeroWord(); word != "" {
+		return object{"anyOf": []any{object{"const": word}, s}}
+	}
 	return s
 }
 

@@ -119,7 +119,7 @@ var fieldCases = []struct {
 	{"workloads[0].weight=1000001", false}, {"workloads[0].http=null", false},
 	{"slo=[error_rate < 1%]", true}, {"slo=error_rate < 1%", false}, {"slo=[5]", false}, {"slo=[{metric: ttft}]", false}, {"slo=[]", true}, {"slo=['']", false},
 	{"limits={max_in_flight: 20k, max_lateness: 250ms}", true}, {"limits={max_in_flight: 0}", false}, {"limits.max_inflight=5", false},
-	{"orphan={hold: 15s}", true}, {"orphan={hold: 0s}", true}, {"orphan={}", false}, {"orphan=stop", false},
+	{"orphan={hold: 15s}", true}, {"orphan={hold: 0s}", true}, {"orphan={}", false}, {"orphan=stop", true}, {"orphan=hold", false}, {"orphan=15s", false}, {"orphan={hold: stop}", false},
 	{"agents={min: 1}", true}, {"agents={match: {zone: a}, min: 3, max: 20, wait: 30s}", true}, {"agents={min: 0}", false}, {"agents={max: 4001}", false},
 	{"agents={match: [a]}", false}, {"agents={match: {zone: 5}}", false}, {"cost={per_hour: 1}", false}, {"x-note=5", false}, {"name=", false},
 }

@@ -168,6 +168,7 @@ type MessageForm struct {
 	state                  protoimpl.MessageState `protogen:"opaque.v1"`
 	xxx_hidden_ScalarField *string                `protobuf:"bytes,1,opt,name=scalar_field,json=scalarField"`
 	xxx_hidden_Expression  bool                   `protobuf:"varint,2,opt,name=expression"`
+	xxx_hidden_ZeroWord    *string                `protobuf:"bytes,3,opt,name=zero_word,json=zeroWord"`
 	XXX_raceDetectHookData protoimpl.RaceDetectHookData
 	XXX_presence           [1]uint32
 	unknownFields          protoimpl.UnknownFields
@@ -216,14 +217,29 @@ func (x *MessageForm) GetExpression() bool {
 	return false
 }
 
+func (x *MessageForm) GetZeroWord() string {
+	if x != nil {
+		if x.xxx_hidden_ZeroWord != nil {
+			return *x.xxx_hidden_ZeroWord
+		}
+		return ""
+	}
+	return ""
+}
+
 func (x *MessageForm) SetScalarField(v string) {
 	x.xxx_hidden_ScalarField = &v
-	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 0, 2)
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 0, 3)
 }
 
 func (x *MessageForm) SetExpression(v bool) {
 	x.xxx_hidden_Expression = v
-	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 1, 2)
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 1, 3)
+}
+
+func (x *MessageForm) SetZeroWord(v string) {
+	x.xxx_hidden_ZeroWord = &v
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 2, 3)
 }
 
 func (x *MessageForm) HasScalarField() bool {
@@ -240,6 +256,13 @@ func (x *MessageForm) HasExpression() bool {
 	return protoimpl.X.Present(&(x.XXX_presence[0]), 1)
 }
 
+func (x *MessageForm) HasZeroWord() bool {
+	if x == nil {
+		return false
+	}
+	return protoimpl.X.Present(&(x.XXX_presence[0]), 2)
+}
+
 func (x *MessageForm) ClearScalarField() {
 	protoimpl.X.ClearPresent(&(x.XXX_presence[0]), 0)
 	x.xxx_hidden_ScalarField = nil
@@ -250,6 +273,11 @@ func (x *MessageForm) ClearExpression() {
 	x.xxx_hidden_Expression = false
 }
 
+func (x *MessageForm) ClearZeroWord() {
+	protoimpl.X.ClearPresent(&(x.XXX_presence[0]), 2)
+	x.xxx_hidden_ZeroWord = nil
+}
+
 type MessageForm_builder struct {
 	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
 
@@ -257,6 +285,8 @@ type MessageForm_builder struct {
 	ScalarField *string
 	// The message is written as one string and parsed by the objective parser.
 	Expression *bool
+	// A bare word that stands for a mapping in which the first field, a length of time, is 0; empty: there is none.
+	ZeroWord *string
 }
 
 func (b0 MessageForm_builder) Build() *MessageForm {
@@ -264,12 +294,16 @@ func (b0 MessageForm_builder) Build() *MessageForm {
 	b, x := &b0, m0
 	_, _ = b, x
 	if b.ScalarField != nil {
-		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 0, 2)
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 0, 3)
 		x.xxx_hidden_ScalarField = b.ScalarField
 	}
 	if b.Expression != nil {
-		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 1, 2)
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 1, 3)
 		x.xxx_hidden_Expression = *b.Expression
+	}
+	if b.ZeroWord != nil {
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 2, 3)
+		x.xxx_hidden_ZeroWord = b.ZeroWord
 	}
 	return m0
 }
@@ -318,12 +352,13 @@ const file_loadline_v1_annotations_proto_rawDesc = "" +
 	"\x05later\x18\x01 \x01(\bR\x05later\x12\x18\n" +
 	"\apercent\x18\x02 \x01(\bR\apercent\x12 \n" +
 	"\fcount_or_all\x18\x03 \x01(\bR\n" +
-	"countOrAll\"P\n" +
+	"countOrAll\"m\n" +
 	"\vMessageForm\x12!\n" +
 	"\fscalar_field\x18\x01 \x01(\tR\vscalarField\x12\x1e\n" +
 	"\n" +
 	"expression\x18\x02 \x01(\bR\n" +
-	"expression:K\n" +
+	"expression\x12\x1b\n" +
+	"\tzero_word\x18\x03 \x01(\tR\bzeroWord:K\n" +
 	"\x04form\x12\x1d.google.protobuf.FieldOptions\x18\x81\x90\x03 \x01(\v2\x16.loadline.v1.FieldFormR\x04form:U\n" +
 	"\awritten\x12\x1f.google.protobuf.MessageOptions\x18\x82\x90\x03 \x01(\v2\x18.loadline.v1.MessageFormR\awrittenBCZ9github.com/loadline/loadline/proto/loadline/v1;loadlinev1\x92\x03\x05\xd2>\x02\x10\x03b\beditionsp\xe8\a"
 

@@ -721,6 +721,7 @@ type RenewRequest struct {
 	xxx_hidden_AppliedEpoch        uint32                 `protobuf:"varint,8,opt,name=applied_epoch,json=appliedEpoch"`
 	xxx_hidden_Leaving             bool                   `protobuf:"varint,9,opt,name=leaving"`
 	xxx_hidden_Info                *AgentInfo             `protobuf:"bytes,10,opt,name=info"`
+	xxx_hidden_Refused             *RefusedChange         `protobuf:"bytes,11,opt,name=refused"`
 	unknownFields                  protoimpl.UnknownFields
 	sizeCache                      protoimpl.SizeCache
 }
@@ -820,6 +821,13 @@ func (x *RenewRequest) GetInfo() *AgentInfo {
 	return nil
 }
 
+func (x *RenewRequest) GetRefused() *RefusedChange {
+	if x != nil {
+		return x.xxx_hidden_Refused
+	}
+	return nil
+}
+
 func (x *RenewRequest) SetAgent(v string) {
 	x.xxx_hidden_Agent = v
 }
@@ -860,6 +868,10 @@ func (x *RenewRequest) SetInfo(v *AgentInfo) {
 	x.xxx_hidden_Info = v
 }
 
+func (x *RenewRequest) SetRefused(v *RefusedChange) {
+	x.xxx_hidden_Refused = v
+}
+
 func (x *RenewRequest) HasClock() bool {
 	if x == nil {
 		return false
@@ -874,12 +886,23 @@ func (x *RenewRequest) HasInfo() bool {
 	return x.xxx_hidden_Info != nil
 }
 
+func (x *RenewRequest) HasRefused() bool {
+	if x == nil {
+		return false
+	}
+	return x.xxx_hidden_Refused != nil
+}
+
 func (x *RenewRequest) ClearClock() {
 	x.xxx_hidden_Clock = nil
 }
 
 func (x *RenewRequest) ClearInfo() {
 	x.xxx_hidden_Info = nil
+}
+
+func (x *RenewRequest) ClearRefused() {
+	x.xxx_hidden_Refused = nil
 }
 
 type RenewRequest_builder struct {
@@ -906,6 +929,8 @@ type RenewRequest_builder struct {
 	Leaving bool
 	// What the agent says of itself, where the coordinator has asked for it; absent: as it registered.
 	Info *AgentInfo
+	// Why the agent did not acknowledge the last proposal that came with a renewal; absent: it did, or none came.
+	Refused *RefusedChange
 }
 
 func (b0 RenewRequest_builder) Build() *RenewRequest {
@@ -922,6 +947,107 @@ func (b0 RenewRequest_builder) Build() *RenewRequest {
 	x.xxx_hidden_AppliedEpoch = b.AppliedEpoch
 	x.xxx_hidden_Leaving = b.Leaving
 	x.xxx_hidden_Info = b.Info
+	x.xxx_hidden_Refused = b.Refused
+	return m0
+}
+
+// RefusedChange is a proposal that the agent refuses, where the answer cannot travel the way of a ChangeResponse.
+type RefusedChange struct {
+	state              protoimpl.MessageState `protogen:"opaque.v1"`
+	xxx_hidden_Epoch   uint32                 `protobuf:"varint,1,opt,name=epoch"`
+	xxx_hidden_Attempt uint32                 `protobuf:"varint,2,opt,name=attempt"`
+	xxx_hidden_Answer  *ChangeResponse        `protobuf:"bytes,3,opt,name=answer"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
+}
+
+func (x *RefusedChange) Reset() {
+	*x = RefusedChange{}
+	mi := &file_loadline_v1_assignment_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RefusedChange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RefusedChange) ProtoMessage() {}
+
+func (x *RefusedChange) ProtoReflect() protoreflect.Message {
+	mi := &file_loadline_v1_assignment_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+func (x *RefusedChange) GetEpoch() uint32 {
+	if x != nil {
+		return x.xxx_hidden_Epoch
+	}
+	return 0
+}
+
+func (x *RefusedChange) GetAttempt() uint32 {
+	if x != nil {
+		return x.xxx_hidden_Attempt
+	}
+	return 0
+}
+
+func (x *RefusedChange) GetAnswer() *ChangeResponse {
+	if x != nil {
+		return x.xxx_hidden_Answer
+	}
+	return nil
+}
+
+func (x *RefusedChange) SetEpoch(v uint32) {
+	x.xxx_hidden_Epoch = v
+}
+
+func (x *RefusedChange) SetAttempt(v uint32) {
+	x.xxx_hidden_Attempt = v
+}
+
+func (x *RefusedChange) SetAnswer(v *ChangeResponse) {
+	x.xxx_hidden_Answer = v
+}
+
+func (x *RefusedChange) HasAnswer() bool {
+	if x == nil {
+		return false
+	}
+	return x.xxx_hidden_Answer != nil
+}
+
+func (x *RefusedChange) ClearAnswer() {
+	x.xxx_hidden_Answer = nil
+}
+
+type RefusedChange_builder struct {
+	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
+
+	// Epoch of the change.
+	Epoch uint32
+	// Its attempt.
+	Attempt uint32
+	// The refusal, as the answer to a ChangeRequest says it.
+	Answer *ChangeResponse
+}
+
+func (b0 RefusedChange_builder) Build() *RefusedChange {
+	m0 := &RefusedChange{}
+	b, x := &b0, m0
+	_, _ = b, x
+	x.xxx_hidden_Epoch = b.Epoch
+	x.xxx_hidden_Attempt = b.Attempt
+	x.xxx_hidden_Answer = b.Answer
 	return m0
 }
 
@@ -943,7 +1069,7 @@ type RenewResponse struct {
 
 func (x *RenewResponse) Reset() {
 	*x = RenewResponse{}
-	mi := &file_loadline_v1_assignment_proto_msgTypes[6]
+	mi := &file_loadline_v1_assignment_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -955,7 +1081,7 @@ func (x *RenewResponse) String() string {
 func (*RenewResponse) ProtoMessage() {}
 
 func (x *RenewResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_assignment_proto_msgTypes[6]
+	mi := &file_loadline_v1_assignment_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1151,7 +1277,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_loadline_v1_assignment_proto_msgTypes[7]
+	mi := &file_loadline_v1_assignment_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1163,7 +1289,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_assignment_proto_msgTypes[7]
+	mi := &file_loadline_v1_assignment_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1372,7 +1498,7 @@ type Revision struct {
 
 func (x *Revision) Reset() {
 	*x = Revision{}
-	mi := &file_loadline_v1_assignment_proto_msgTypes[8]
+	mi := &file_loadline_v1_assignment_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1384,7 +1510,7 @@ func (x *Revision) String() string {
 func (*Revision) ProtoMessage() {}
 
 func (x *Revision) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_assignment_proto_msgTypes[8]
+	mi := &file_loadline_v1_assignment_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1626,7 +1752,7 @@ func (b0 Revision_builder) Build() *Revision {
 type case_Revision_Shape protoreflect.FieldNumber
 
 func (x case_Revision_Shape) String() string {
-	md := file_loadline_v1_assignment_proto_msgTypes[8].Descriptor()
+	md := file_loadline_v1_assignment_proto_msgTypes[9].Descriptor()
 	if x == 0 {
 		return "not set"
 	}
@@ -1686,7 +1812,7 @@ type ChangeRequest struct {
 
 func (x *ChangeRequest) Reset() {
 	*x = ChangeRequest{}
-	mi := &file_loadline_v1_assignment_proto_msgTypes[9]
+	mi := &file_loadline_v1_assignment_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1698,7 +1824,7 @@ func (x *ChangeRequest) String() string {
 func (*ChangeRequest) ProtoMessage() {}
 
 func (x *ChangeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_assignment_proto_msgTypes[9]
+	mi := &file_loadline_v1_assignment_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1816,7 +1942,7 @@ type ChangeResponse struct {
 
 func (x *ChangeResponse) Reset() {
 	*x = ChangeResponse{}
-	mi := &file_loadline_v1_assignment_proto_msgTypes[10]
+	mi := &file_loadline_v1_assignment_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1828,7 +1954,7 @@ func (x *ChangeResponse) String() string {
 func (*ChangeResponse) ProtoMessage() {}
 
 func (x *ChangeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_assignment_proto_msgTypes[10]
+	mi := &file_loadline_v1_assignment_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1933,7 +2059,7 @@ type FileDigest struct {
 
 func (x *FileDigest) Reset() {
 	*x = FileDigest{}
-	mi := &file_loadline_v1_assignment_proto_msgTypes[11]
+	mi := &file_loadline_v1_assignment_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1945,7 +2071,7 @@ func (x *FileDigest) String() string {
 func (*FileDigest) ProtoMessage() {}
 
 func (x *FileDigest) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_assignment_proto_msgTypes[11]
+	mi := &file_loadline_v1_assignment_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2026,7 +2152,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_loadline_v1_assignment_proto_msgTypes[12]
+	mi := &file_loadline_v1_assignment_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2038,7 +2164,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_assignment_proto_msgTypes[12]
+	mi := &file_loadline_v1_assignment_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2130,7 +2256,7 @@ type EpochShare struct {
 
 func (x *EpochShare) Reset() {
 	*x = EpochShare{}
-	mi := &file_loadline_v1_assignment_proto_msgTypes[13]
+	mi := &file_loadline_v1_assignment_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2142,7 +2268,7 @@ func (x *EpochShare) String() string {
 func (*EpochShare) ProtoMessage() {}
 
 func (x *EpochShare) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_assignment_proto_msgTypes[13]
+	mi := &file_loadline_v1_assignment_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2246,7 +2372,7 @@ type Assignment struct {
 
 func (x *Assignment) Reset() {
 	*x = Assignment{}
-	mi := &file_loadline_v1_assignment_proto_msgTypes[14]
+	mi := &file_loadline_v1_assignment_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2258,7 +2384,7 @@ func (x *Assignment) String() string {
 func (*Assignment) ProtoMessage() {}
 
 func (x *Assignment) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_assignment_proto_msgTypes[14]
+	mi := &file_loadline_v1_assignment_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2561,7 +2687,7 @@ type AssignRequest struct {
 
 func (x *AssignRequest) Reset() {
 	*x = AssignRequest{}
-	mi := &file_loadline_v1_assignment_proto_msgTypes[15]
+	mi := &file_loadline_v1_assignment_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2573,7 +2699,7 @@ func (x *AssignRequest) String() string {
 func (*AssignRequest) ProtoMessage() {}
 
 func (x *AssignRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_assignment_proto_msgTypes[15]
+	mi := &file_loadline_v1_assignment_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2632,7 +2758,7 @@ type AssignResponse struct {
 
 func (x *AssignResponse) Reset() {
 	*x = AssignResponse{}
-	mi := &file_loadline_v1_assignment_proto_msgTypes[16]
+	mi := &file_loadline_v1_assignment_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2644,7 +2770,7 @@ func (x *AssignResponse) String() string {
 func (*AssignResponse) ProtoMessage() {}
 
 func (x *AssignResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_assignment_proto_msgTypes[16]
+	mi := &file_loadline_v1_assignment_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2711,7 +2837,7 @@ type StartRequest struct {
 
 func (x *StartRequest) Reset() {
 	*x = StartRequest{}
-	mi := &file_loadline_v1_assignment_proto_msgTypes[17]
+	mi := &file_loadline_v1_assignment_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2723,7 +2849,7 @@ func (x *StartRequest) String() string {
 func (*StartRequest) ProtoMessage() {}
 
 func (x *StartRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_assignment_proto_msgTypes[17]
+	mi := &file_loadline_v1_assignment_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2866,7 +2992,7 @@ type StartResponse struct {
 
 func (x *StartResponse) Reset() {
 	*x = StartResponse{}
-	mi := &file_loadline_v1_assignment_proto_msgTypes[18]
+	mi := &file_loadline_v1_assignment_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2878,7 +3004,7 @@ func (x *StartResponse) String() string {
 func (*StartResponse) ProtoMessage() {}
 
 func (x *StartResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_assignment_proto_msgTypes[18]
+	mi := &file_loadline_v1_assignment_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2941,7 +3067,7 @@ type StopRequest struct {
 
 func (x *StopRequest) Reset() {
 	*x = StopRequest{}
-	mi := &file_loadline_v1_assignment_proto_msgTypes[19]
+	mi := &file_loadline_v1_assignment_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2953,7 +3079,7 @@ func (x *StopRequest) String() string {
 func (*StopRequest) ProtoMessage() {}
 
 func (x *StopRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_assignment_proto_msgTypes[19]
+	mi := &file_loadline_v1_assignment_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3028,7 +3154,7 @@ type StopResponse struct {
 
 func (x *StopResponse) Reset() {
 	*x = StopResponse{}
-	mi := &file_loadline_v1_assignment_proto_msgTypes[20]
+	mi := &file_loadline_v1_assignment_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3040,7 +3166,7 @@ func (x *StopResponse) String() string {
 func (*StopResponse) ProtoMessage() {}
 
 func (x *StopResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_assignment_proto_msgTypes[20]
+	mi := &file_loadline_v1_assignment_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3091,7 +3217,7 @@ type ReportRequest struct {
 
 func (x *ReportRequest) Reset() {
 	*x = ReportRequest{}
-	mi := &file_loadline_v1_assignment_proto_msgTypes[21]
+	mi := &file_loadline_v1_assignment_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3103,7 +3229,7 @@ func (x *ReportRequest) String() string {
 func (*ReportRequest) ProtoMessage() {}
 
 func (x *ReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_assignment_proto_msgTypes[21]
+	mi := &file_loadline_v1_assignment_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3206,7 +3332,7 @@ type ReportResponse struct {
 
 func (x *ReportResponse) Reset() {
 	*x = ReportResponse{}
-	mi := &file_loadline_v1_assignment_proto_msgTypes[22]
+	mi := &file_loadline_v1_assignment_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3218,7 +3344,7 @@ func (x *ReportResponse) String() string {
 func (*ReportResponse) ProtoMessage() {}
 
 func (x *ReportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_assignment_proto_msgTypes[22]
+	mi := &file_loadline_v1_assignment_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3270,7 +3396,7 @@ type Plan struct {
 
 func (x *Plan) Reset() {
 	*x = Plan{}
-	mi := &file_loadline_v1_assignment_proto_msgTypes[23]
+	mi := &file_loadline_v1_assignment_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3282,7 +3408,7 @@ func (x *Plan) String() string {
 func (*Plan) ProtoMessage() {}
 
 func (x *Plan) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_assignment_proto_msgTypes[23]
+	mi := &file_loadline_v1_assignment_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3423,7 +3549,7 @@ type PlannedPhase struct {
 
 func (x *PlannedPhase) Reset() {
 	*x = PlannedPhase{}
-	mi := &file_loadline_v1_assignment_proto_msgTypes[24]
+	mi := &file_loadline_v1_assignment_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3435,7 +3561,7 @@ func (x *PlannedPhase) String() string {
 func (*PlannedPhase) ProtoMessage() {}
 
 func (x *PlannedPhase) ProtoReflect() protoreflect.Message {
-	mi := &file_loadline_v1_assignment_proto_msgTypes[24]
+	mi := &file_loadline_v1_assignment_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3659,7 +3785,7 @@ const file_loadline_v1_assignment_proto_rawDesc = "" +
 	"\n" +
 	"replied_ns\x18\x03 \x01(\x03R\trepliedNs\x12\x1f\n" +
 	"\vreturned_ns\x18\x04 \x01(\x03R\n" +
-	"returnedNs\"\xf1\x02\n" +
+	"returnedNs\"\xa7\x03\n" +
 	"\fRenewRequest\x12\x14\n" +
 	"\x05agent\x18\x01 \x01(\tR\x05agent\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12\x15\n" +
@@ -3671,7 +3797,12 @@ const file_loadline_v1_assignment_proto_rawDesc = "" +
 	"\rapplied_epoch\x18\b \x01(\rR\fappliedEpoch\x12\x18\n" +
 	"\aleaving\x18\t \x01(\bR\aleaving\x12*\n" +
 	"\x04info\x18\n" +
-	" \x01(\v2\x16.loadline.v1.AgentInfoR\x04info\"\xd1\x02\n" +
+	" \x01(\v2\x16.loadline.v1.AgentInfoR\x04info\x124\n" +
+	"\arefused\x18\v \x01(\v2\x1a.loadline.v1.RefusedChangeR\arefused\"t\n" +
+	"\rRefusedChange\x12\x14\n" +
+	"\x05epoch\x18\x01 \x01(\rR\x05epoch\x12\x18\n" +
+	"\aattempt\x18\x02 \x01(\rR\aattempt\x123\n" +
+	"\x06answer\x18\x03 \x01(\v2\x1b.loadline.v1.ChangeResponseR\x06answer\"\xd1\x02\n" +
 	"\rRenewResponse\x12\x18\n" +
 	"\agranted\x18\x01 \x01(\bR\agranted\x12\x18\n" +
 	"\arefusal\x18\x02 \x01(\tR\arefusal\x12\x14\n" +
@@ -3822,7 +3953,7 @@ const file_loadline_v1_assignment_proto_rawDesc = "" +
 	"\x13AGENT_STATE_LEAVING\x10\x04BEZ9github.com/loadline/loadline/proto/loadline/v1;loadlinev1\x92\x03\a\xd2>\x02\x10\x03\b\x02b\beditionsp\xe8\a"
 
 var file_loadline_v1_assignment_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_loadline_v1_assignment_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
+var file_loadline_v1_assignment_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_loadline_v1_assignment_proto_goTypes = []any{
 	(StopMode)(0),                 // 0: loadline.v1.StopMode
 	(AgentState)(0),               // 1: loadline.v1.AgentState
@@ -3832,70 +3963,73 @@ var file_loadline_v1_assignment_proto_goTypes = []any{
 	(*ClockReply)(nil),            // 5: loadline.v1.ClockReply
 	(*ClockSample)(nil),           // 6: loadline.v1.ClockSample
 	(*RenewRequest)(nil),          // 7: loadline.v1.RenewRequest
-	(*RenewResponse)(nil),         // 8: loadline.v1.RenewResponse
-	(*Change)(nil),                // 9: loadline.v1.Change
-	(*Revision)(nil),              // 10: loadline.v1.Revision
-	(*ChangeRequest)(nil),         // 11: loadline.v1.ChangeRequest
-	(*ChangeResponse)(nil),        // 12: loadline.v1.ChangeResponse
-	(*FileDigest)(nil),            // 13: loadline.v1.FileDigest
-	(*Member)(nil),                // 14: loadline.v1.Member
-	(*EpochShare)(nil),            // 15: loadline.v1.EpochShare
-	(*Assignment)(nil),            // 16: loadline.v1.Assignment
-	(*AssignRequest)(nil),         // 17: loadline.v1.AssignRequest
-	(*AssignResponse)(nil),        // 18: loadline.v1.AssignResponse
-	(*StartRequest)(nil),          // 19: loadline.v1.StartRequest
-	(*StartResponse)(nil),         // 20: loadline.v1.StartResponse
-	(*StopRequest)(nil),           // 21: loadline.v1.StopRequest
-	(*StopResponse)(nil),          // 22: loadline.v1.StopResponse
-	(*ReportRequest)(nil),         // 23: loadline.v1.ReportRequest
-	(*ReportResponse)(nil),        // 24: loadline.v1.ReportResponse
-	(*Plan)(nil),                  // 25: loadline.v1.Plan
-	(*PlannedPhase)(nil),          // 26: loadline.v1.PlannedPhase
-	nil,                           // 27: loadline.v1.AgentInfo.LabelsEntry
-	nil,                           // 28: loadline.v1.Assignment.AddressesEntry
-	(*durationpb.Duration)(nil),   // 29: google.protobuf.Duration
-	(*Phase)(nil),                 // 30: loadline.v1.Phase
-	(*Scenario)(nil),              // 31: loadline.v1.Scenario
-	(*timestamppb.Timestamp)(nil), // 32: google.protobuf.Timestamp
+	(*RefusedChange)(nil),         // 8: loadline.v1.RefusedChange
+	(*RenewResponse)(nil),         // 9: loadline.v1.RenewResponse
+	(*Change)(nil),                // 10: loadline.v1.Change
+	(*Revision)(nil),              // 11: loadline.v1.Revision
+	(*ChangeRequest)(nil),         // 12: loadline.v1.ChangeRequest
+	(*ChangeResponse)(nil),        // 13: loadline.v1.ChangeResponse
+	(*FileDigest)(nil),            // 14: loadline.v1.FileDigest
+	(*Member)(nil),                // 15: loadline.v1.Member
+	(*EpochShare)(nil),            // 16: loadline.v1.EpochShare
+	(*Assignment)(nil),            // 17: loadline.v1.Assignment
+	(*AssignRequest)(nil),         // 18: loadline.v1.AssignRequest
+	(*AssignResponse)(nil),        // 19: loadline.v1.AssignResponse
+	(*StartRequest)(nil),          // 20: loadline.v1.StartRequest
+	(*StartResponse)(nil),         // 21: loadline.v1.StartResponse
+	(*StopRequest)(nil),           // 22: loadline.v1.StopRequest
+	(*StopResponse)(nil),          // 23: loadline.v1.StopResponse
+	(*ReportRequest)(nil),         // 24: loadline.v1.ReportRequest
+	(*ReportResponse)(nil),        // 25: loadline.v1.ReportResponse
+	(*Plan)(nil),                  // 26: loadline.v1.Plan
+	(*PlannedPhase)(nil),          // 27: loadline.v1.PlannedPhase
+	nil,                           // 28: loadline.v1.AgentInfo.LabelsEntry
+	nil,                           // 29: loadline.v1.Assignment.AddressesEntry
+	(*durationpb.Duration)(nil),   // 30: google.protobuf.Duration
+	(*Phase)(nil),                 // 31: loadline.v1.Phase
+	(*Scenario)(nil),              // 32: loadline.v1.Scenario
+	(*timestamppb.Timestamp)(nil), // 33: google.protobuf.Timestamp
 }
 var file_loadline_v1_assignment_proto_depIdxs = []int32{
-	27, // 0: loadline.v1.AgentInfo.labels:type_name -> loadline.v1.AgentInfo.LabelsEntry
+	28, // 0: loadline.v1.AgentInfo.labels:type_name -> loadline.v1.AgentInfo.LabelsEntry
 	2,  // 1: loadline.v1.RegisterRequest.agent:type_name -> loadline.v1.AgentInfo
-	29, // 2: loadline.v1.RegisterResponse.renew_every:type_name -> google.protobuf.Duration
-	29, // 3: loadline.v1.RegisterResponse.lease:type_name -> google.protobuf.Duration
+	30, // 2: loadline.v1.RegisterResponse.renew_every:type_name -> google.protobuf.Duration
+	30, // 3: loadline.v1.RegisterResponse.lease:type_name -> google.protobuf.Duration
 	5,  // 4: loadline.v1.RegisterResponse.clock:type_name -> loadline.v1.ClockReply
 	6,  // 5: loadline.v1.RenewRequest.clock:type_name -> loadline.v1.ClockSample
 	2,  // 6: loadline.v1.RenewRequest.info:type_name -> loadline.v1.AgentInfo
-	5,  // 7: loadline.v1.RenewResponse.clock:type_name -> loadline.v1.ClockReply
-	9,  // 8: loadline.v1.RenewResponse.committed:type_name -> loadline.v1.Change
-	9,  // 9: loadline.v1.RenewResponse.proposed:type_name -> loadline.v1.Change
-	0,  // 10: loadline.v1.RenewResponse.stop:type_name -> loadline.v1.StopMode
-	14, // 11: loadline.v1.Change.joined:type_name -> loadline.v1.Member
-	10, // 12: loadline.v1.Change.revisions:type_name -> loadline.v1.Revision
-	30, // 13: loadline.v1.Change.appended:type_name -> loadline.v1.Phase
-	9,  // 14: loadline.v1.ChangeRequest.change:type_name -> loadline.v1.Change
-	31, // 15: loadline.v1.Assignment.scenario:type_name -> loadline.v1.Scenario
-	13, // 16: loadline.v1.Assignment.files:type_name -> loadline.v1.FileDigest
-	14, // 17: loadline.v1.Assignment.members:type_name -> loadline.v1.Member
-	15, // 18: loadline.v1.Assignment.shares:type_name -> loadline.v1.EpochShare
-	32, // 19: loadline.v1.Assignment.expires_time:type_name -> google.protobuf.Timestamp
-	28, // 20: loadline.v1.Assignment.addresses:type_name -> loadline.v1.Assignment.AddressesEntry
-	9,  // 21: loadline.v1.Assignment.changes:type_name -> loadline.v1.Change
-	29, // 22: loadline.v1.Assignment.hold:type_name -> google.protobuf.Duration
-	16, // 23: loadline.v1.AssignRequest.assignment:type_name -> loadline.v1.Assignment
-	32, // 24: loadline.v1.StartRequest.started_time:type_name -> google.protobuf.Timestamp
-	0,  // 25: loadline.v1.StopRequest.mode:type_name -> loadline.v1.StopMode
-	1,  // 26: loadline.v1.ReportRequest.state:type_name -> loadline.v1.AgentState
-	26, // 27: loadline.v1.Plan.phases:type_name -> loadline.v1.PlannedPhase
-	14, // 28: loadline.v1.Plan.members:type_name -> loadline.v1.Member
-	29, // 29: loadline.v1.Plan.duration:type_name -> google.protobuf.Duration
-	29, // 30: loadline.v1.PlannedPhase.start:type_name -> google.protobuf.Duration
-	29, // 31: loadline.v1.PlannedPhase.duration:type_name -> google.protobuf.Duration
-	32, // [32:32] is the sub-list for method output_type
-	32, // [32:32] is the sub-list for method input_type
-	32, // [32:32] is the sub-list for extension type_name
-	32, // [32:32] is the sub-list for extension extendee
-	0,  // [0:32] is the sub-list for field type_name
+	8,  // 7: loadline.v1.RenewRequest.refused:type_name -> loadline.v1.RefusedChange
+	13, // 8: loadline.v1.RefusedChange.answer:type_name -> loadline.v1.ChangeResponse
+	5,  // 9: loadline.v1.RenewResponse.clock:type_name -> loadline.v1.ClockReply
+	10, // 10: loadline.v1.RenewResponse.committed:type_name -> loadline.v1.Change
+	10, // 11: loadline.v1.RenewResponse.proposed:type_name -> loadline.v1.Change
+	0,  // 12: loadline.v1.RenewResponse.stop:type_name -> loadline.v1.StopMode
+	15, // 13: loadline.v1.Change.joined:type_name -> loadline.v1.Member
+	11, // 14: loadline.v1.Change.revisions:type_name -> loadline.v1.Revision
+	31, // 15: loadline.v1.Change.appended:type_name -> loadline.v1.Phase
+	10, // 16: loadline.v1.ChangeRequest.change:type_name -> loadline.v1.Change
+	32, // 17: loadline.v1.Assignment.scenario:type_name -> loadline.v1.Scenario
+	14, // 18: loadline.v1.Assignment.files:type_name -> loadline.v1.FileDigest
+	15, // 19: loadline.v1.Assignment.members:type_name -> loadline.v1.Member
+	16, // 20: loadline.v1.Assignment.shares:type_name -> loadline.v1.EpochShare
+	33, // 21: loadline.v1.Assignment.expires_time:type_name -> google.protobuf.Timestamp
+	29, // 22: loadline.v1.Assignment.addresses:type_name -> loadline.v1.Assignment.AddressesEntry
+	10, // 23: loadline.v1.Assignment.changes:type_name -> loadline.v1.Change
+	30, // 24: loadline.v1.Assignment.hold:type_name -> google.protobuf.Duration
+	17, // 25: loadline.v1.AssignRequest.assignment:type_name -> loadline.v1.Assignment
+	33, // 26: loadline.v1.StartRequest.started_time:type_name -> google.protobuf.Timestamp
+	0,  // 27: loadline.v1.StopRequest.mode:type_name -> loadline.v1.StopMode
+	1,  // 28: loadline.v1.ReportRequest.state:type_name -> loadline.v1.AgentState
+	27, // 29: loadline.v1.Plan.phases:type_name -> loadline.v1.PlannedPhase
+	15, // 30: loadline.v1.Plan.members:type_name -> loadline.v1.Member
+	30, // 31: loadline.v1.Plan.duration:type_name -> google.protobuf.Duration
+	30, // 32: loadline.v1.PlannedPhase.start:type_name -> google.protobuf.Duration
+	30, // 33: loadline.v1.PlannedPhase.duration:type_name -> google.protobuf.Duration
+	34, // [34:34] is the sub-list for method output_type
+	34, // [34:34] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_loadline_v1_assignment_proto_init() }
@@ -3904,7 +4038,7 @@ func file_loadline_v1_assignment_proto_init() {
 		return
 	}
 	file_loadline_v1_scenario_proto_init()
-	file_loadline_v1_assignment_proto_msgTypes[8].OneofWrappers = []any{
+	file_loadline_v1_assignment_proto_msgTypes[9].OneofWrappers = []any{
 		(*revision_Rate)(nil),
 		(*revision_Users)(nil),
 		(*revision_Paused)(nil),
@@ -3917,7 +4051,7 @@ func file_loadline_v1_assignment_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_loadline_v1_assignment_proto_rawDesc), len(file_loadline_v1_assignment_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   27,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -43,7 +43,8 @@ const (
 //
 // ControlService starts, watches and stops runs.
 type ControlServiceClient interface {
-	// StartRun begins a run and returns once it is on record. The same request_id gives the same run.
+	// StartRun begins a run and returns once it is on record. The same request_id gives the same run, after a restart of the
+	// coordinator too; with other content it is refused.
 	StartRun(ctx context.Context, in *StartRunRequest, opts ...grpc.CallOption) (*StartRunResponse, error)
 	// GetRun says where a run is. NOT_FOUND when there is none of that id.
 	GetRun(ctx context.Context, in *GetRunRequest, opts ...grpc.CallOption) (*GetRunResponse, error)
@@ -252,7 +253,8 @@ type ControlService_FetchRunClient = grpc.ServerStreamingClient[FetchRunResponse
 //
 // ControlService starts, watches and stops runs.
 type ControlServiceServer interface {
-	// StartRun begins a run and returns once it is on record. The same request_id gives the same run.
+	// StartRun begins a run and returns once it is on record. The same request_id gives the same run, after a restart of the
+	// coordinator too; with other content it is refused.
 	StartRun(context.Context, *StartRunRequest) (*StartRunResponse, error)
 	// GetRun says where a run is. NOT_FOUND when there is none of that id.
 	GetRun(context.Context, *GetRunRequest) (*GetRunResponse, error)

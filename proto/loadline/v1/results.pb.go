@@ -4512,6 +4512,7 @@ type RunHeader struct {
 	xxx_hidden_Addresses      map[string]string      `protobuf:"bytes,11,rep,name=addresses" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	xxx_hidden_Driven         bool                   `protobuf:"varint,12,opt,name=driven"`
 	xxx_hidden_OnDisconnect   *OnDisconnect          `protobuf:"bytes,13,opt,name=on_disconnect,json=onDisconnect"`
+	xxx_hidden_RequestId      string                 `protobuf:"bytes,14,opt,name=request_id,json=requestId"`
 	unknownFields             protoimpl.UnknownFields
 	sizeCache                 protoimpl.SizeCache
 }
@@ -4634,6 +4635,13 @@ func (x *RunHeader) GetOnDisconnect() *OnDisconnect {
 	return nil
 }
 
+func (x *RunHeader) GetRequestId() string {
+	if x != nil {
+		return x.xxx_hidden_RequestId
+	}
+	return ""
+}
+
 func (x *RunHeader) SetFormat(v uint32) {
 	x.xxx_hidden_Format = v
 }
@@ -4684,6 +4692,10 @@ func (x *RunHeader) SetDriven(v bool) {
 
 func (x *RunHeader) SetOnDisconnect(v *OnDisconnect) {
 	x.xxx_hidden_OnDisconnect = v
+}
+
+func (x *RunHeader) SetRequestId(v string) {
+	x.xxx_hidden_RequestId = v
 }
 
 func (x *RunHeader) HasScenario() bool {
@@ -4770,6 +4782,9 @@ type RunHeader_builder struct {
 	Driven bool
 	// What becomes of a driven run when its program is gone.
 	OnDisconnect *OnDisconnect
+	// Id of the request that began the run: repeating it finds the run, after a restart of the coordinator too. Empty: written by a
+	// build that did not keep it.
+	RequestId string
 }
 
 func (b0 RunHeader_builder) Build() *RunHeader {
@@ -4789,6 +4804,7 @@ func (b0 RunHeader_builder) Build() *RunHeader {
 	x.xxx_hidden_Addresses = b.Addresses
 	x.xxx_hidden_Driven = b.Driven
 	x.xxx_hidden_OnDisconnect = b.OnDisconnect
+	x.xxx_hidden_RequestId = b.RequestId
 	return m0
 }
 
@@ -5439,7 +5455,7 @@ const file_loadline_v1_results_proto_rawDesc = "" +
 	"\x05phase\x18\x02 \x03(\rR\x05phase\x12\x10\n" +
 	"\x03max\x18\x03 \x03(\x04R\x03max\x12\x10\n" +
 	"\x03now\x18\x04 \x03(\x04R\x03now\x12\x17\n" +
-	"\aopen_us\x18\x05 \x03(\x04R\x06openUs\"\xee\x04\n" +
+	"\aopen_us\x18\x05 \x03(\x04R\x06openUs\"\x8d\x05\n" +
 	"\tRunHeader\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x15\n" +
@@ -5454,7 +5470,9 @@ const file_loadline_v1_results_proto_rawDesc = "" +
 	" \x03(\v2\x17.loadline.v1.FileDigestR\x05files\x12C\n" +
 	"\taddresses\x18\v \x03(\v2%.loadline.v1.RunHeader.AddressesEntryR\taddresses\x12\x16\n" +
 	"\x06driven\x18\f \x01(\bR\x06driven\x12>\n" +
-	"\ron_disconnect\x18\r \x01(\v2\x19.loadline.v1.OnDisconnectR\fonDisconnect\x1a<\n" +
+	"\ron_disconnect\x18\r \x01(\v2\x19.loadline.v1.OnDisconnectR\fonDisconnect\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x0e \x01(\tR\trequestId\x1a<\n" +
 	"\x0eAddressesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"=\n" +

@@ -9186,9 +9186,10 @@ const file_loadline_v1_scenario_proto_rawDesc = "" +
 	"\x05think\x18\x03 \x01(\v2!.loadline.v1.DurationDistributionR\x05think\"\x86\x01\n" +
 	"\x06Limits\x120\n" +
 	"\rmax_in_flight\x18\x01 \x01(\rB\f\xbaH\t*\a\x18\x80\xad\xe2\x04(\x01R\vmaxInFlight\x12J\n" +
-	"\fmax_lateness\x18\x02 \x01(\v2\x19.google.protobuf.DurationB\f\xbaH\t\xaa\x01\x06\"\x02\b<*\x00R\vmaxLateness\"I\n" +
+	"\fmax_lateness\x18\x02 \x01(\v2\x19.google.protobuf.DurationB\f\xbaH\t\xaa\x01\x06\"\x02\b<*\x00R\vmaxLateness\"U\n" +
 	"\x06Orphan\x12?\n" +
-	"\x04hold\x18\x01 \x01(\v2\x19.google.protobuf.DurationB\x10\xbaH\r\xc8\x01\x01\xaa\x01\a\"\x03\b\xd8\x042\x00R\x04hold\"\x8c\x02\n" +
+	"\x04hold\x18\x01 \x01(\v2\x19.google.protobuf.DurationB\x10\xbaH\r\xc8\x01\x01\xaa\x01\a\"\x03\b\xd8\x042\x00R\x04hold:\n" +
+	"\x92\x80\x19\x06\x1a\x04stop\"\x8c\x02\n" +
 	"\x0eAgentSelection\x12F\n" +
 	"\x05match\x18\x01 \x03(\v2&.loadline.v1.AgentSelection.MatchEntryB\b\xbaH\x05\x9a\x01\x02\x10 R\x05match\x12\x1c\n" +
 	"\x03min\x18\x02 \x01(\rB\n" +
