@@ -25,8 +25,6 @@ import (
 const (
 	// MaxRecords bounds the request records of one window, whatever the scenario asks for.
 	MaxRecords = 100_000
-	// MaxRecordBytes bounds their encoded size, so that a window fits one gRPC message.
-	MaxRecordBytes = 2 << 20
 	// MaxSeries bounds the series (phase × workload × metric) of a run.
 	MaxSeries = 1000
 	// maxIdle is the number of swaps for which the memory of a (phase, workload) without
