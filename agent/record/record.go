@@ -165,12 +165,6 @@ func (s *shard) pair(phase, workload int, admitted uint32) *group {
 // Due counts n arrivals that fell due.
 func (r *Recorder) Due(phase, workload int, n uint64) { r.count(phase, workload, due, n) }
 
-// Missed counts n arrivals that were too late to be fired.
-func (r *Recorder) Missed(phase, workload int, n uint64) { r.count(phase, workload, missed, n) }
-
-// Shed counts n arrivals that met the ceiling of requests in flight.
-func (r *Recorder) Shed(phase, workload int, n uint64) { r.count(phase, workload, shed, n) }
-
 func (r *Recorder) count(phase, workload int, c counter, n uint64) {
 	s, g := r.hold(uint64(c), phase, workload)
 	g.count(c, n)

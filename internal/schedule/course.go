@@ -121,15 +121,6 @@ func (c *Course) Next(phase, member int, from uint64) (n uint64, ok bool) {
 	return n, ok && n < c.phases[phase].Arrivals
 }
 
-// First is the first arrival of an open phase that an epoch governs: the number of arrivals due before its instant.
-func (c *Course) First(phase int, epoch uint32) uint64 {
-	o := c.owners[phase]
-	if epoch == 0 || int(epoch) > len(o.epochs) {
-		return c.phases[phase].Arrivals
-	}
-	return o.epochs[epoch-1].first
-}
-
 // Walk is a walker over the arrivals of a phase that a member owns and that are due at or after the instant, in ns since the
 // run's start. Closed load: over the slots that begin for the member at or after it, number slot−1; those that one
 // epoch gave and another took away before they began are not among them.
@@ -179,22 +170,6 @@ func (c *Course) Restarted(phase int, epoch uint32) uint64 {
 		return 0
 	}
 	return s.begun[epoch-1].restarted
-}
-
-// Abandoned is the number of sessions of a phase of closed load with a number of sessions that nobody plays any more, at most:
-// the quota of the slots whose member lost its share.
-func (c *Course) Abandoned(phase int) uint64 {
-	s, p := c.slots[phase], c.phases[phase]
-	if s == nil || p.Arrivals == 0 {
-		return 0
-	}
-	var n uint64
-	for i, owner := range s.owner {
-		if owner < 0 {
-			n += p.Iterations(uint32(i) + 1)
-		}
-	}
-	return n
 }
 
 // Apply makes the course that a change leads to. The error says what is wrong with the change; whatever came over the wire,
