@@ -59,7 +59,7 @@ func (d *Dialer) Connect(ctx context.Context) (*Socket, time.Duration, error) {
 		return nil, lookup, classifyDial(ctx, err, late, measure.ClassConnectTimeout)
 	}
 	s := &Socket{Conn: nc, stamps: &d.stamps, now: d.local.Now, at: measure.None, stamp: measure.None}
-	s.sock.init(nc)
+	s.sock.init(nc, d.local.Now)
 	return s, lookup, nil
 }
 
