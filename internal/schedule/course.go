@@ -121,6 +121,15 @@ func (c *Course) Next(phase, member int, from uint64) (n uint64, ok bool) {
 	return n, ok && n < c.phases[phase].Arrivals
 }
 
+// First is the first arrival of an open phase that an epoch governs: the number of arrivals due before its instant.
+func (c *Course) First(phase int, epoch uint32) uint64 {
+	o := c.owners[phase]
+	if epoch == 0 || int(epoch) > len(o.epochs) {
+		return c.phases[phase].Arrivals
+	}
+	return o.epochs[epoch-1].first
+}
+
 // Walk is a walker over the arrivals of a phase that a member owns and that are due at or after the instant, in ns since the
 // run's start. Closed load: over the slots that begin for the member at or after it, number slot−1; those that one
 // epoch gave and another took away before they began are not among them.

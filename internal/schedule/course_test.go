@@ -220,7 +220,7 @@ func TestEveryWayToAnArrivalIsTheSame(t *testing.T) {
 				t.Fatalf("phase %d: member %d walks something else from %d on", i, m, at)
 			}
 			for epoch := uint32(2); epoch <= c.Epoch(); epoch++ {
-				if got, want := firstOf(c, i, epoch), due(c.At(epoch)-1); got != want {
+				if got, want := c.First(i, epoch), due(c.At(epoch)-1); got != want {
 					t.Fatalf("phase %d: epoch %d governs from arrival %d, want %d", i, epoch, got, want)
 				}
 			}
@@ -508,7 +508,7 @@ func TestRevisedDueTimesAreTheSameEverywhere(t *testing.T) {
 		fmt.Fprintf(&b, "%s arrivals %d\n", load.name, p.Arrivals)
 		for epoch := uint32(1); epoch <= c.Epoch(); epoch++ {
 			for k := range uint64(3) {
-				w := p.Walk(firstOf(c, 0, epoch) + k)
+				w := p.Walk(c.First(0, epoch) + k)
 				n, due, _ := w.Next()
 				owner, by := c.Owner(0, n)
 				fmt.Fprintf(&b, "%d %d member %d epoch %d\n", n, due, owner, by)

@@ -114,9 +114,6 @@ func (o *Ownership) append(first uint64, weights []uint32) error {
 	return err
 }
 
-// firstOf is the first arrival of an open phase that an epoch governs: the number of arrivals due before its instant.
-func firstOf(c *Course, phase int, epoch uint32) uint64 { return c.owners[phase].epochs[epoch-1].first }
-
 // abandoned is the number of sessions of a phase of closed load that nobody plays any more: the quota of the slots whose
 // member lost its share.
 func abandoned(c *Course, phase int) (n uint64) {
