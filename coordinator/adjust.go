@@ -159,7 +159,7 @@ func (r *liveRun) revisionOf(q *pb.AdjustRunRequest, now int64) ([]*pb.Revision,
 		}
 	}
 	if named < 0 {
-		return nil, invalid("phase", "there is none named %q; %sthere are %s", q.GetPhase(), didYouMean(q.GetPhase(), names), strings.Join(names, ", "))
+		return nil, invalid("phase", "there is none named %q; %sthere are %s", q.GetPhase(), scenario.DidYouMean(q.GetPhase(), names), strings.Join(names, ", "))
 	}
 	p := r.course.Phases()[named]
 	if err := misfit(p, q); err != nil {
@@ -249,8 +249,8 @@ func (s *control) DrainAgent(_ context.Context, q *pb.DrainAgentRequest) (*pb.Dr
 // unknownAgent is the error for a name that no agent has, with the one that was likely meant, or some that there are.
 func unknownAgent(name string, names []string) error {
 	text := fmt.Sprintf("no agent is named %q; ", strings.ToValidUTF8(name, "?"))
-	if near := scenario.Nearest(name, names); near != "" {
-		return status.Error(codes.NotFound, text+"did you mean "+near+"?")
+	if hint := scenario.DidYouMean(name, names); hint != "" {
+		return status.Error(codes.NotFound, text+strings.TrimSpace(hint))
 	}
 	slices.Sort(names)
 	if more := len(names) - maxNamed; more > 0 {

@@ -64,7 +64,7 @@ func (s *control) find(id string) (*liveRun, error) {
 	for _, run := range s.coordinator.known() {
 		known = append(known, run.header.GetRunId())
 	}
-	return nil, status.Errorf(codes.NotFound, "there is no run %q; %sloadline runs lists them", strings.ToValidUTF8(id, "?"), didYouMean(id, known))
+	return nil, status.Errorf(codes.NotFound, "there is no run %q; %sloadline runs lists them", strings.ToValidUTF8(id, "?"), scenario.DidYouMean(id, known))
 }
 
 func (s *control) GetRun(_ context.Context, q *pb.GetRunRequest) (*pb.GetRunResponse, error) {

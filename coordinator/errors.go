@@ -33,15 +33,6 @@ func invalidScenario(field string, problems scenario.Problems) error {
 	return badRequest(problems.Error(), violations...)
 }
 
-// didYouMean names the known word that was most likely meant, as a part of a sentence; empty: none is near.
-func didYouMean(word string, known []string) string {
-	near := scenario.Nearest(word, known)
-	if near == "" {
-		return ""
-	}
-	return "did you mean " + near + "? "
-}
-
 func badRequest(text string, violations ...*errdetails.BadRequest_FieldViolation) error {
 	s := status.New(codes.InvalidArgument, text)
 	if detailed, err := s.WithDetails(&errdetails.BadRequest{FieldViolations: violations}); err == nil {

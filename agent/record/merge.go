@@ -39,7 +39,7 @@ func (m Merger) Merge(a, b *pb.Window) (*pb.Window, error) {
 	if err != nil {
 		return nil, err
 	}
-	records, dropped := m.records(a.GetRecords(), b.GetRecords())
+	records, dropped := measure.Thin(m.seed, m.limit, a.GetRecords(), b.GetRecords())
 	return pb.Window_builder{
 		RunId: b.GetRunId(), Agent: b.GetAgent(), Incarnation: b.GetIncarnation(),
 		StartUs: a.GetStartUs(), EndUs: b.GetEndUs(),
@@ -189,33 +189,4 @@ func worst(a, b *pb.Health) *pb.Health {
 		ClockErrorBoundUs: max(a.GetClockErrorBoundUs(), b.GetClockErrorBoundUs()),
 		WindowsWaiting:    max(a.GetWindowsWaiting(), b.GetWindowsWaiting()),
 	}.Build()
-}
-
-// records keeps the first records by the order of samples, within the limits of one window.
-func (m Merger) records(a, b []*pb.RequestRecord) (kept []*pb.RequestRecord, dropped uint64) {
-	all := slices.Concat(a, b)
-	slices.SortStableFunc(all, m.compare)
-	size := 0
-	for _, r := range all[:min(m.limit, len(all))] {
-		if size += proto.Size(r); size > MaxRecordBytes {
-			break
-		}
-		kept = append(kept, r)
-	}
-	return kept, uint64(len(all) - len(kept))
-}
-
-// compare is the order of samples, for records.
-func (m Merger) compare(a, b *pb.RequestRecord) int {
-	x, y := m.entryOf(a), m.entryOf(b)
-	return x.compare(&y)
-}
-
-// entryOf holds what the order needs.
-func (m Merger) entryOf(r *pb.RequestRecord) entry {
-	id := measure.ID{Number: r.GetArrival(), Slot: r.GetSlot(), Epoch: r.GetEpoch()}
-	return entry{
-		hash: measure.Rank(m.seed, r.GetPhase(), r.GetTurn(), id), failed: r.GetClass() != "" && r.GetClass() != measure.ClassCanceled,
-		phase: r.GetPhase(), id: id, turn: r.GetTurn(),
-	}
 }

@@ -25,8 +25,6 @@ import (
 const (
 	// MaxRecords bounds the request records of one window, whatever the scenario asks for.
 	MaxRecords = 100_000
-	// MaxRecordBytes bounds their encoded size, so that a window fits one gRPC message.
-	MaxRecordBytes = 2 << 20
 	// MaxSeries bounds the series (phase × workload × metric) of a run.
 	MaxSeries = 1000
 	// maxIdle is the number of swaps for which the memory of a (phase, workload) without
@@ -166,12 +164,6 @@ func (s *shard) pair(phase, workload int, admitted uint32) *group {
 
 // Due counts n arrivals that fell due.
 func (r *Recorder) Due(phase, workload int, n uint64) { r.count(phase, workload, due, n) }
-
-// Missed counts n arrivals that were too late to be fired.
-func (r *Recorder) Missed(phase, workload int, n uint64) { r.count(phase, workload, missed, n) }
-
-// Shed counts n arrivals that met the ceiling of requests in flight.
-func (r *Recorder) Shed(phase, workload int, n uint64) { r.count(phase, workload, shed, n) }
 
 func (r *Recorder) count(phase, workload int, c counter, n uint64) {
 	s, g := r.hold(uint64(c), phase, workload)

@@ -229,9 +229,9 @@ func with(m map[string]uint64, changes ...any) map[string]uint64 {
 func TestArrivalsAndSessions(t *testing.T) {
 	r := recorder(4, 0)
 	r.Due(0, 1, 5)
-	r.Missed(0, 1, 1)
+	r.count(0, 1, missed, 1)
 	r.Late(0, 1, 300_000_000)
-	r.Shed(0, 1, 1)
+	r.count(0, 1, shed, 1)
 	for range 3 {
 		r.Started(0, 1, 0)
 	}

@@ -1,7 +1,6 @@
 package record
 
 import (
-	"cmp"
 	"slices"
 	"strings"
 
@@ -13,11 +12,8 @@ import (
 
 // entry is what is kept of one request.
 type entry struct {
-	hash            uint64
-	failed          bool
-	phase, workload uint32
-	id              measure.ID
-	turn, status    uint32
+	place            measure.Place
+	workload, status uint32
 
 	due, dispatched, connected, sent, firstByte, firstToken, lastToken, end measure.Instant
 
@@ -27,25 +23,8 @@ type entry struct {
 	newConnection    bool
 }
 
-// compare orders entries by which is kept first: failures before others, then by the smallest
-// hash. Requests of equal hash are told apart by their numbers, so that the order is total and
-// a sample does not depend on what came first.
-func (e *entry) compare(o *entry) int {
-	if e.failed != o.failed {
-		if e.failed {
-			return -1
-		}
-		return 1
-	}
-	return cmp.Or(
-		cmp.Compare(e.hash, o.hash),
-		cmp.Compare(e.phase, o.phase),
-		cmp.Compare(e.id.Slot, o.id.Slot),
-		cmp.Compare(e.id.Epoch, o.id.Epoch),
-		cmp.Compare(e.id.Number, o.id.Number),
-		cmp.Compare(e.turn, o.turn),
-	)
-}
+// compare orders entries by which is kept first.
+func (e *entry) compare(o *entry) int { return e.place.Compare(&o.place) }
 
 // sample keeps the first limit entries by that order out of any number offered.
 type sample struct {
@@ -77,15 +56,8 @@ func (s *sample) offer(o *measure.Outcome, hash uint64) {
 
 // displaces reports whether the request goes before the last one kept.
 func (s *sample) displaces(o *measure.Outcome, hash uint64) bool {
-	last := &s.kept[0]
-	if failed := o.Failed(); failed != last.failed {
-		return failed
-	}
-	if hash != last.hash {
-		return hash < last.hash
-	}
-	candidate := entry{hash: hash, failed: last.failed, phase: uint32(o.Phase), id: o.ID, turn: o.Turn}
-	return candidate.compare(last) < 0
+	candidate := placeOf(o, hash)
+	return candidate.Compare(&s.kept[0].place) < 0
 }
 
 // sink restores the heap below i.
@@ -118,10 +90,13 @@ func (s *sample) reset() {
 	s.kept = s.kept[:0]
 }
 
+func placeOf(o *measure.Outcome, hash uint64) measure.Place {
+	return measure.Place{Rank: hash, Failed: o.Failed(), Phase: uint32(o.Phase), Turn: o.Turn, ID: o.ID}
+}
+
 func (e *entry) fill(o *measure.Outcome, hash uint64) {
 	*e = entry{
-		hash: hash, failed: o.Failed(),
-		phase: uint32(o.Phase), workload: uint32(o.Workload), id: o.ID, turn: o.Turn, status: o.Status,
+		place: placeOf(o, hash), workload: uint32(o.Workload), status: o.Status,
 		due: o.Due, dispatched: o.Dispatched, connected: o.Connected, sent: o.Sent, firstByte: o.FirstByte,
 		firstToken: o.FirstToken(), lastToken: o.LastToken(), end: o.End,
 		events: uint64(len(o.Events)), inputTokens: o.InputTokens, outputTokens: o.OutputTokens,
@@ -144,7 +119,7 @@ func (w *windows) records(limit int) (records []*pb.RequestRecord, leftOut uint6
 	size := 0
 	for _, e := range w.entries[:min(limit, len(w.entries))] {
 		record := e.proto()
-		if size += proto.Size(record); size > MaxRecordBytes {
+		if size += proto.Size(record); size > measure.MaxRecordBytes {
 			break
 		}
 		records = append(records, record)
@@ -154,7 +129,7 @@ func (w *windows) records(limit int) (records []*pb.RequestRecord, leftOut uint6
 
 func (e *entry) proto() *pb.RequestRecord {
 	return pb.RequestRecord_builder{
-		Phase: e.phase, Workload: e.workload, Arrival: e.id.Number, Slot: e.id.Slot, Epoch: e.id.Epoch, Turn: e.turn,
+		Phase: e.place.Phase, Workload: e.workload, Arrival: e.place.ID.Number, Slot: e.place.ID.Slot, Epoch: e.place.ID.Epoch, Turn: e.place.Turn,
 		DueUs:         floorMicros(e.due),
 		DispatchedUs:  e.after(e.dispatched),
 		ConnectedUs:   e.after(e.connected),

@@ -155,7 +155,7 @@ func TestRecordsHaveALimitInBytes(t *testing.T) {
 	}
 	w := r.Swap(1000 * ms)
 	if kept := len(w.GetRecords()); kept != 31 || w.GetRecordsLeftOut() != 69 {
-		t.Errorf("%d kept and %d left out; %d bodies of %d bytes fit %d", kept, w.GetRecordsLeftOut(), 31, len(body), MaxRecordBytes)
+		t.Errorf("%d kept and %d left out; %d bodies of %d bytes fit %d", kept, w.GetRecordsLeftOut(), 31, len(body), measure.MaxRecordBytes)
 	}
 }
 

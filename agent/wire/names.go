@@ -147,7 +147,7 @@ func (n *names) failed(a netip.Addr) {
 }
 
 // dialNames opens a socket to one of the host's addresses, which are tried in turn. by is zero for
-// no limit. What it returns on failure is what the first address gave.
+// no limit.
 func (c *Client) dialNames(ctx context.Context, by time.Time, ex *Exchange) (net.Conn, error) {
 	if !by.IsZero() {
 		var cancel context.CancelFunc
@@ -157,40 +157,62 @@ func (c *Client) dialNames(ctx context.Context, by time.Time, ex *Exchange) (net
 	if c.socket != "" {
 		return c.dialer.DialContext(ctx, "unix", c.socket)
 	}
-	begin := c.cfg.Local.Now()
-	addrs, looked, err := c.names.resolve(ctx, c.cfg.Local.Now)
+	nc, lookup, err := c.names.dial(ctx, by, c.cfg.Local.Now, func(a netip.Addr, until time.Time) (net.Conn, error) {
+		d := c.dialer
+		var err error
+		if d.LocalAddr, err = c.source(a); err != nil {
+			return nil, &unusable{err}
+		}
+		d.Deadline = until
+		return d.DialContext(ctx, "tcp", net.JoinHostPort(a.String(), c.port))
+	})
+	ex.Lookup = lookup
+	return nc, err
+}
+
+// unusable says that an address cannot be tried from here; its like is not held against it.
+type unusable struct{ error }
+
+func (u *unusable) Unwrap() error { return u.error }
+
+// dial looks the name up and tries one address after the other, each until a moment of its own where by is not zero, and says
+// how long the lookup took; 0: there was none. What it returns on failure is what the first address gave.
+func (n *names) dial(ctx context.Context, by time.Time, now func() measure.Instant, try func(a netip.Addr, until time.Time) (net.Conn, error)) (nc net.Conn, lookup time.Duration, err error) {
+	begin := now()
+	addrs, looked, err := n.resolve(ctx, now)
 	if looked {
-		ex.Lookup = time.Duration(c.cfg.Local.Now() - begin)
+		lookup = time.Duration(now() - begin)
 	}
 	if err != nil {
-		return nil, err
+		return nil, lookup, err
 	}
 	var first error
 	for i, a := range addrs {
-		d := c.dialer
-		if d.LocalAddr, err = c.source(a); err != nil {
-			if first == nil {
-				first = err
-			}
-			continue
-		}
+		var until time.Time
 		if rest := len(addrs) - i; !by.IsZero() && rest > 1 {
-			d.Deadline = time.Now().Add(max(time.Until(by)/time.Duration(rest), leastTry))
+			until = time.Now().Add(max(time.Until(by)/time.Duration(rest), leastTry))
 		}
-		nc, err := d.DialContext(ctx, "tcp", net.JoinHostPort(a.String(), c.port))
+		nc, err := try(a, until)
 		if err == nil {
-			return nc, nil
+			return nc, lookup, nil
+		}
+		own, skipped := errors.AsType[*unusable](err)
+		if skipped {
+			err = own.error
 		}
 		if first == nil {
 			first = err
 		}
+		if skipped {
+			continue
+		}
 		if ctx.Err() != nil {
 			break
 		}
-		c.names.failed(a)
+		n.failed(a)
 	}
 	if first == nil {
 		first = errors.New("the name has no address")
 	}
-	return nil, first
+	return nil, lookup, first
 }

@@ -19,6 +19,7 @@ import (
 
 	"github.com/loadline/loadline/coordinator/calibrate"
 	"github.com/loadline/loadline/coordinator/judge"
+	"github.com/loadline/loadline/coordinator/report"
 	"github.com/loadline/loadline/internal/null"
 	pb "github.com/loadline/loadline/proto/loadline/v1"
 )
@@ -278,7 +279,7 @@ func TestCalibrationSteps(t *testing.T) {
 		if name == "streams" && s.GetPhases()[0].GetInFlightMax() != s.GetArrivals().GetStarted() {
 			t.Errorf("%d streams open of %d", s.GetPhases()[0].GetInFlightMax(), s.GetArrivals().GetStarted())
 		}
-		if name == "events" && wholeSeries(s, "itl").GetCount() == 0 {
+		if name == "events" && report.Whole(s, "itl").GetCount() == 0 {
 			t.Errorf("no gaps between events: %v", s.GetSeries())
 		}
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/loadline/loadline/coordinator/calibrate"
 	"github.com/loadline/loadline/coordinator/judge"
+	"github.com/loadline/loadline/coordinator/report"
 	"github.com/loadline/loadline/internal/scenario"
 	pb "github.com/loadline/loadline/proto/loadline/v1"
 )
@@ -136,7 +137,7 @@ load:
 	if err != nil {
 		return 0, 0, err
 	}
-	series := wholeSeries(s, "ttft_service")
+	series := report.Whole(s, "ttft_service")
 	if series.GetCount() == 0 {
 		return 0, 0, fmt.Errorf("no stream was answered: %s", c.fault(s))
 	}
@@ -165,7 +166,7 @@ load:
 		return attempt{}, err
 	}
 	a := attempt{s, c.fault(s)}
-	if e2e := wholeSeries(s, "e2e"); a.why == "" && c.strict && e2e.GetP99() > uint64(slowAnswer.Microseconds()) {
+	if e2e := report.Whole(s, "e2e"); a.why == "" && c.strict && e2e.GetP99() > uint64(slowAnswer.Microseconds()) {
 		a.why = "the server took " + judge.Quantity(float64(e2e.GetP99()), judge.UnitMicros)
 	}
 	if a.why == "" {
@@ -191,7 +192,7 @@ load:
 		return attempt{}, err
 	}
 	a := attempt{s, c.fault(s)}
-	if took := wholeSeries(s, "e2e_service").GetP50(); a.why == "" && took > uint64(length.Microseconds()*6/5) {
+	if took := report.Whole(s, "e2e_service").GetP50(); a.why == "" && took > uint64(length.Microseconds()*6/5) {
 		a.why = fmt.Sprintf("streams of %v took %s", length, judge.Quantity(float64(took), judge.UnitMicros))
 	}
 	return a, nil
@@ -238,22 +239,12 @@ func (c *calibrator) fault(s *pb.Summary) string {
 
 // note remembers the lateness at a rate.
 func (c *calibrator) note(rate uint64, s *pb.Summary) {
-	l := wholeSeries(s, "lateness")
+	l := report.Whole(s, "lateness")
 	c.lateness = append(c.lateness, calibrate.Lateness{Rate: rate, P50US: l.GetP50(), P99US: l.GetP99()})
 }
 
-// wholeSeries is a series of the whole run; one without values where there is none.
-func wholeSeries(s *pb.Summary, name string) *pb.SeriesSummary {
-	for _, e := range s.GetSeries() {
-		if e.GetName() == name && e.GetPhase() == "" {
-			return e
-		}
-	}
-	return &pb.SeriesSummary{}
-}
-
 func p99(s *pb.Summary, name string) string {
-	if e := wholeSeries(s, name); e.HasP99() {
+	if e := report.Whole(s, name); e.HasP99() {
 		return judge.Quantity(float64(e.GetP99()), judge.UnitMicros)
 	}
 	return "–"

@@ -11,8 +11,6 @@ import (
 	"slices"
 	"sync"
 
-	"google.golang.org/protobuf/proto"
-
 	"github.com/loadline/loadline/internal/measure"
 	pb "github.com/loadline/loadline/proto/loadline/v1"
 )
@@ -22,8 +20,6 @@ import (
 const (
 	fineSeconds   = 3600
 	middleSeconds = 10 * 3600
-	// maxRecordBytes bounds the records of a window that others were merged into, as it does on agents.
-	maxRecordBytes = 2 << 20
 )
 
 // compactor keeps the files before the newest small, in a goroutine of its own.
@@ -247,38 +243,10 @@ func (t *thinner) join(a, b *pb.Window) *pb.Window {
 	if a == nil {
 		return b
 	}
-	all := slices.Concat(a.GetRecords(), b.GetRecords())
-	slices.SortStableFunc(all, t.compare)
-	size, n := 0, 0
-	for ; n < min(t.limit, len(all)); n++ {
-		if size += proto.Size(all[n]); size > maxRecordBytes {
-			break
-		}
-	}
+	records, dropped := measure.Thin(t.seed, t.limit, a.GetRecords(), b.GetRecords())
 	return pb.Window_builder{
 		RunId: b.GetRunId(), Agent: b.GetAgent(), Incarnation: b.GetIncarnation(),
-		StartUs: min(a.GetStartUs(), b.GetStartUs()), EndUs: max(a.GetEndUs(), b.GetEndUs()), Records: all[:n],
-		RecordsLeftOut: a.GetRecordsLeftOut() + b.GetRecordsLeftOut() + uint64(len(all)-n),
+		StartUs: min(a.GetStartUs(), b.GetStartUs()), EndUs: max(a.GetEndUs(), b.GetEndUs()), Records: records,
+		RecordsLeftOut: a.GetRecordsLeftOut() + b.GetRecordsLeftOut() + dropped,
 	}.Build()
-}
-
-// compare puts failures first and then the smallest rank, as an agent's recorder does.
-func (t *thinner) compare(a, b *pb.RequestRecord) int {
-	if x, y := failed(a), failed(b); x != y {
-		if x {
-			return -1
-		}
-		return 1
-	}
-	return cmp.Or(cmp.Compare(t.rank(a), t.rank(b)), cmp.Compare(a.GetPhase(), b.GetPhase()), cmp.Compare(a.GetSlot(), b.GetSlot()),
-		cmp.Compare(a.GetEpoch(), b.GetEpoch()), cmp.Compare(a.GetArrival(), b.GetArrival()), cmp.Compare(a.GetTurn(), b.GetTurn()))
-}
-
-func failed(r *pb.RequestRecord) bool {
-	return r.GetClass() != "" && r.GetClass() != measure.ClassCanceled
-}
-
-func (t *thinner) rank(r *pb.RequestRecord) uint64 {
-	id := measure.ID{Number: r.GetArrival(), Slot: r.GetSlot(), Epoch: r.GetEpoch()}
-	return measure.Rank(t.seed, r.GetPhase(), r.GetTurn(), id)
 }

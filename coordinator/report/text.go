@@ -132,8 +132,8 @@ func latency(p *page, s *pb.Summary) {
 		"ttft", "ttft_service", "ttft_wire", "itl", "itl_wire", "max_itl", "round_trip", "tpot", "wait", "e2e", "e2e_service", "e2e_failed",
 		"connect", "lateness", "read_lag",
 	} {
-		series := whole(s, name)
-		if series == nil || name == "wait" && whole(s, "ttft") != nil || !p.wide() && strings.HasSuffix(name, "_service") {
+		series := Whole(s, name)
+		if series == nil || name == "wait" && Whole(s, "ttft") != nil || !p.wide() && strings.HasSuffix(name, "_service") {
 			continue
 		}
 		t.add(p.quantiles(name, series)...)
@@ -143,8 +143,8 @@ func latency(p *page, s *pb.Summary) {
 	}
 }
 
-// whole finds a series of the whole run.
-func whole(s *pb.Summary, name string) *pb.SeriesSummary {
+// Whole finds a series of the whole run; nil: it has no values.
+func Whole(s *pb.Summary, name string) *pb.SeriesSummary {
 	for _, e := range s.GetSeries() {
 		if e.GetName() == name && e.GetPhase() == "" {
 			return e

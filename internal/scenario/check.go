@@ -142,5 +142,5 @@ func namesHint(index map[string]int, name, what string) string {
 		shown = shown[:most:most]
 		shown = append(shown, "…")
 	}
-	return didYouMean(name, names) + what + "s are " + list(shown, "and")
+	return DidYouMean(name, names) + what + "s are " + list(shown, "and")
 }

@@ -162,7 +162,7 @@ func (c *checker) sim(p *path, u *url.URL) {
 	presets := simPresets()
 	switch {
 	case !contains(presets, u.Host):
-		c.value(p, "no simulator is called "+quote(u.Host), didYouMean(u.Host, presets)+"write sim:// and one of "+list(presets, "and"))
+		c.value(p, "no simulator is called "+quote(u.Host), DidYouMean(u.Host, presets)+"write sim:// and one of "+list(presets, "and"))
 	case u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "":
 		c.value(p, "a simulator's address ends with its name", "write sim://"+u.Host)
 	}

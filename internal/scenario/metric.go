@@ -93,14 +93,6 @@ func functions() []string {
 
 func contains(words []string, w string) bool { return slices.Contains(words, w) }
 
-// didYouMean is a hint with the nearest word, or empty.
-func didYouMean(word string, known []string) string {
-	if near := nearest(word, known); near != "" {
-		return "did you mean " + near + "? "
-	}
-	return ""
-}
-
 // metric reads what is measured and says what its bound is counted in.
 func (p *parser) metric(o *pb.Objective) (unit, *ExprError) {
 	name, at := p.word()
@@ -160,7 +152,7 @@ func (p *parser) unknownFunction(name string, at int) *ExprError {
 	case "errors", "error", "failure_rate", "error_ratio":
 		hint = "did you mean error_rate? "
 	default:
-		hint = didYouMean(name, functions())
+		hint = DidYouMean(name, functions())
 	}
 	if name == "" {
 		return p.fail(at, "expected what is measured, got "+quote(p.s[at:]), "begin with one of "+list(functions(), "and"))
@@ -189,7 +181,7 @@ func (p *parser) unknownSeries(name string, at int, ok func(series) bool) *ExprE
 	if name == "" {
 		return p.fail(at, "expected the name of a series", "series are "+list(seriesNames(ok), "and"))
 	}
-	hint := didYouMean(name, seriesNames(ok))
+	hint := DidYouMean(name, seriesNames(ok))
 	if strings.Contains(name, "latency") || strings.Contains(name, "duration") {
 		hint = "did you mean e2e? "
 	}
@@ -203,7 +195,7 @@ func (p *parser) rate(o *pb.Objective) (unit, *ExprError) {
 	}
 	name, at := p.word()
 	if !contains(counters(), name) {
-		return 0, p.fail(at, "rate has no "+quote(name), didYouMean(name, counters())+"it counts "+list(counters(), "or"))
+		return 0, p.fail(at, "rate has no "+quote(name), DidYouMean(name, counters())+"it counts "+list(counters(), "or"))
 	}
 	if !p.take(')') {
 		return 0, p.fail(p.pos, "expected ) after "+name, "")

@@ -214,7 +214,7 @@ func (p *parser) filter(o *pb.Objective) *ExprError {
 		case !ok && contains(keys, key):
 			return p.fail(at, key+" stands in the filter twice", "keep one of the two")
 		case !ok:
-			return p.fail(at, "a filter has no "+quote(key), didYouMean(key, keys)+"filters are "+list(keys, "and"))
+			return p.fail(at, "a filter has no "+quote(key), DidYouMean(key, keys)+"filters are "+list(keys, "and"))
 		case !p.take('='):
 			return p.fail(p.pos, "expected = after "+key, "write "+key+"=NAME")
 		}

@@ -120,8 +120,13 @@ func thousands(f float64) string {
 	return whole
 }
 
-// Nearest is the known word that a person most likely meant, or "" where none is near.
-func Nearest(word string, known []string) string { return nearest(word, known) }
+// DidYouMean is a hint with the nearest of the known words, ready to be put before more of it; empty: none is near.
+func DidYouMean(word string, known []string) string {
+	if near := nearest(word, known); near != "" {
+		return "did you mean " + near + "? "
+	}
+	return ""
+}
 
 // nearest is the known word that a person most likely meant, or "".
 func nearest(word string, known []string) string {

@@ -181,22 +181,6 @@ func (c *Course) Restarted(phase int, epoch uint32) uint64 {
 	return s.begun[epoch-1].restarted
 }
 
-// Abandoned is the number of sessions of a phase of closed load with a number of sessions that nobody plays any more, at most:
-// the quota of the slots whose member lost its share.
-func (c *Course) Abandoned(phase int) uint64 {
-	s, p := c.slots[phase], c.phases[phase]
-	if s == nil || p.Arrivals == 0 {
-		return 0
-	}
-	var n uint64
-	for i, owner := range s.owner {
-		if owner < 0 {
-			n += p.Iterations(uint32(i) + 1)
-		}
-	}
-	return n
-}
-
 // Apply makes the course that a change leads to. The error says what is wrong with the change; whatever came over the wire,
 // there is no panic.
 func (c *Course) Apply(ch *pb.Change) (*Course, error) {

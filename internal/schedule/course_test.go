@@ -351,7 +351,7 @@ func TestSessionsOfALostMemberAreAbandoned(t *testing.T) {
 	c := NewCourse(compiled(t, scenario(1, nil, sessionsOf(10, closedPhase("a", 4, 0)))), []uint32{1, 1})
 	c = apply(t, c, change(c, 1, []uint32{1, 0}))
 	c = apply(t, c, change(c, 2, []uint32{1, 0, 1}))
-	if got := c.Abandoned(0); got != 5 {
+	if got := abandoned(c, 0); got != 5 {
 		t.Errorf("%d sessions abandoned, want slots 2 and 4 of 10 sessions: 3 + 2", got)
 	}
 	for m := range 3 {

@@ -104,3 +104,23 @@ func take(w walker, limit int) []arrival {
 	}
 	return all
 }
+
+// append adds an epoch to a table that only a test has.
+func (o *Ownership) append(first uint64, weights []uint32) error {
+	next, err := o.followedBy(first, NewSplit(weights))
+	if err == nil {
+		*o = *next
+	}
+	return err
+}
+
+// abandoned is the number of sessions of a phase of closed load that nobody plays any more: the quota of the slots whose
+// member lost its share.
+func abandoned(c *Course, phase int) (n uint64) {
+	for i, owner := range c.slots[phase].owner {
+		if owner < 0 {
+			n += c.phases[phase].Iterations(uint32(i) + 1)
+		}
+	}
+	return n
+}

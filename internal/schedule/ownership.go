@@ -18,7 +18,7 @@ const (
 // arrival J on, these weights". Within an epoch the arrivals are dealt out by a Split that begins
 // anew at J. A phase of closed load deals out its slots: slot s is number s−1.
 //
-// An Ownership may be read by many goroutines at once, but not while one appends to it.
+// An Ownership never changes.
 type Ownership struct {
 	epochs []epoch
 }
@@ -36,18 +36,8 @@ func NewOwnership(weights []uint32) *Ownership {
 	return &Ownership{epochs: []epoch{{split: NewSplit(weights), before: make([]uint64, len(weights))}}}
 }
 
-// Append adds an epoch. Its first arrival may not lie before that of the last epoch; the caller sees to it
-// that it lies in the future. It may have more members than the ones before.
-func (o *Ownership) Append(first uint64, weights []uint32) error {
-	next, err := o.followedBy(first, NewSplit(weights))
-	if err != nil {
-		return err
-	}
-	*o = *next
-	return nil
-}
-
-// followedBy is the table with one more epoch; the table itself stays as it is.
+// followedBy is the table with one more epoch; the table itself stays as it is. The first arrival of the epoch may not lie before
+// that of the last one; the caller sees to it that it lies in the future. It may have more members than the ones before.
 func (o *Ownership) followedBy(first uint64, split *Split) (*Ownership, error) {
 	last := &o.epochs[len(o.epochs)-1]
 	switch {

@@ -17,7 +17,7 @@ func tableOf(t *rapid.T) (o *Ownership, members int) {
 		first += rapid.Uint64Range(0, 700).Draw(t, "length")
 		w := weightsOf(t, 1000)
 		members = max(members, len(w))
-		if err := o.Append(first, w); err != nil {
+		if err := o.append(first, w); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -59,7 +59,7 @@ func TestEpochsBeginAnew(t *testing.T) {
 		first   uint64
 		weights []uint32
 	}{{5, []uint32{0, 1}}, {7, []uint32{1, 1, 2}}, {12, []uint32{0, 0}}, {14, []uint32{1}}} {
-		if err := o.Append(e.first, e.weights); err != nil {
+		if err := o.append(e.first, e.weights); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -88,32 +88,32 @@ func TestEpochsBeginAnew(t *testing.T) {
 
 func TestAppendRefuses(t *testing.T) {
 	o := NewOwnership([]uint32{1})
-	if err := o.Append(10, []uint32{1, 1}); err != nil {
+	if err := o.append(10, []uint32{1, 1}); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {
 		name, want string
 		err        error
 	}{
-		{"the past", "epoch 3 would begin at arrival 9, before epoch 2, which begins at 10", o.Append(9, []uint32{1})},
-		{"too many members", "65537 members", o.Append(11, make([]uint32, MaxMembers+1))},
+		{"the past", "epoch 3 would begin at arrival 9, before epoch 2, which begins at 10", o.append(9, []uint32{1})},
+		{"too many members", "65537 members", o.append(11, make([]uint32, MaxMembers+1))},
 	} {
 		if c.err == nil || !strings.Contains(c.err.Error(), c.want) {
 			t.Errorf("%s: error %v, want %q", c.name, c.err, c.want)
 		}
 	}
-	if err := o.Append(10, []uint32{0, 1}); err != nil {
+	if err := o.append(10, []uint32{0, 1}); err != nil {
 		t.Errorf("an epoch at the same arrival: %v", err)
 	}
 	if m, e := o.Owner(10); m != 1 || e != 3 {
 		t.Errorf("arrival 10 belongs to member %d by epoch %d, want the last epoch to count", m, e)
 	}
 	for o.Epochs() < MaxEpochs {
-		if err := o.Append(20, []uint32{1}); err != nil {
+		if err := o.append(20, []uint32{1}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := o.Append(20, []uint32{1}); err == nil {
+	if err := o.append(20, []uint32{1}); err == nil {
 		t.Error("more epochs than the limit")
 	}
 }

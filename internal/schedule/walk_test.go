@@ -143,7 +143,7 @@ func TestEpochsAppendedWhileWalkingCount(t *testing.T) {
 		t.Errorf("member 1 owns nothing yet and walks %v", got)
 	}
 	take(&first, 5)
-	if err := o.Append(20, []uint32{0, 1}); err != nil {
+	if err := o.append(20, []uint32{0, 1}); err != nil {
 		t.Fatal(err)
 	}
 	if got := take(&first, 1000); len(got) != 15 || got[14].n != 19 {

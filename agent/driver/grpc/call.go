@@ -74,7 +74,7 @@ func (c *call) Message(data []byte, size int, at measure.Instant) error {
 		if len(o.Events) == measure.MaxEvents {
 			return failure(measure.ClassOversized, "the answer has more than 1,048,576 messages")
 		}
-		o.Events = append(o.Events, at)
+		o.Events, o.Stamps = append(o.Events, at), append(o.Stamps, c.rpc.Stamp)
 		if len(o.Events) == 1 {
 			o.FirstAnswer = at
 		} else if at == before {

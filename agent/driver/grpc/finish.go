@@ -29,7 +29,8 @@ const maxDetails = 8
 func (c *call) finish(err error) {
 	o, p := c.o, &c.rpc
 	o.Dispatched, o.Connected, o.Sent, o.FirstByte = p.Dispatched, p.Connected, p.Sent, p.FirstByte
-	o.BytesIn, o.BytesOut, o.NewConnection, o.Handshake = p.BytesIn, p.BytesOut, p.NewConnection, p.Handshake
+	o.BytesIn, o.BytesOut, o.NewConnection = p.BytesIn, p.BytesOut, p.NewConnection
+	o.Lookup, o.Handshake, o.FirstByteStamp, o.StampsDropped = p.Lookup, p.Handshake, p.FirstByteStamp, p.StampsDropped
 	end := max(p.End, c.last)
 	if !end.Reached() {
 		end = c.d.local.Now()

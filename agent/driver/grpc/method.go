@@ -235,11 +235,7 @@ func unknownField(md protoreflect.MessageDescriptor, name string) error {
 	for i := range md.Fields().Len() {
 		known = append(known, string(md.Fields().Get(i).Name()))
 	}
-	hint := ""
-	if near := scenario.Nearest(name, known); near != "" {
-		hint = "did you mean " + near + "? "
-	}
-	return fmt.Errorf("%s has no field of this name: %sits fields are %s", md.FullName(), hint, strings.Join(known, ", "))
+	return fmt.Errorf("%s has no field of this name: %sits fields are %s", md.FullName(), scenario.DidYouMean(name, known), strings.Join(known, ", "))
 }
 
 // kindOf names the type of a field.

@@ -96,11 +96,7 @@ func (s *schema) find(full string) (protoreflect.MethodDescriptor, error) {
 // missing says that a name does not exist, and which do.
 func missing(what, name string, known []string) error {
 	const most = 10
-	hint := ""
-	bare := name[strings.LastIndex(name, "/")+1:]
-	if near := scenario.Nearest(bare, known); near != "" {
-		hint = "did you mean " + near + "? "
-	}
+	hint := scenario.DidYouMean(name[strings.LastIndex(name, "/")+1:], known)
 	if len(known) > most {
 		known = append(known[:most:most], "…")
 	}

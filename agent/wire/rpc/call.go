@@ -25,7 +25,8 @@ func (c *Call) begin(p *Pool) {
 	default:
 	}
 	c.Dispatched, c.Connected, c.Sent, c.FirstByte, c.End = p.now(), measure.None, measure.None, measure.None, measure.None
-	c.SentAt, c.BytesIn, c.BytesOut, c.NewConnection, c.Handshake = c.SentAt[:0], 0, 0, false, 0
+	c.SentAt, c.BytesIn, c.BytesOut, c.NewConnection, c.Lookup, c.Handshake = c.SentAt[:0], 0, 0, false, 0, 0
+	c.FirstByteStamp, c.Stamp, c.StampsDropped = measure.None, measure.None, 0
 	c.Answered, c.Code, c.Text, c.Details = false, 0, "", nil
 	c.got, c.next, c.offset, c.closed, c.over, c.hungry, c.err = 0, 0, 0, false, false, false, nil
 	c.headed, c.packed, c.late = false, false, measure.None

@@ -20,31 +20,19 @@ import (
 	"github.com/loadline/loadline/internal/measure"
 )
 
-// stamped notes when the last read returned.
-type stamped struct {
-	nc  net.Conn
-	now func() measure.Instant
-	at  measure.Instant
-}
-
-func (s *stamped) Read(p []byte) (int, error) {
-	n, err := s.nc.Read(p)
-	s.at = s.now()
-	return n, err
-}
-
 // conn is one HTTP/2 connection.
 type conn struct {
 	pool      *Pool
 	slot      *slot
 	nc        net.Conn
+	lookup    time.Duration
 	handshake time.Duration
 	ready     chan struct{} // closed when the server's settings have come
 	gone      chan struct{} // closed when the connection is of no use any more
 	kick      chan struct{} // there is something to write
 
 	// Of the goroutine that reads.
-	in      stamped
+	in      *wire.Socket
 	br      *bufio.Reader
 	fr      *http2.Framer
 	greeted bool
@@ -98,7 +86,8 @@ func newConn(p *Pool, s *slot) *conn {
 }
 
 // secure puts TLS on the connection, where the target has it.
-func (c *conn) secure(ctx context.Context, nc net.Conn) error {
+func (c *conn) secure(ctx context.Context, in *wire.Socket) error {
+	var nc net.Conn = in
 	if cfg := c.pool.cfg.TLS; cfg != nil {
 		begun := c.pool.now()
 		secure := tls.Client(nc, cfg)
@@ -110,9 +99,8 @@ func (c *conn) secure(ctx context.Context, nc net.Conn) error {
 		}
 		nc, c.handshake = secure, time.Duration(c.pool.now()-begun)
 	}
-	c.nc = nc
-	c.in = stamped{nc: nc, now: c.pool.now}
-	c.br = bufio.NewReaderSize(&c.in, readBuffer)
+	c.nc, c.in = nc, in
+	c.br = bufio.NewReaderSize(nc, readBuffer)
 	c.fr = http2.NewFramer(nil, c.br)
 	c.fr.SetReuseFrames()
 	c.fr.SetMaxReadFrameSize(defaultFrame)

@@ -153,7 +153,7 @@ func (s *slot) connect(ctx context.Context, c *Call) (*conn, error) {
 	if d.err == nil {
 		c.waited()
 		if mine {
-			c.NewConnection, c.Handshake = true, d.conn.handshake
+			c.NewConnection, c.Lookup, c.Handshake = true, d.conn.lookup, d.conn.handshake
 		}
 	}
 	return d.conn, d.err
@@ -203,11 +203,12 @@ func (p *Pool) open(ctx context.Context, s *slot) (*conn, error) {
 		ctx, cancel = context.WithTimeout(ctx, limit)
 		defer cancel()
 	}
-	nc, err := p.cfg.Local.Connect(ctx, p.cfg.Address)
+	nc, lookup, err := p.dialer.Connect(ctx)
 	if err != nil {
 		return nil, err
 	}
 	cn := newConn(p, s)
+	cn.lookup = lookup
 	if err := cn.secure(ctx, nc); err != nil {
 		return nil, errors.Join(err, nc.Close())
 	}

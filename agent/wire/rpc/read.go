@@ -175,15 +175,24 @@ func (c *conn) taken(head http2.FrameHeader, p []byte, first, end bool) error {
 		c.reset(call, http2.ErrCodeProtocol, malformed("messages came before the header of the answer"))
 		return nil
 	}
-	if err := call.frame.take(call, p, c.in.at); err != nil {
+	c.stamp(call)
+	if err := call.frame.take(call, p, c.in.At()); err != nil {
 		c.reset(call, http2.ErrCodeCancel, err)
 		return nil
 	}
 	if end {
-		call.End = c.in.at
+		call.End = c.in.At()
 		c.end(call, &wire.Error{Class: measure.ClassTruncated, Err: errors.New("the answer ended without a status")})
 	}
 	return nil
+}
+
+// stamp notes when the kernel had what the latest read took; the lock is held.
+func (c *conn) stamp(call *Call) {
+	at, dropped := c.in.Stamp()
+	if call.Stamp = at; dropped {
+		call.StampsDropped++
+	}
 }
 
 // account counts a DATA frame against the windows and opens them anew; the lock is held.
@@ -296,7 +305,7 @@ func (c *conn) turnedDown(f *http2.RSTStreamFrame) {
 		return
 	}
 	call.BytesIn += frameHead + 4
-	call.End = c.in.at
+	call.End = c.in.At()
 	switch {
 	case f.ErrCode == http2.ErrCodeRefusedStream:
 		c.end(call, turnedAway())
@@ -318,7 +327,7 @@ func (c *conn) away(f *http2.GoAwayFrame) {
 	defer c.mu.Unlock()
 	for id, call := range c.calls {
 		if id > f.LastStreamID {
-			call.End = c.in.at
+			call.End = c.in.At()
 			c.end(call, turnedAway())
 		}
 	}

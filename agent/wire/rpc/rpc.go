@@ -2,7 +2,7 @@
 //
 // One goroutine reads each connection and one writes it, however many calls are under way; a message costs
 // no goroutine, no wake-up and no allocation. Frames and header compression are those of golang.org/x/net/http2.
-// The instant of a message is that of the read that brought its last byte. A call is sent once: what the
+// The instant of a message is that of the read of the socket that brought its last byte, under TLS as well. A call is sent once: what the
 // server turned away is a failure.
 package rpc
 
@@ -104,9 +104,15 @@ type Call struct {
 	// SentAt is when each message was begun to be handed over.
 	SentAt            []measure.Instant
 	BytesIn, BytesOut uint64
-	// NewConnection says that a connection was opened for this call, and how long its TLS handshake took.
-	NewConnection bool
-	Handshake     time.Duration
+	// FirstByteStamp and Stamp are when the kernel had received the end of the read that brought the header of the answer, and of the
+	// one that brought the message which the sink is given; measure.None: the system does not tell. StampsDropped counts the
+	// reads whose stamp was of no use.
+	FirstByteStamp, Stamp measure.Instant
+	StampsDropped         uint64
+	// NewConnection says that a connection was opened for this call, and how long the name was looked up for it and its TLS
+	// handshake took; 0: there was none.
+	NewConnection     bool
+	Lookup, Handshake time.Duration
 	// Answered says that the server gave the status: its code, its text, and its details as sent.
 	Answered bool
 	Code     uint32
@@ -136,6 +142,7 @@ type Call struct {
 type Pool struct {
 	cfg     Config
 	now     func() measure.Instant
+	dialer  *wire.Dialer
 	list    atomic.Pointer[[]*slot]
 	turn    atomic.Uint64
 	waiting atomic.Int64
@@ -159,7 +166,7 @@ func New(ctx context.Context, cfg Config) *Pool {
 		cfg.TLS = cfg.TLS.Clone()
 		cfg.TLS.NextProtos = []string{"h2"}
 	}
-	p := &Pool{cfg: cfg, now: cfg.Local.Now}
+	p := &Pool{cfg: cfg, now: cfg.Local.Now, dialer: wire.NewDialer(cfg.Local, cfg.Address)}
 	if cfg.Private && cfg.Max < MaxConns {
 		p.private = make(chan struct{}, cfg.Max)
 	}

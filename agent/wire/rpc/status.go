@@ -38,12 +38,13 @@ func (c *conn) sectioned(s *section) error {
 		return nil // an interim answer
 	}
 	if !call.FirstByte.Reached() {
-		call.FirstByte = c.in.at
+		c.stamp(call)
+		call.FirstByte, call.FirstByteStamp = c.in.At(), call.Stamp
 	}
 	var err error
 	switch {
 	case s.ended:
-		call.End = c.in.at
+		call.End = c.in.At()
 		err = call.trailer(s)
 		c.end(call, err)
 		return nil

@@ -238,10 +238,14 @@ func (a *simAgent) propose(part agentrun.Part, change *pb.Change) {
 	if len(commands) == 1 {
 		if _, holds := commands[0].(agentrun.Hold); holds {
 			commands = a.step(agentrun.Held{Part: part, Change: change})
+			a.w.acknowledged(a.parts[part], change)
 		}
 	}
 	for _, command := range commands {
 		if answer, ok := command.(agentrun.AnswerChange); ok {
+			if answer.RunNS != 0 && a.w.chaos.ahead {
+				a.w.saw("instant passed on a clock ahead")
+			}
 			a.ask(false, func(c *simCoordinator) func() {
 				c.answered(part, change, answer)
 				return nil

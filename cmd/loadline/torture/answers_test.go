@@ -31,6 +31,9 @@ func (c *simCoordinator) renew(q *pb.RenewRequest) *pb.RenewResponse {
 	}
 	c.step(run.Applied{ID: id, Epoch: q.GetAppliedEpoch()})
 	if q.GetAcknowledgedAttempt() > 0 {
+		if proposed := c.machine.Proposed(id); proposed.GetEpoch() == q.GetAcknowledgedEpoch() && proposed.GetAttempt()>>16 > q.GetAcknowledgedAttempt()>>16 {
+			c.w.saw("acknowledgement for an earlier coordinator")
+		}
 		c.step(run.Acknowledged{ID: id, Epoch: q.GetAcknowledgedEpoch(), Attempt: q.GetAcknowledgedAttempt()})
 	}
 	if q.GetLeaving() {
@@ -112,6 +115,12 @@ func (c *simCoordinator) push(p agentrun.Part, name string, windows []simWindow,
 			e.accepted = window.sequence
 		case ingest.Repeated:
 			c.w.saw("window repeated")
+		case ingest.Gap:
+			c.w.saw("gap refused")
+			if !c.w.chaos.gaps {
+				c.w.broken("window %d of %s does not follow %d", window.sequence, name, e.accepted)
+			}
+			return // as the stream ends
 		default:
 			c.w.broken("window %d of %s does not follow %d", window.sequence, name, e.accepted)
 		}

@@ -22,6 +22,11 @@ func (w *world) schedule() {
 	if w.chaos.deaf {
 		w.after(5*time.Second+500*time.Millisecond, func() { w.wish("despite the deaf", pb.Revision_builder{Rate: new(50.0)}.Build()) })
 	}
+	if w.chaos.headless {
+		w.after(w.between(7*time.Second, 9*time.Second), func() {
+			w.wishAt("far ahead", w.between(300*time.Millisecond, 1500*time.Millisecond), pb.Revision_builder{Rate: new(float64(20 + w.random.IntN(60)))}.Build())
+		})
+	}
 	for i := range w.chaos.adjusts {
 		w.after(w.between(6*time.Second, 20*time.Second), func() { w.adjust(fmt.Sprint("w", i)) })
 	}
@@ -70,15 +75,33 @@ func (w *world) adjust(request string) {
 	w.wish(request, r.Build())
 }
 
-func (w *world) wish(request string, r *pb.Revision) {
+func (w *world) wish(request string, r *pb.Revision) { w.wishAt(request, 0, r) }
+
+// wishAt wishes for something that takes long to compute: its instant lies some times the cost farther ahead.
+func (w *world) wishAt(request string, cost time.Duration, r *pb.Revision) {
 	if w.coord == nil {
 		return
 	}
 	w.oracle.asked[request] = w.now
-	w.coord.step(run.Adjust{Request: request, Revisions: []*pb.Revision{r}, Reason: request})
+	w.coord.step(run.Adjust{Request: request, Cost: cost, Revisions: []*pb.Revision{r}, Reason: request})
 	if w.chaos.lopsided && w.random.IntN(3) == 0 {
 		w.after(w.between(0, 2*time.Second), w.killCoordinator) // in the middle of the change
 	}
+}
+
+// acknowledged: somebody holds back for a change. In a headless world that is the coordinator's end, once, before it hears of it; the
+// way of orders to one agent is cut with it, so that what it has acknowledged comes first in a renewal.
+func (w *world) acknowledged(p *simPart, change *pb.Change) {
+	if !w.chaos.headless {
+		return
+	}
+	w.oracle.freed(p)
+	if w.seen["coordinator killed"] > 0 || len(change.GetRevisions()) == 0 {
+		return
+	}
+	w.saw("coordinator killed in the middle of a change")
+	w.net.cuts = append(w.net.cuts, cut{from: w.now, to: w.now + int64(2*time.Second), agent: "a1", down: true, bus: true})
+	w.killCoordinator()
 }
 
 // pick is a living agent; nil: there is none.
@@ -184,11 +207,14 @@ func (w *world) killCoordinator() {
 	w.disk.crash(w)
 	w.stopAsked = 0
 	shortest, longest := 100*time.Millisecond, 12*time.Second
-	if w.chaos.lopsided {
+	if w.chaos.lopsided || w.chaos.headless {
 		shortest, longest = 10*time.Millisecond, 500*time.Millisecond
 	}
 	w.after(w.between(shortest, longest), func() {
 		newCoordinator(w, w.disk.synced)
 		w.stopNow()
+		if w.chaos.rewished {
+			w.wish("near", pb.Revision_builder{Rate: new(float64(20 + w.random.IntN(60)))}.Build())
+		}
 	})
 }

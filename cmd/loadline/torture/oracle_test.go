@@ -1,6 +1,7 @@
 package torture
 
 import (
+	"math"
 	"strings"
 	"time"
 
@@ -104,6 +105,16 @@ func (o *oracle) applied(a *simAgent, change *pb.Change) {
 	if change.GetAttempt()&0xffff > 1 {
 		o.w.saw("change tried again")
 	}
+}
+
+// freed: where only the coordinator dies and comes back at once, nobody holds back for long.
+func (o *oracle) freed(p *simPart) {
+	at, asked := p.held, o.w.now
+	p.a.after(4*time.Second, func() {
+		if p.held == at && !p.over && p.limit == math.MaxInt64 {
+			o.w.broken("%v holds back since %v, and nobody frees it", p.id, time.Duration(asked))
+		}
+	})
 }
 
 // denied: nobody is denied who is well and can be reached.

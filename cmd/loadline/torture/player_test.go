@@ -290,6 +290,9 @@ func (a *simAgent) uplink() {
 			continue
 		}
 		windows := slices.Clone(p.windows)
+		if a.w.chaos.gaps && len(windows) > 1 && a.w.random.IntN(4) == 0 {
+			windows = slices.Delete(windows, 0, 1+a.w.random.IntN(len(windows)-1))
+		}
 		var totals *simTotals
 		if p.stored {
 			totals = p.totals

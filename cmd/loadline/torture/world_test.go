@@ -56,6 +56,10 @@ type chaos struct {
 	lopsided bool // the way from one agent is slower than the way back, so its clock of the run is ahead
 	deaf     bool // one agent renews its lease and answers no proposal
 	gentle   bool // processes die and stand still, and nothing else fails: what must get done is shown there
+	ahead    bool // the way from one agent was slower than the way back until the run began: its clock of the run stays ahead
+	headless bool // the coordinator dies as soon as somebody has acknowledged a change whose instant lies far ahead
+	rewished bool // another change, whose instant lies near, is wished for as soon as the next coordinator is there
+	gaps     bool // agents leave out windows in the middle of what they send
 }
 
 // Lengths of a simulated run; leases as those of the coordinator.
@@ -117,6 +121,14 @@ func (w *world) draw() chaos {
 		return chaos{gentle: true, deaf: true, slowest: 5 * time.Millisecond, adjusts: 1}
 	case 3, 4:
 		c.lopsided = true
+	case 6:
+		return chaos{ahead: true, slowest: 5 * time.Millisecond, adjusts: 4}
+	case 7:
+		return chaos{headless: true, rewished: w.seed%20 < 10, slowest: 5 * time.Millisecond}
+	case 8:
+		c.gaps = true
+	case 9:
+		c.stops = true
 	}
 	return c
 }
@@ -164,6 +176,9 @@ func (w *world) due(p *schedule.Phase, n uint64) int64 {
 func (w *world) between(low, high time.Duration) time.Duration {
 	return low + time.Duration(w.random.Int64N(int64(high-low)+1))
 }
+
+// begun reports whether the run's common instant is fixed.
+func (w *world) begun() bool { return w.coord != nil && w.coord.start != 0 }
 
 // saw counts something that must happen in some of the worlds.
 func (w *world) saw(what string) { w.seen[what]++ }
@@ -277,7 +292,7 @@ func (n *network) send(x way, deliver func()) {
 			continue
 		}
 		pause := w.between(100*time.Microsecond, w.chaos.slowest)
-		if w.chaos.lopsided && x.up && x.agent == "a1" {
+		if x.up && x.agent == "a1" && (w.chaos.lopsided || w.chaos.ahead && !w.begun()) {
 			pause += lopsidedness
 			w.saw("lopsided way")
 		}

@@ -133,13 +133,10 @@ func clusterOnce(ctx context.Context, b *bench, swarm string, order swarmOrder) 
 	if err != nil {
 		return nil, err
 	}
-	watch, stop := context.WithCancel(ctx)
-	peak := make(chan uint64, 1)
-	go func() { peak <- watchPeak(watch, c.Process.Pid) }()
+	peak := watchPeak(ctx, c.Process.Pid)
 	order.Address, order.Coordinator = address, c.Process.Pid
 	figures, err := release(ctx, b, swarm, order)
-	stop()
-	most := <-peak
+	most := peak()
 	err = errors.Join(err, ended())
 	if err != nil {
 		return nil, err

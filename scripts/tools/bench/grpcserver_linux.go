@@ -121,7 +121,11 @@ func (s *grpcServer) handle(fd int, events uint32) {
 		s.list(fd, c)
 	}
 	if events&(syscall.EPOLLIN|syscall.EPOLLRDHUP|syscall.EPOLLHUP|syscall.EPOLLERR) != 0 {
-		s.receive(fd, c)
+		if !receive(fd, s.read, &c.have, func(b []byte) ([]byte, bool) { return s.frames(c, b) }) {
+			s.drop(fd, c)
+			return
+		}
+		s.list(fd, c)
 	}
 }
 
@@ -130,33 +134,6 @@ func (s *grpcServer) list(fd int, c *grpcConn) {
 	if !c.listed && !c.blocked {
 		c.listed = true
 		s.active = append(s.active, fd)
-	}
-}
-
-func (s *grpcServer) receive(fd int, c *grpcConn) {
-	for {
-		r, _, errno := syscall.RawSyscall(syscall.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(&s.read[0])), uintptr(len(s.read)))
-		if errno == syscall.EAGAIN || errno == syscall.EINTR {
-			return
-		}
-		if errno != 0 || r == 0 {
-			s.drop(fd, c)
-			return
-		}
-		got := s.read[:r]
-		if len(c.have) > 0 {
-			got = append(c.have, got...)
-		}
-		rest, ok := s.frames(c, got)
-		if !ok {
-			s.drop(fd, c)
-			return
-		}
-		c.have = append(c.have[:0], rest...)
-		s.list(fd, c)
-		if int(r) < len(s.read) {
-			return
-		}
 	}
 }
 

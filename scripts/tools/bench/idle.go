@@ -128,7 +128,7 @@ func (i idled) print(w io.Writer, streams, rounds int) error {
 	for _, p := range peers() {
 		if v := i[p.name]; len(v) > 0 {
 			slices.Sort(v)
-			fmt.Fprintf(t, "%s\t%.1f\t%.1f\t%.1f\t\n", p.name, (v[(len(v)-1)/2]+v[len(v)/2])/2e3, v[0]/1e3, v[len(v)-1]/1e3)
+			fmt.Fprintf(t, "%s\t%.1f\t%.1f\t%.1f\t\n", p.name, middle(v)/1e3, v[0]/1e3, v[len(v)-1]/1e3)
 		}
 	}
 	t.Flush()

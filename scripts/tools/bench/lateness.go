@@ -97,7 +97,6 @@ func latenessRows(name string, rounds []punctual, bound float64) []row {
 	}
 	p50, p99 := of(func(r punctual) float64 { return r.p50 }), of(func(r punctual) float64 { return r.p99 })
 	used := of(func(r punctual) float64 { return 100 * r.cores })
-	middle := func(v []float64) float64 { return (v[(len(v)-1)/2] + v[len(v)/2]) / 2 }
 	shown := func(what string, v float64) row { return row{what: name + what, ours: v, unit: "ms", bound: -1} }
 	return []row{
 		shown(" p50", middle(p50)),

@@ -281,11 +281,16 @@ func spreadOf(samples []sample, of func(sample) float64) spread {
 		v = append(v, of(s))
 	}
 	slices.Sort(v)
-	n := len(v)
-	if n == 0 {
+	if len(v) == 0 {
 		return spread{math.NaN(), math.NaN(), math.NaN()}
 	}
-	return spread{(v[(n-1)/2] + v[n/2]) / 2, v[0], v[n-1]}
+	return spread{middle(v), v[0], v[len(v)-1]}
+}
+
+// middle is the median of sorted values, of which there is at least one.
+func middle(sorted []float64) float64 {
+	n := len(sorted)
+	return (sorted[(n-1)/2] + sorted[n/2]) / 2
 }
 
 // show prints median and extremes in units of scale.

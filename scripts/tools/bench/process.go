@@ -214,16 +214,13 @@ func (b *bench) run(ctx context.Context, p playing) (*result, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	peak := make(chan uint64, 1)
-	watch, ended := context.WithCancel(ctx)
-	go func() { peak <- watchPeak(watch, cmd.Process.Pid) }()
+	peak := watchPeak(ctx, cmd.Process.Pid)
 	var beside error
 	if p.during != nil {
 		beside = p.during(cmd.Process)
 	}
 	err = cmd.Wait()
-	ended()
-	r.peak, r.stderr = <-peak, stderr.Bytes()
+	r.peak, r.stderr = peak(), stderr.Bytes()
 	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) || ctx.Err() != nil {
 		return nil, errors.Join(err, ctx.Err(), beside)
 	}

@@ -189,7 +189,9 @@ func (s *saturator) handle(fd int, events uint32) {
 		s.active = append(s.active, fd)
 	}
 	if events&(syscall.EPOLLIN|syscall.EPOLLRDHUP|syscall.EPOLLHUP|syscall.EPOLLERR) != 0 {
-		s.receive(fd, c)
+		if !receive(fd, s.read, &c.have, func(b []byte) ([]byte, bool) { return s.requests(fd, c, b) }) {
+			s.drop(fd, c)
+		}
 	}
 }
 
@@ -222,30 +224,29 @@ func (g gate) accept(tell func(fd int)) {
 	}
 }
 
-// receive takes what has come. A read that does not fill the buffer has emptied the socket, and what
-// comes later is an edge of its own, so there is no second read.
-func (s *saturator) receive(fd int, c *satConn) {
+// receive takes what has come and hands it on, behind what was left over the last time; take returns what it leaves. A read that
+// does not fill the buffer has emptied the socket, and what comes later is an edge of its own, so there is no second read. false:
+// the connection is over.
+func receive(fd int, buf []byte, have *[]byte, take func(got []byte) (rest []byte, ok bool)) bool {
 	for {
-		r, _, errno := syscall.RawSyscall(syscall.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(&s.read[0])), uintptr(len(s.read)))
+		r, _, errno := syscall.RawSyscall(syscall.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(&buf[0])), uintptr(len(buf)))
 		if errno == syscall.EAGAIN || errno == syscall.EINTR {
-			return
+			return true
 		}
 		if errno != 0 || r == 0 {
-			s.drop(fd, c)
-			return
+			return false
 		}
-		got := s.read[:r]
-		if len(c.have) > 0 {
-			got = append(c.have, got...)
+		got := buf[:r]
+		if len(*have) > 0 {
+			got = append(*have, got...)
 		}
-		rest, ok := s.requests(fd, c, got)
+		rest, ok := take(got)
 		if !ok {
-			s.drop(fd, c)
-			return
+			return false
 		}
-		c.have = append(c.have[:0], rest...)
-		if int(r) < len(s.read) {
-			return
+		*have = append((*have)[:0], rest...)
+		if int(r) < len(buf) {
+			return true
 		}
 	}
 }

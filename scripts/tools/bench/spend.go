@@ -63,12 +63,9 @@ func (b *bench) spend(ctx context.Context, argv, env []string, on place, limit t
 	if err := cmd.Start(); err != nil {
 		return spent{}, err
 	}
-	peak := make(chan uint64, 1)
-	watch, ended := context.WithCancel(ctx)
-	go func() { peak <- watchPeak(watch, cmd.Process.Pid) }()
+	peak := watchPeak(ctx, cmd.Process.Pid)
 	err := cmd.Wait()
-	ended()
-	s := spent{peak: <-peak, out: out.kept}
+	s := spent{peak: peak(), out: out.kept}
 	s.cpu = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
 	if err = errors.Join(err, ctx.Err()); err != nil {
 		err = fmt.Errorf("%s: %w\n%s", strings.Join(argv, " "), err, tail(stderr.kept))
@@ -79,20 +76,29 @@ func (b *bench) spend(ctx context.Context, argv, env []string, on place, limit t
 	return s, err
 }
 
-func watchPeak(ctx context.Context, pid int) uint64 {
-	tick := time.NewTicker(peakEvery)
-	defer tick.Stop()
-	var peak uint64
-	for {
-		select {
-		case <-ctx.Done():
-			return peak
-		case <-tick.C:
-			text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-			if err == nil {
-				peak = max(peak, highWater(string(text)))
+// watchPeak looks at the memory of a process until the function it returns is called, which says what the most was, in bytes.
+func watchPeak(ctx context.Context, pid int) (ended func() uint64) {
+	watch, stop := context.WithCancel(ctx)
+	peak := make(chan uint64, 1)
+	go func() {
+		tick := time.NewTicker(peakEvery)
+		defer tick.Stop()
+		most := uint64(0)
+		for {
+			select {
+			case <-watch.Done():
+				peak <- most
+				return
+			case <-tick.C:
+				if text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid)); err == nil {
+					most = max(most, highWater(string(text)))
+				}
 			}
 		}
+	}()
+	return func() uint64 {
+		stop()
+		return <-peak
 	}
 }
 
