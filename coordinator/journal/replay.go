@@ -153,7 +153,8 @@ func First(folder string, visit func(*pb.JournalRecord) error) (err error) {
 	if err != nil {
 		return fmt.Errorf("read the journal: %w", err)
 	}
-	body, err := frameAt(file, info.Size(), int64(len(fileHeader)))
+	var room []byte
+	body, err := frameAt(file, info.Size(), int64(len(fileHeader)), &room)
 	if errors.Is(err, errShort) {
 		return nil
 	}
