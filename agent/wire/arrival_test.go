@@ -12,6 +12,7 @@ import (
 
 	"github.com/loadline/loadline/agent/wire/wiretest"
 	"github.com/loadline/loadline/internal/measure"
+	"github.com/loadline/loadline/internal/stamp"
 )
 
 // arrivals is a sink that tells the server to go on, and notes the instants of each read.
@@ -123,18 +124,18 @@ func checkStamps(t *testing.T, ex *Exchange, sink *arrivals, wrote <-chan measur
 	if len(sink.at) != pieces || len(wrote) != pieces {
 		t.Fatalf("%d pieces written, %d read", len(wrote), len(sink.at))
 	}
-	for i, stamp := range sink.seen {
+	for i, mark := range sink.seen {
 		from := <-wrote
 		switch {
-		case !stamp.Reached():
+		case !mark.Reached():
 			continue
 		case !want:
 			t.Errorf("piece %d is stamped", i)
-		case stamp+stepFrom < from || stamp > sink.at[i]:
-			t.Errorf("piece %d was written from %d on, stamped at %d and read at %d", i, from, stamp, sink.at[i])
+		case mark+stamp.StepFrom < from || mark > sink.at[i]:
+			t.Errorf("piece %d was written from %d on, stamped at %d and read at %d", i, from, mark, sink.at[i])
 		}
 	}
-	if ex.FirstByteStamp.Reached() && (!want || ex.FirstByteStamp > ex.FirstByte || ex.FirstByteStamp+stepFrom < ex.Connected) {
+	if ex.FirstByteStamp.Reached() && (!want || ex.FirstByteStamp > ex.FirstByte || ex.FirstByteStamp+stamp.StepFrom < ex.Connected) {
 		t.Errorf("connected at %d, first byte stamped at %d and read at %d", ex.Connected, ex.FirstByteStamp, ex.FirstByte)
 	}
 	var o measure.Outcome
@@ -150,7 +151,7 @@ func TestStampsThatWereDroppedAreCounted(t *testing.T) {
 	}
 	const chunk = "5\r\nhello\r\n"
 	client := newClient(t, Config{URL: "http://" + answering(t, okHead+"Transfer-Encoding: chunked\r\n\r\n"+strings.Repeat(chunk, 8)+"0\r\n\r\n")})
-	client.stamps.look = func() (int64, int64) { return 0, lookWidth + 1 } // the clocks cannot be told apart
+	client.stamps.Look = func() (int64, int64) { return 0, stamp.LookWidth + 1 } // the clocks cannot be told apart
 	var ex Exchange
 	for ctx := wiretest.Context(t); ex.StampsDropped == 0; { // until the kernel stamps
 		if err := client.Do(ctx, get("/"), &ex, new(recorder)); err != nil {

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/loadline/loadline/agent/wire/wiretest"
+
+	"github.com/loadline/loadline/internal/stamp"
 )
 
 func BenchmarkExchange(b *testing.B) {
@@ -52,8 +54,8 @@ func BenchmarkRead(b *testing.B) {
 			}
 			now := wiretest.Clock()
 			var bufs buffers
-			var stamps stamps
-			stamps.init(now)
+			var stamps stamp.Clock
+			stamps.Init(now)
 			raw := newRaw(nc, now, &bufs, &stamps)
 			to, event := <-peer, make([]byte, 169)
 			var in input

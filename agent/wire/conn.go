@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/loadline/loadline/internal/measure"
+	"github.com/loadline/loadline/internal/stamp"
 )
 
 // rawConn is the socket below HTTP and TLS. It takes the instant of every read, counts bytes, and
@@ -29,7 +30,7 @@ type rawConn struct {
 	// ours. 0 and None: not known.
 	wall   int64
 	stamp  measure.Instant
-	stamps *stamps
+	stamps *stamp.Clock
 
 	in  uint64
 	out uint64
@@ -46,7 +47,7 @@ type rawConn struct {
 	bufs          *buffers
 }
 
-func newRaw(nc net.Conn, now func() measure.Instant, bufs *buffers, stamps *stamps) *rawConn {
+func newRaw(nc net.Conn, now func() measure.Instant, bufs *buffers, stamps *stamp.Clock) *rawConn {
 	r := &rawConn{
 		Conn: nc, now: now, lim: &never, reads: math.MaxInt64, writes: math.MaxInt64, bufs: bufs,
 		stamps: stamps, stamp: measure.None,

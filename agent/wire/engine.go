@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/loadline/loadline/internal/measure"
+	"github.com/loadline/loadline/internal/stamp"
 )
 
 // Dialer opens connections to one host and port as a client does, through Control, without TLS and without a proxy. It is for
@@ -18,7 +19,7 @@ type Dialer struct {
 	port    string
 	names   names
 	dialer  net.Dialer
-	stamps  stamps
+	stamps  stamp.Clock
 }
 
 // NewDialer makes a dialer to host:port.
@@ -31,7 +32,7 @@ func NewDialer(local Local, address string) *Dialer {
 	d.port = port
 	d.names.init(host, local.Resolver)
 	d.dialer.Control = control(local.Control, false)
-	d.stamps.init(local.Now)
+	d.stamps.Init(local.Now)
 	return d
 }
 
@@ -68,7 +69,7 @@ func (d *Dialer) Connect(ctx context.Context) (*Socket, time.Duration, error) {
 type Socket struct {
 	net.Conn
 	sock   socket
-	stamps *stamps
+	stamps *stamp.Clock
 	now    func() measure.Instant
 	at     measure.Instant
 	wall   int64 // on the wall clock until somebody asks; 0: there is none
@@ -94,7 +95,7 @@ func (s *Socket) At() measure.Instant { return s.at }
 // tell. dropped says, once a read, that there was a stamp and that it is of no use.
 func (s *Socket) Stamp() (stamp measure.Instant, dropped bool) {
 	if s.wall != 0 {
-		s.stamp = s.stamps.instant(s.wall, s.at)
+		s.stamp = s.stamps.Instant(s.wall, s.at)
 		s.wall, dropped = 0, !s.stamp.Reached() // once a read, however many pieces come of it
 	}
 	return s.stamp, dropped

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/loadline/loadline/internal/measure"
+	"github.com/loadline/loadline/internal/stamp"
 )
 
 // socket is the system's side of a connection, for what package net has no call for: to take a buffer
@@ -50,7 +51,7 @@ func (s *socket) init(nc net.Conn, now func() measure.Instant) {
 	s.rc, s.now, s.look, s.fill = rc, now, s.peek, s.try
 	if _, ok := nc.(*net.TCPConn); ok {
 		// An error means that the connection is gone, which the next read or write tells.
-		_ = rc.Control(func(fd uintptr) { s.stamps = stampReads(fd) })
+		_ = rc.Control(func(fd uintptr) { s.stamps = stamp.Ask(fd) })
 	}
 }
 
@@ -156,7 +157,7 @@ func (s *socket) try(fd uintptr) bool {
 	}
 	for {
 		if s.stamps {
-			s.n, s.stamp, s.err = receive(fd, p)
+			s.n, s.stamp, s.err = stamp.Receive(fd, p)
 		} else {
 			s.n, s.err = unix.Read(int(fd), p)
 		}

@@ -34,6 +34,7 @@ import (
 
 	"github.com/loadline/loadline/internal/measure"
 	"github.com/loadline/loadline/internal/scenario"
+	"github.com/loadline/loadline/internal/stamp"
 )
 
 // Limits on what is taken from a target and kept for it.
@@ -246,7 +247,7 @@ type Client struct {
 	names   names
 	slots   chan struct{} // one for each connection in use; nil: no bound
 	bufs    buffers
-	stamps  stamps
+	stamps  stamp.Clock
 	senders senders
 	pool    pool
 	h2      h2pool
@@ -276,7 +277,7 @@ func New(cfg Config) (*Client, error) {
 		c.slots = make(chan struct{}, cfg.Max)
 	}
 	c.dialer.Control = control(cfg.Local.Control, len(cfg.Sources) > 0)
-	c.stamps.init(cfg.Local.Now)
+	c.stamps.Init(cfg.Local.Now)
 	c.pool.idleFor = cfg.Idle
 	if cfg.Streams <= 0 {
 		cfg.Streams = DefaultStreams

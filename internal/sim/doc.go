@@ -5,7 +5,8 @@
 //
 // The way of one request:
 //
-//  1. A handler numbers it, draws its fault (Fault) and reads its body.
+//  1. A handler numbers it, draws its fault (Fault) and reads its body. The request began when it reached the machine: where the
+//     kernel stamps what it receives, it does not matter when the handler was let run.
 //  2. A pace says when each token is ready: the fixed law draws the times (Distribution), the
 //     batching law gets them from the engine, a pure state machine that one goroutine drives.
 //  3. The stream renders the tokens as events and writes them; every write waits while the server

@@ -53,7 +53,8 @@ func (s *Server) serve(r route, answer func(*exchange) error) http.HandlerFunc {
 }
 
 func (s *Server) open(r route, w http.ResponseWriter, req *http.Request) *exchange {
-	x := &exchange{server: s, w: w, r: req, control: http.NewResponseController(w), begun: s.clock.now()}
+	begun := s.reached(req.Context().Value(connKey{}), s.clock.now())
+	x := &exchange{server: s, w: w, r: req, control: http.NewResponseController(w), begun: begun}
 	x.flusher, _ = w.(http.Flusher)
 	x.sleep = sleeper{clock: s.clock, ctx: req.Context(), gone: req.Context().Done(), stop: s.stop}
 	number, epoch, ok := s.ledger.begin(r, x.begun)

@@ -78,14 +78,15 @@ func (c *connSet) Accept() (net.Conn, error) {
 	return &knownConn{Conn: conn, set: c}, nil
 }
 
-// reset ends a connection by RST, and with it every call on it.
-func (c *connSet) reset(address string) {
-	c.mu.Lock()
-	conn := c.open[address]
-	c.mu.Unlock()
-	if conn != nil {
-		resetConn(conn)
+// of is the connection of a call; nil: it is gone.
+func (c *connSet) of(ctx context.Context) net.Conn {
+	p, ok := peer.FromContext(ctx)
+	if !ok {
+		return nil
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.open[p.Addr.String()]
 }
 
 // knownConn leaves the set when it is closed.
@@ -120,7 +121,7 @@ type rpc struct {
 
 // call wraps an answer with everything that all measured calls share.
 func (s *Server) call(ctx context.Context, conns *connSet, r route, answer func(*rpc) error) error {
-	x := &rpc{server: s, conns: conns, ctx: ctx, begun: s.clock.now()}
+	x := &rpc{server: s, conns: conns, ctx: ctx, begun: s.reached(conns.of(ctx), s.clock.now())}
 	x.sleep = sleeper{clock: s.clock, ctx: ctx, gone: ctx.Done(), stop: s.stop}
 	number, epoch, ok := s.ledger.begin(r, x.begun)
 	x.key = mix(number)
@@ -201,10 +202,10 @@ func (x *rpc) echoes() error {
 	return err
 }
 
-// reset ends the connection of the call by RST.
+// reset ends the connection of the call by RST, and with it every call on it.
 func (x *rpc) reset() error {
-	if p, ok := peer.FromContext(x.ctx); ok {
-		x.conns.reset(p.Addr.String())
+	if conn := x.conns.of(x.ctx); conn != nil {
+		resetConn(conn)
 	}
 	return errBroken
 }

@@ -11,12 +11,16 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/loadline/loadline/internal/measure"
+	"github.com/loadline/loadline/internal/stamp"
 )
 
 // Server is a simulated model endpoint. Its methods may be called from several goroutines.
 type Server struct {
 	cfg     Config
 	clock   *clock
+	stamps  stamp.Clock
 	ledger  *ledger
 	batcher *batcher // nil under LawFixed
 	words   vocabulary
@@ -41,6 +45,7 @@ func New(cfg Config) (*Server, error) {
 		words:  newVocabulary(),
 		stop:   make(chan struct{}),
 	}
+	s.stamps.Init(func() measure.Instant { return measure.Instant(s.clock.now()) })
 	s.buffers.New = func() any { return new([]byte) }
 	if cfg.Law == LawBatching {
 		s.batcher = startBatcher(cfg.Batching, s.clock, s.stop)
@@ -101,6 +106,7 @@ func (s *Server) web() *http.Server {
 	protocols.SetUnencryptedHTTP2(true)
 	return &http.Server{
 		Handler:           s.handler,
+		ConnContext:       withConn,
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    MaxHeader,
@@ -196,7 +202,7 @@ func (l *refusingListener) Accept() (net.Conn, error) {
 		number := l.number
 		l.number++
 		if l.server.fault(number, mix(number), true) == nil {
-			return conn, nil
+			return stampConn(conn), nil
 		}
 		resetConn(conn)
 	}
@@ -204,7 +210,7 @@ func (l *refusingListener) Accept() (net.Conn, error) {
 
 // resetConn closes a connection by RST where the system allows.
 func resetConn(conn net.Conn) {
-	if tcp, ok := conn.(*net.TCPConn); ok {
+	if tcp, ok := conn.(interface{ SetLinger(seconds int) error }); ok {
 		_ = tcp.SetLinger(0) // without it the connection is closed politely; nothing else to do
 	}
 	_ = conn.Close()

@@ -22,8 +22,12 @@ capture: {records: all}
 limits: {max_in_flight: 20000}
 `
 
-// warmed connections are open before the load begins: more than are in use at a time up to 1,000 streams.
-const warmed = 1500
+// Connections that are open before the load begins, so that what is compared is reading and not connecting, which the simulator
+// cannot see: more than are in use at a time up to 1,000 streams, where a stream has one of its own and where they share.
+const (
+	warmed       = 1500
+	warmedShared = 16
+)
 
 // protocol is a way to ask the simulator for tokens.
 type protocol struct {
@@ -41,12 +45,11 @@ func protocols() []protocol {
 		return fmt.Sprintf("{synthetic: {input_tokens: {fixed: 32}, output_tokens: {fixed: %d}}}", tokens)
 	}
 	return []protocol{
-		// Opened before the load, so that what is compared is reading and not connecting, which the simulator cannot see.
 		{"http1", "chat", chat(fmt.Sprintf(", connections: {warm: %d}", warmed)), words},
-		{"http2", "chat", chat(", connections: {http: http2}"), words},
+		{"http2", "chat", chat(fmt.Sprintf(", connections: {http: http2, warm: %d}", warmedShared)), words},
 		{"grpc", "grpc_generate",
 			func(s *simulator, _ int) string {
-				return fmt.Sprintf(`{name: sim, url: "grpc://%s", protocol: grpc}`, s.grpc)
+				return fmt.Sprintf(`{name: sim, url: "grpc://%s", protocol: grpc, connections: {warm: %d}}`, s.grpc, warmedShared)
 			},
 			func(_ *simulator, tokens int) string {
 				return fmt.Sprintf(`{grpc: {method: loadline.sim.v1.GeneratorService/Generate, message: {prompt: "tell me a story", count: %d}}}`, tokens)
@@ -226,5 +229,7 @@ func truthTimes(s *summary, t *truth, j *joined, bound float64) []row {
 		micros("itl p50", value(itl.P50), t.ITL.P50, bound),
 		micros("itl p99", value(itl.P99), t.ITL.P99, bound),
 		shown("lateness p99", value(s.of("lateness").P99)),
+		shown("read_lag p50", value(s.of("read_lag").P50)),
+		shown("read_lag p99", value(s.of("read_lag").P99)),
 	}
 }

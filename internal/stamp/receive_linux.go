@@ -1,4 +1,4 @@
-package wire
+package stamp
 
 import (
 	"runtime"
@@ -14,15 +14,15 @@ type stampControl struct {
 	time unix.Timespec
 }
 
-// stampReads asks for stamps. It reports whether the kernel gives them.
-func stampReads(fd uintptr) bool {
+// Ask asks for stamps. It reports whether the kernel gives them.
+func Ask(fd uintptr) bool {
 	return unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1) == nil
 }
 
-// receive reads once from a socket without waiting, with the kernel's stamp in nanoseconds of the wall clock;
+// Receive reads once from a socket without waiting, with the kernel's stamp in nanoseconds of the wall clock;
 // 0: none came. The call is a raw one: as it never waits, the scheduler need not be told of it, and what that
 // saves pays for the stamp.
-func receive(fd uintptr, p []byte) (n int, stamp int64, err error) {
+func Receive(fd uintptr, p []byte) (n int, stamp int64, err error) {
 	var control stampControl
 	piece := unix.Iovec{Base: unsafe.SliceData(p)}
 	piece.SetLen(len(p))
@@ -39,21 +39,4 @@ func receive(fd uintptr, p []byte) (n int, stamp int64, err error) {
 		stamp = control.time.Nano()
 	}
 	return int(got), stamp, nil
-}
-
-// send writes to a socket what there is room for, without waiting. It is a raw call for the reason given at receive.
-func send(fd uintptr, p []byte) (n int, err error) {
-	got, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, fd, uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)),
-		unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0, 0)
-	if errno != 0 {
-		return 0, errno
-	}
-	return int(got), nil
-}
-
-// idleSocket reports whether a socket has nothing to tell: no bytes, no end, no error. What it has stays there.
-func idleSocket(fd uintptr) bool {
-	var one [1]byte
-	_, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&one)), 1, unix.MSG_PEEK|unix.MSG_DONTWAIT, 0, 0)
-	return errno == unix.EAGAIN || errno == unix.EINTR
 }

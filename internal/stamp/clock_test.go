@@ -1,4 +1,4 @@
-package wire
+package stamp
 
 import (
 	"testing"
@@ -21,13 +21,13 @@ type world struct {
 	noise    int64 // error of the next look
 	width    int64 // how long a look takes
 	looks    int
-	stamps
+	Clock
 }
 
 func newWorld() *world {
 	w := &world{distance: 1_764_000_000_000_000_000, width: 100}
-	w.init(nil)
-	w.look = func() (int64, int64) {
+	w.Init(nil)
+	w.Look = func() (int64, int64) {
 		w.looks++
 		return w.distance + w.noise, w.width
 	}
@@ -36,7 +36,7 @@ func newWorld() *world {
 
 // read is a read at an instant of what came so long before, all with the wall clock as it is.
 func (w *world) read(at, lag measure.Instant) measure.Instant {
-	return w.instant(int64(at-lag)+w.distance, at)
+	return w.Instant(int64(at-lag)+w.distance, at)
 }
 
 func TestStampsAreMapped(t *testing.T) {
@@ -54,10 +54,10 @@ func TestStampsAreMapped(t *testing.T) {
 			return w.read(sec, 3*usec)
 		}, sec},
 		{"a stamp that cannot be", func(w *world) measure.Instant { w.read(sec, 0); return w.read(sec+1, -60*usec) }, none},
-		{"clocks that cannot be looked at", func(w *world) measure.Instant { w.width = lookWidth + 1; return w.read(sec, 0) }, none},
+		{"clocks that cannot be looked at", func(w *world) measure.Instant { w.width = LookWidth + 1; return w.read(sec, 0) }, none},
 		{"clocks that cannot be looked at again", func(w *world) measure.Instant {
 			w.read(sec, 0)
-			w.width, w.noise = lookWidth+1, 9_000_000
+			w.width, w.noise = LookWidth+1, 9_000_000
 			return w.read(9*sec, 5*msec)
 		}, 9*sec - 5*msec},
 		{"set forward", func(w *world) measure.Instant {
@@ -75,7 +75,7 @@ func TestStampsAreMapped(t *testing.T) {
 			stamp := int64(sec) + w.distance
 			w.distance += int64(30 * msec)
 			w.read(sec+msec, 0)
-			return w.instant(stamp, sec+msec+1)
+			return w.Instant(stamp, sec+msec+1)
 		}, none},
 		{"a second after the clock was set", func(w *world) measure.Instant {
 			w.read(sec, 0)
@@ -137,8 +137,8 @@ func TestStampsAreRightOrDropped(t *testing.T) {
 				w.distance += step * int64(1-2*rapid.IntRange(0, 1).Draw(t, "back"))
 			}
 			at = arrived + measure.Instant(rapid.Int64Range(0, int64(990*usec)).Draw(t, "lag"))
-			w.noise = rapid.Int64Range(-lookWidth/2, lookWidth/2).Draw(t, "noise")
-			got := w.instant(stamp, at)
+			w.noise = rapid.Int64Range(-LookWidth/2, LookWidth/2).Draw(t, "noise")
+			got := w.Instant(stamp, at)
 			switch {
 			case got > at:
 				t.Fatalf("read at %d, stamp at %d", at, got)
