@@ -35,6 +35,8 @@ const (
 	prepareWait = 60 * time.Second
 	// graceWait bounds the wait for the last windows after the drain.
 	graceWait = 10 * time.Second
+	// returnWait is how long a run that nobody is left to play waits for lost agents to come back and hand in their results.
+	returnWait = 15 * time.Second
 	// journalPatience is how long the journal may fail before its run is stopped.
 	journalPatience = 15 * time.Second
 	// barrierWait is how long agents that are ready wait for one that is not, where the scenario allows for fewer.

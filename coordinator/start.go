@@ -174,7 +174,7 @@ func (c *Coordinator) admit(r *liveRun, config run.Config) error {
 func waits(s *pb.Scenario, ahead time.Duration) run.Config {
 	return run.Config{
 		Prepare: prepareWait, StartAhead: ahead, Drain: s.GetDrain().AsDuration(),
-		Grace: graceWait, JournalPatience: journalPatience, Min: int(s.GetAgents().GetMin()), Barrier: barrierWait,
+		Grace: graceWait, Return: returnWait, JournalPatience: journalPatience, Min: int(s.GetAgents().GetMin()), Barrier: barrierWait,
 		Horizon: changeHorizon, AckPatience: ackPatience,
 	}
 }

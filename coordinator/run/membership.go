@@ -25,7 +25,27 @@ func (m *Machine) lost(e Lost, now int64) []Command {
 	commands := []Command{noteAgent(pb.RunEventKind_RUN_EVENT_KIND_AGENT_LOST, e.ID, e.Why, now)}
 	commands = append(commands, m.blocked(a, now)...)
 	commands = append(commands, m.propose(now)...)
+	commands = append(commands, m.bereave(now)...)
 	return append(commands, m.settle(now)...)
+}
+
+// bereave ends the load of a run that nobody is left to play: nothing starts it again. Those that were lost may still have
+// counted what nobody else knows; the run waits for it once, for a bounded time, which a stop cuts short.
+func (m *Machine) bereave(now int64) []Command {
+	switch {
+	case m.state != Running && m.state != Draining, m.await != 0, m.stop != pb.StopMode_STOP_MODE_UNSPECIFIED:
+		return nil
+	case len(m.without((*member).accounted)) > 0 || len(m.owing()) == 0:
+		return nil
+	}
+	m.await = now + int64(m.config.Return)
+	m.state, m.deadline = Draining, m.await
+	return m.dismiss("no agent is left to play it")
+}
+
+// owing are the lost members that may have played something and have not handed in their totals.
+func (m *Machine) owing() []*member {
+	return m.without(func(a *member) bool { return !a.lost || a.totals || !a.told })
 }
 
 // blocked makes another attempt of a change that still counts on a member which is gone.

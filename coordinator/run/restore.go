@@ -46,7 +46,8 @@ func Restore(config Config, roster []Member, h History, now int64) (*Machine, []
 	if m.stop != pb.StopMode_STOP_MODE_UNSPECIFIED {
 		return m, m.halt(m.stop, m.detail, now)
 	}
-	return m, append(m.propose(now), m.settle(now)...)
+	commands := append(m.propose(now), m.bereave(now)...)
+	return m, append(commands, m.settle(now)...)
 }
 
 // replay takes one event of the journal on and reports whether it fixed the start.

@@ -35,6 +35,9 @@ type Config struct {
 	// Grace bounds the wait for the last windows after load and drain; then agents that have not
 	// reported are given up as lost.
 	Grace time.Duration
+	// Return is how long the run waits, once nobody is left to play it, for members that were lost to come back and hand
+	// in what they have counted; 0: it does not.
+	Return time.Duration
 	// JournalPatience is how long the journal may fail before the run is stopped.
 	JournalPatience time.Duration
 	// Horizon is how far ahead the instant of a change lies when it is first proposed.
@@ -90,6 +93,7 @@ type Machine struct {
 	fixed    bool  // the start instant is on record
 	deadline int64 // of the present state
 	barrier  int64 // when the ready ones start without the rest; 0: not known yet
+	await    int64 // until when lost members may hand in their results though nobody is left; 0: nobody was waited for yet
 	stop     pb.StopMode
 	aborted  bool   // ended before its plan was, by decision or for want of a start
 	detail   string // why, in plain words
@@ -131,6 +135,9 @@ func (m *Machine) Detail() string {
 	case Preparing:
 		return "waiting until ready: " + names(m.without((*member).arrived))
 	case Draining:
+		if owing := m.owing(); m.await != 0 && len(owing) > 0 {
+			return fmt.Sprintf("no agent is left to play it; waiting up to %v for results of those that were lost: %s", m.config.Return, names(owing))
+		}
 		return "waiting for the last results of: " + names(m.without((*member).accounted))
 	default:
 		return ""
@@ -308,9 +315,9 @@ func (m *Machine) progress(id ID, now int64, set func(*member)) []Command {
 	return append(commands, m.settle(now)...)
 }
 
-// settle asks for the ledger once every agent is accounted for.
+// settle asks for the ledger once every agent is accounted for, and nobody is waited for who was lost.
 func (m *Machine) settle(now int64) []Command {
-	if m.state == Preparing || m.state == Reconciling || len(m.without((*member).accounted)) > 0 {
+	if m.state == Preparing || m.state == Reconciling || len(m.without((*member).accounted)) > 0 || now < m.await && len(m.owing()) > 0 {
 		return nil
 	}
 	m.state, m.deadline = Reconciling, 0
@@ -321,6 +328,7 @@ func (m *Machine) settle(now int64) []Command {
 func (m *Machine) dismiss(why string) []Command {
 	var commands []Command
 	for _, a := range m.joining {
+		a.out = true // a change that is final may still make it a member
 		commands = append(commands, StopAgent{ID: a.ID, Mode: pb.StopMode_STOP_MODE_NOW, Reason: why})
 	}
 	m.joining = nil
@@ -365,7 +373,7 @@ func (m *Machine) halt(mode pb.StopMode, reason string, now int64) []Command {
 			return m.giveUp(reason, now)
 		}
 	}
-	m.state, m.deadline = Draining, now+int64(m.config.Grace)
+	m.state, m.deadline, m.await = Draining, now+int64(m.config.Grace), now
 	if mode == pb.StopMode_STOP_MODE_DRAIN {
 		m.deadline += int64(m.config.Drain)
 	}
@@ -433,10 +441,12 @@ func (m *Machine) tick(now int64) []Command {
 	case Running:
 		m.state, m.deadline = Draining, now+int64(m.config.Drain+m.config.Grace)
 	case Draining:
+		m.await = now // they have had their time
 		for _, a := range m.without((*member).accounted) {
 			why := fmt.Sprintf("its last results did not come within %v", m.config.Grace)
 			commands = append(commands, m.lost(Lost{a.ID, why}, now)...)
 		}
+		commands = append(commands, m.settle(now)...)
 	}
 	return commands
 }

@@ -13,7 +13,7 @@ import (
 
 var config = run.Config{
 	Prepare: 60 * time.Second, StartAhead: 20 * time.Millisecond, Load: 10 * time.Second,
-	Drain: 30 * time.Second, Grace: 10 * time.Second, JournalPatience: 15 * time.Second,
+	Drain: 30 * time.Second, Grace: 10 * time.Second, Return: 15 * time.Second, JournalPatience: 15 * time.Second,
 	Barrier: 10 * time.Second, Horizon: 300 * time.Millisecond, AckPatience: 5 * time.Second,
 }
 
@@ -97,6 +97,10 @@ func TestRuns(t *testing.T) {
 		{15 * time.Second, run.Done{id("b")}, ""},
 		{15 * time.Second, run.Totals{id("b")}, "reconcile"},
 	}
+	bereaved := append(ready[:5:5],
+		step{5 * time.Second, run.Lost{id("a"), "lease"}, "note agent_lost, propose b 2.1"},
+		step{5 * time.Second, run.Lost{id("b"), "lease"}, "note agent_lost"},
+	)
 	for name, script := range map[string][]step{
 		"a whole run": append(append(ready[:5:5], ended...),
 			step{15 * time.Second, run.Reconciled{Complete: true}, "note ended, finish complete"},
@@ -127,10 +131,31 @@ func TestRuns(t *testing.T) {
 			step{14 * time.Second, run.Totals{id("b")}, ""},
 			step{14 * time.Second, run.Done{id("b")}, "reconcile"},
 			step{14 * time.Second, run.Reconciled{Complete: true}, "note ended, finish partial"}),
-		"all agents lost": append(ready[:5:5],
-			step{5 * time.Second, run.Lost{id("a"), "lease"}, "note agent_lost, propose b 2.1"},
-			step{5 * time.Second, run.Lost{id("b"), "lease"}, "note agent_lost, reconcile"},
-			step{5 * time.Second, run.Reconciled{}, "note ended, finish partial"}),
+		"all agents lost for good": append(bereaved[:7:7],
+			step{19 * time.Second, run.Tick{}, ""},
+			step{20 * time.Second, run.Tick{}, "reconcile"},
+			step{20 * time.Second, run.Reconciled{}, "note ended, finish partial"}),
+		"all agents lost, and they come back with what they have counted": append(bereaved[:7:7],
+			step{6 * time.Second, run.Joined{run.Member{ID: run.ID{Agent: "a", Incarnation: 2}, Weight: 1}}, ""},
+			step{6 * time.Second, run.Adjust{Request: "w", Revisions: []*pb.Revision{pb.Revision_builder{Rate: new(5.0)}.Build()}}, "adjust w refused"},
+			step{7 * time.Second, run.Totals{id("b")}, ""},
+			step{7 * time.Second, run.Done{id("b")}, ""},
+			step{8 * time.Second, run.Lost{id("b"), "lease"}, ""},
+			step{13 * time.Second, run.Tick{}, ""},
+			step{14 * time.Second, run.Totals{id("a")}, "reconcile"},
+			step{14 * time.Second, run.Reconciled{Complete: true}, "note ended, finish partial"}),
+		"all agents lost, and nobody wants to wait": append(bereaved[:7:7],
+			step{6 * time.Second, run.Stop{Mode: drain, Reason: "Ctrl-C"}, "note stop_requested, reconcile"}),
+		"all agents lost after a stop": append(ready[:5:5],
+			step{5 * time.Second, run.Stop{Mode: drain, Reason: "Ctrl-C"}, "note stop_requested, stop a drain, stop b drain"},
+			step{6 * time.Second, run.Lost{id("a"), "lease"}, "note agent_lost"},
+			step{6 * time.Second, run.Lost{id("b"), "lease"}, "note agent_lost, reconcile"}),
+		"the last one lost while its results are waited for": append(ready[:5:5],
+			step{13 * time.Second, run.Tick{}, ""},
+			step{14 * time.Second, run.Totals{id("a")}, ""},
+			step{14 * time.Second, run.Done{id("a")}, ""},
+			step{20 * time.Second, run.Lost{id("b"), "lease"}, "note agent_lost"},
+			step{21 * time.Second, run.Totals{id("b")}, "reconcile"}),
 		"last results that never come": append(ready[:5:5],
 			step{13 * time.Second, run.Tick{}, ""},
 			step{14 * time.Second, run.Totals{id("a")}, ""},
@@ -182,6 +207,18 @@ func TestRuns(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Whoever watches is told what a run waits for that nobody is left to play.
+func TestABereavedRunSaysWhatItWaitsFor(t *testing.T) {
+	m, _ := run.New(config, roster("a", "b"), 0)
+	for _, event := range []run.Event{run.Ready{id("a")}, run.Ready{id("b")}, run.StartDurable{}, run.Lost{id("a"), "lease"}, run.Lost{id("b"), "lease"}, run.Totals{id("a")}} {
+		m.Step(event, 1)
+	}
+	want := "no agent is left to play it; waiting up to 15s for results of those that were lost: b"
+	if m.Detail() != want || m.State() != run.Draining || m.Deadline() != 1+int64(15*time.Second) {
+		t.Errorf("state %d until %v: %q, want %q", m.State(), time.Duration(m.Deadline()), m.Detail(), want)
 	}
 }
 

@@ -176,7 +176,9 @@ func (c *simCoordinator) step(e run.Event) {
 	if c.machine == nil || !c.alive() {
 		return
 	}
+	before := c.machine.State()
 	commands := c.machine.Step(e, c.w.now)
+	c.w.oracle.stepped(c, e, before)
 	if len(commands) > 0 {
 		c.w.tell("coordinator  %T%v → %T%v", e, e, commands, commands)
 	}

@@ -18,6 +18,7 @@ type oracle struct {
 	lost     map[run.ID]bool  // declared lost by the coordinator that is alive
 	mourned  map[run.ID]int64 // when it was lost while the run was running
 	reborn   map[run.ID]int64 // when the process had another incarnation
+	bereft   bool             // nobody was left to play the load before it was over
 	asked    map[string]int64
 	granted  map[string]*pb.Change
 }
@@ -143,6 +144,21 @@ func (o *oracle) adjusted(x run.Adjusted) {
 	}
 }
 
+// stepped notices when nobody is left to play the load, and who hands in after that.
+func (o *oracle) stepped(c *simCoordinator, e run.Event, before run.State) {
+	switch event := e.(type) {
+	case run.Lost:
+		if before == run.Running && c.machine.State() == run.Draining {
+			o.bereft = true
+			o.w.saw("nobody left")
+		}
+	case run.Totals:
+		if o.bereft && o.lost[event.ID] {
+			o.w.saw("results taken when nobody was left")
+		}
+	}
+}
+
 // settle compares the whole run with the target's own count.
 func (o *oracle) settle() {
 	c := o.w.coord
@@ -244,11 +260,11 @@ func (o *oracle) settleDone(c *simCoordinator) {
 	// Whoever stands still or dies as well holds a change up until its own lease has lapsed.
 	for m, id := range c.ledger.roster {
 		at, lost := o.mourned[id]
-		if lost && latest < end-int64(5*time.Second) && o.w.now >= end && m < c.course.Members() && c.course.Weights()[m] > 0 {
+		if lost && !o.bereft && latest < end-int64(5*time.Second) && o.w.now >= end && m < c.course.Members() && c.course.Weights()[m] > 0 {
 			o.w.broken("%v was lost at %v, and its share was handed over to nobody", id, time.Duration(at))
 		}
 		at, reborn := o.reborn[id]
-		if reborn && at < end-int64(3*time.Second) && c.ledger.entry(id).totals == nil && o.w.living(id.Agent) != nil && o.w.living(id.Agent).asleep <= at {
+		if reborn && at < min(end, o.w.now)-int64(3*time.Second) && c.ledger.entry(id).totals == nil && o.w.living(id.Agent) != nil && o.w.living(id.Agent).asleep <= at {
 			o.w.broken("%v went on as another at %v, and did not hand over what it had played", id, time.Duration(at))
 		}
 	}

@@ -21,7 +21,7 @@ var sometimes = []string{
 	"coordinator killed", "coordinator took the run up", "slow disk", "stop",
 	"lease lapsed", "lease given up", "went on after a lapse", "arrival missed", "arrival lost and reported", "window repeated",
 	"share of a lost agent handed over", "share of a leaving agent handed over", "hold of an earlier coordinator freed", "stop learned from a renewal",
-	"lopsided way", "deaf agent", "went on as another", "instant passed on a clock ahead", "gap refused",
+	"nobody left", "results taken when nobody was left", "lopsided way", "deaf agent", "went on as another", "instant passed on a clock ahead", "gap refused",
 	"coordinator killed in the middle of a change", "acknowledgement for an earlier coordinator",
 	"change applied", "change tried again", "proposal refused", "wish refused",
 	"rate changed", "users changed", "phase paused", "phase resumed", "phase ended",

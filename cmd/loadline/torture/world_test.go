@@ -79,7 +79,7 @@ const (
 
 var simWaits = run.Config{
 	Prepare: 30 * time.Second, Barrier: 10 * time.Second, StartAhead: time.Second, Load: simLoad, Drain: 2 * time.Second,
-	Grace: 20 * time.Second, JournalPatience: 15 * time.Second, Horizon: 300 * time.Millisecond, AckPatience: 5 * time.Second,
+	Grace: 20 * time.Second, Return: 15 * time.Second, JournalPatience: 15 * time.Second, Horizon: 300 * time.Millisecond, AckPatience: 5 * time.Second,
 }
 
 func newWorld(seed uint64) *world {
