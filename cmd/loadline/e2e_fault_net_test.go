@@ -17,6 +17,7 @@ func TestFaultsOfTheNetwork(t *testing.T) {
 	t.Parallel()
 	faultsAtOnce(t, map[string]func(*testing.T){
 		"nothing passes":                    func(t *testing.T) { isolate(t, up, down) },
+		"nobody is left, and comes back":    comeBack,
 		"nothing comes from the agent":      func(t *testing.T) { isolate(t, up) },
 		"nothing reaches the agent":         func(t *testing.T) { isolate(t, down) },
 		"NATS ends":                         endNATS,
@@ -46,6 +47,38 @@ func isolate(t *testing.T, held ...direction) {
 	w.compare(t, s)
 	if len(s.GetAgents()[0].GetLost()) == 0 && s.GetArrivals().GetMissed() == 0 {
 		t.Errorf("nothing is missed and nothing is lost: %v", s.GetArrivals())
+	}
+}
+
+// comeBack (R1) isolates the only agent until it is given up: nothing starts the load again, but the run waits, says so, and
+// everything that the agent has started is in the result when it is heard again.
+func comeBack(t *testing.T) {
+	w := serveTally(t)
+	c := startCluster(t, w.scenario(50, 20, "poisson", "limits: {max_lateness: 1s}\n"), 0, false)
+	c.story(t)
+	way := c.joinThrough(t, "a1", "127.0.0.2")
+	c.wantAgents(t, 1)
+	p := c.play(t, w)
+	time.Sleep(1500 * time.Millisecond)
+	since := time.Now()
+	way.both(func(p *faultProxy) { p.hold(up, down) })
+	c.coordinator.until(t, "the run waits for who was lost", func() bool { return strings.Contains(c.coordinator.err.String(), "no agent is left to play it") })
+	time.Sleep(time.Until(since.Add(10 * time.Second)))
+	way.both(func(p *faultProxy) { p.hold() })
+	s := p.end(t)
+	w.compare(t, s)
+	p.wantState(t, pb.SummaryState_SUMMARY_STATE_PARTIAL)
+	if !strings.Contains(p.err.String()+p.out.String(), "waiting up to 15s for results of those that were lost: a1") {
+		t.Errorf("who watches is not told what the run waits for:\n%s%s", &p.out, &p.err)
+	}
+	if seen := uint64(len(w.all())); seen != s.GetArrivals().GetStarted() {
+		t.Errorf("the target saw %d, and the result holds %d: %v", seen, s.GetArrivals().GetStarted(), s.GetReasons())
+	}
+	if lost := s.GetAgents()[0].GetLost(); len(lost) != 1 || lost[0].GetArrivals() != s.GetArrivals().GetLost() || lost[0].GetArrivals() == 0 {
+		t.Errorf("the stretch that was lost is not named once: %v of %v", lost, s.GetArrivals())
+	}
+	if w.last().Sub(since) > 5*time.Second+slack {
+		t.Errorf("the load went on %v after the agent was isolated", w.last().Sub(since))
 	}
 }
 

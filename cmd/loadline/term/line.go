@@ -39,6 +39,9 @@ func (s *State) Line() string {
 	if n := p.Missed + p.Shed; n > 0 {
 		parts = append(parts, fmt.Sprintf("missed %s shed %s", judge.Count(p.Missed), judge.Count(p.Shed)))
 	}
+	if d := s.status.GetDetail(); d != "" && s.status.GetState() == pb.RunState_RUN_STATE_DRAINING {
+		parts = append(parts, report.Clean(d)) // what is waited for
+	}
 	return strings.Join(parts, " · ")
 }
 
