@@ -136,20 +136,21 @@ func (p *part) join(ch *pb.Change) {
 }
 
 // ceiling is the most requests in flight of this member by the weights of a course, within what the agent's owner allows: at
-// epoch 1 what the plan says.
-func (p *part) ceiling(c *schedule.Course) uint32 {
+// epoch 1 what the plan says. narrow says that the owner's ceiling is the lower one.
+func (p *part) ceiling(c *schedule.Course) (n uint32, narrow bool) {
 	m := int(p.place.Load())
 	if c.Epoch() == 1 {
-		return p.member().GetMaxInFlight()
+		return p.member().GetMaxInFlight(), p.narrow
 	}
 	if m >= c.Members() {
-		return 0
+		return 0, false
 	}
-	n := schedule.Ceilings(p.assignment.GetScenario().GetLimits().GetMaxInFlight(), c.Weights())[m]
-	if p.own != nil {
-		n = p.own.InFlightOf(n)
+	share := schedule.Ceilings(p.assignment.GetScenario().GetLimits().GetMaxInFlight(), c.Weights())[m]
+	if p.own == nil {
+		return share, false
 	}
-	return n
+	n = p.own.InFlightOf(share)
+	return n, n < share
 }
 
 // licensed reports whether something may be started at this moment.
@@ -288,10 +289,10 @@ func (pl *player) apply(ch *pb.Change, c *schedule.Course) error {
 		}
 	}
 	at := measure.Instant(ch.GetAtNs())
-	ceiling := pl.part.ceiling(c)
+	ceiling, narrow := pl.part.ceiling(c)
 	source := pl.source(c, ch.GetAtNs())
 	fits := pl.pacer.Apply(at, source, pl.endOf(c), func() {
-		pl.playing = c
+		pl.playing, pl.narrow = c, narrow
 		pl.inFlight.Set(ceiling)
 	})
 	if !fits && source.Len() > 0 {

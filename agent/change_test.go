@@ -460,6 +460,37 @@ func TestTheCeilingFollowsTheWeightsInForce(t *testing.T) {
 	})
 }
 
+// TestTotalsTellWhatTheOwnersCeilingKeptBack: an inherited share above what the agent's owner allows is shed, and the totals say that
+// it was for the owner's ceiling; what the scenario's own limit sheds is not among it.
+func TestTotalsTellWhatTheOwnersCeilingKeptBack(t *testing.T) {
+	for name, own := range map[string]*guard.Own{"below the share": {MaxInFlight: 12}, "above the share": {MaxInFlight: 100}, "no owner": nil} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				st := newStage(t, "load: [{open: {rate: 100}, duration: 2s}]\nlimits: {max_in_flight: 30}\ndrain: 1s", always(time.Minute), nil)
+				st.asMember(0, 1, 1, 1)
+				st.part.assignment.GetMembers()[0].SetMaxInFlight(10)
+				st.part.own = own
+				st.begin()
+				ch := changeTo(2, time.Second, []uint32{1, 0, 0})
+				later(500*time.Millisecond, func() {
+					st.part.hold(ch)
+					st.part.apply(ch)
+				})
+				st.player.run()
+				totals := st.part.totals()
+				shed, over := totals.GetGroups()[0].GetCounters().GetShed(), totals.GetOverInFlight()
+				before := uint64(34 - 10) // of a third of the first 100 arrivals, 10 found room
+				if own == nil || own.MaxInFlight > 30 {
+					before = shed
+				}
+				if over != shed-before || shed < 70 || totals.GetOverRate() != 0 {
+					t.Errorf("%d shed, %d of them for the owner's ceiling in flight, %d for that of the rate", shed, over, totals.GetOverRate())
+				}
+			})
+		})
+	}
+}
+
 func TestChangesThatAPlayerRefuses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		st := newStage(t, "load: [{open: {rate: 100}, duration: 3s}]", always(time.Millisecond), nil).asMember(0, 1, 1)

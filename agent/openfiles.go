@@ -47,7 +47,8 @@ func (p *part) sockets() sockets {
 			users += p.course.Count(i, member, uint64(phase.Users))
 		}
 	}
-	open = min(open, uint64(p.ceiling(p.course)))
+	ceiling, _ := p.ceiling(p.course)
+	open = min(open, uint64(ceiling))
 	targets := p.assignment.GetScenario().GetTargets() // addresses that stand in for them open as many
 	most, shared := mostConnections(targets), sharing(targets)
 	n := sockets{certain: min(ceilDiv(users, shared), most), possible: min(ceilDiv(open+users, shared), most)}

@@ -28,7 +28,9 @@ func (a *Agent) bind(p *part, s *pb.Scenario) error {
 		return err
 	}
 	p.own = own
-	p.member().SetMaxInFlight(own.InFlightOf(share.MaxInFlight))
+	n := own.InFlightOf(share.MaxInFlight)
+	p.narrow = n < share.MaxInFlight
+	p.member().SetMaxInFlight(n)
 	return nil
 }
 
@@ -68,27 +70,33 @@ type ceilings struct {
 type limited struct {
 	Driver
 	*ceilings
+	over       *over                  // of the part whose requests these are
 	agent, run func() measure.Instant // clocks: of the ceilings, and of the outcome
 }
 
-// limit puts the owner's ceilings before a driver whose clock is run's.
-func (a *Agent) limit(d Driver, run func() measure.Instant) Driver {
+// over is what of one part met a ceiling of the owner, besides what its guard's bucket refused: requests, and arrivals in flight.
+type over struct{ rate, inFlight atomic.Uint64 }
+
+// limit puts the owner's ceilings before a driver whose clock is run's; met counts what meets them.
+func (a *Agent) limit(d Driver, met *over, run func() measure.Instant) Driver {
 	if a.ceilings == nil {
 		return d
 	}
-	return &limited{Driver: d, ceilings: a.ceilings, agent: func() measure.Instant { return measure.Instant(a.now()) }, run: run}
+	return &limited{Driver: d, ceilings: a.ceilings, over: met, agent: func() measure.Instant { return measure.Instant(a.now()) }, run: run}
 }
 
 // Do implements Driver. What is above a ceiling fails as refused.
 func (l *limited) Do(ctx context.Context, r *workload.Request, o *measure.Outcome) {
 	if !l.inFlight.Enter() {
 		l.overInFlight.Add(1)
+		l.over.inFlight.Add(1)
 		l.refuse(ctx, o, refusedWait, "the agent's own ceiling of requests in flight (--max-in-flight) is met")
 		return
 	}
 	defer l.inFlight.Leave()
 	if now := l.agent(); !l.rate.Take(now) {
 		l.overRate.Add(1)
+		l.over.rate.Add(1)
 		l.refuse(ctx, o, time.Duration(l.rate.Free()-now), "the agent's own ceiling of requests a second (--max-rate) is met")
 		return
 	}

@@ -47,7 +47,8 @@ func TestTheOwnersCeilingsHoldBehindEverything(t *testing.T) {
 		own := &guard.Own{MaxRate: 50, MaxInFlight: 8}
 		a := &Agent{time: guard.NewClock(func() int64 { return 0 }), config: Config{Own: own, Log: slog.New(slog.DiscardHandler)}, lease: &guard.Lease{}, ceilings: &ceilings{rate: own.NewWindow(), inFlight: own.NewInFlight()}}
 		driver := &counting{lasts: 30 * time.Millisecond}
-		one, two := a.limit(driver, now), a.limit(driver, now) // two targets, one agent
+		met := &over{}
+		one, two := a.limit(driver, met, now), a.limit(driver, met, now) // two targets, one agent
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
 		var users sync.WaitGroup
@@ -72,6 +73,9 @@ func TestTheOwnersCeilingsHoldBehindEverything(t *testing.T) {
 			})
 		}
 		users.Wait()
+		if met.rate.Load() == 0 || met.rate.Load() != a.ceilings.overRate.Load() || met.inFlight.Load() == 0 || met.inFlight.Load() != a.ceilings.overInFlight.Load() {
+			t.Errorf("of the run %d met the rate and %d the requests in flight, of the agent %v", met.rate.Load(), met.inFlight.Load(), a.Counts())
+		}
 		for i := range driver.at {
 			if last := i + 50; last < len(driver.at) && driver.at[last].Sub(driver.at[i]) <= time.Second {
 				t.Fatalf("51 requests within a second, and the ceiling is 50")

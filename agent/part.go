@@ -65,6 +65,8 @@ type part struct {
 	set      *workload.Set
 	schedule *schedule.Schedule
 	own      *guard.Own       // nil: the agent has no owner
+	narrow   bool             // by the plan: its owner's ceiling in flight is lower than its share of the run's
+	over     over             // what met a ceiling of its owner
 	changing sync.Mutex       // guards course and the making of the player
 	course   *schedule.Course // with the changes so far
 	extra    []*pb.Phase      // appended by changes, as far as the course has them
@@ -351,7 +353,7 @@ func (a *Agent) openDrivers(p *part, s *pb.Scenario) error {
 			continue
 		}
 		p.closers = append(p.closers, driver)
-		targets[target.GetName()] = a.limit(driver, now)
+		targets[target.GetName()] = a.limit(driver, &p.over, now)
 	}
 	for _, w := range s.GetWorkloads() {
 		p.drivers = append(p.drivers, targets[w.GetTarget()])

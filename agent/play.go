@@ -37,6 +37,7 @@ type player struct {
 	wire     bool                         // the series of the kernel's stamps are wanted
 	rate     atomic.Pointer[guard.Bucket] // nil: no open phase
 	inFlight *guard.InFlight
+	narrow   bool // the ceiling in flight is the owner's; the pacer's thread alone
 
 	// limit is the instant after which nothing starts; load ends when it was set by a stop.
 	limit    atomic.Int64
@@ -89,7 +90,9 @@ func (a *Agent) newPlayer(p *part, lease *guard.Lease) *player {
 	}
 	pl.limit.Store(math.MaxInt64)
 	pl.load, pl.stopLoad = context.WithCancelCause(p.ctx)
-	pl.inFlight.Set(p.ceiling(course))
+	ceiling, narrow := p.ceiling(course)
+	pl.inFlight.Set(ceiling)
+	pl.narrow = narrow
 	phases := []*phase{}
 	pl.phases.Store(&phases)
 	pl.gate.Store(newGate(course))
@@ -180,7 +183,7 @@ func (pl *player) Fire(a pace.Arrival, now measure.Instant) {
 		return
 	}
 	w, ordinal := ph.Pick(a.Number)
-	if !pl.rate.Load().Take(now) || !pl.inFlight.Enter() {
+	if !pl.admits(now) {
 		pl.recorder.Arrival(a.Phase, w, a.Number, record.Refused, now)
 		return
 	}
@@ -192,6 +195,20 @@ func (pl *player) Fire(a pace.Arrival, now measure.Instant) {
 	default:
 		pl.workers.Go(func() { pl.work(j) })
 	}
+}
+
+// admits reports whether the ceilings let an arrival start, and counts what its owner's in flight keeps back.
+func (pl *player) admits(now measure.Instant) bool {
+	switch {
+	case !pl.rate.Load().Take(now):
+		return false
+	case pl.inFlight.Enter():
+		return true
+	}
+	if pl.narrow {
+		pl.part.over.inFlight.Add(1)
+	}
+	return false
 }
 
 // Miss implements pace.Sink: the arrival is counted and never fired. A slot's user has no due time
@@ -305,9 +322,17 @@ func (p *part) push(pl *player, health *health) {
 	p.uplink.Push(w)
 }
 
+// totals are the part's own sum, with what met the ceilings of its owner.
+func (p *part) totals() *pb.Totals {
+	t := p.player.Load().recorder.Totals()
+	t.SetOverRate(p.over.rate.Load() + p.guard.OverRate())
+	t.SetOverInFlight(p.over.inFlight.Load())
+	return t
+}
+
 // flush hands the totals over and waits until everything is acknowledged.
 func (a *Agent) flush(p *part) {
-	p.uplink.Finish(p.player.Load().recorder.Totals())
+	p.uplink.Finish(p.totals())
 	err := <-p.moved
 	a.release(p)
 	if err != nil {

@@ -16,7 +16,8 @@ import (
 type Bucket struct {
 	gap, depth int64 // ns a token; ns that a full bucket lasts
 	drained    atomic.Int64
-	ceiling    *Window // of the agent's owner; nil: none
+	ceiling    *Window        // of the agent's owner; nil: none
+	over       *atomic.Uint64 // counts what met the owner's ceiling; nil where there is none
 }
 
 // maxGap bounds the time between two tokens: a day.
@@ -41,9 +42,18 @@ func (b *Bucket) Take(now measure.Instant) bool {
 			return false
 		}
 		if b.drained.CompareAndSwap(old, next) {
-			return b.ceiling == nil || b.ceiling.Take(now)
+			return b.ceiling == nil || b.owned(now)
 		}
 	}
+}
+
+// owned asks the ceiling of the agent's owner.
+func (b *Bucket) owned(now measure.Instant) bool {
+	if b.ceiling.Take(now) {
+		return true
+	}
+	b.over.Add(1)
+	return false
 }
 
 // InFlight is a ceiling on what is under way at once. The zero value allows nothing. Safe for use by

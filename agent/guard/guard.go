@@ -18,6 +18,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 
 	"google.golang.org/protobuf/proto"
@@ -156,8 +157,9 @@ type Guard struct {
 	// MaxInFlight is the ceiling of requests in flight, over all agents.
 	MaxInFlight uint32
 
-	own     *Own // nil: the scenario alone counts
-	ownList *List
+	own      *Own // nil: the scenario alone counts
+	ownList  *List
+	overRate atomic.Uint64
 }
 
 // defaultInFlight holds where a scenario gives no limit.

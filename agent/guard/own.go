@@ -309,10 +309,13 @@ func (g *Guard) Bucket() *Bucket {
 	}
 	b := NewBucket(g.Rate, g.Burst)
 	if g.own != nil {
-		b.ceiling = g.own.NewWindow()
+		b.ceiling, b.over = g.own.NewWindow(), &g.overRate
 	}
 	return b
 }
+
+// OverRate is how often something met the owner's ceiling of the rate in a bucket of this guard.
+func (g *Guard) OverRate() uint64 { return g.overRate.Load() }
 
 // BindSecrets narrows secrets to those that the owner lets the agent resolve, and each of them to a scenario that sends
 // it nowhere else than it may go. The error names the flag that allows it.

@@ -29,7 +29,27 @@ func notes(r *merge.Run) []string {
 	if e, ok := r.Event(pb.RunEventKind_RUN_EVENT_KIND_DEGRADED); ok {
 		out = append(out, sentence("the journal could not be written for a time", e.Detail))
 	}
+	out = append(out, ownerNotes(r)...)
 	return append(append(out, countNotes(r)...), lagNotes(r)...)
+}
+
+// ownerNotes say which agents were held back by the ceilings of their owners, as one that has taken over the share of a lost one may
+// be, and what raises them.
+func ownerNotes(r *merge.Run) []string {
+	var out []string
+	for _, a := range r.Agents() {
+		over := a.Over()
+		for _, c := range []struct {
+			n             uint64
+			ceiling, flag string
+		}{{over.Rate, "requests a second", "--max-rate"}, {over.InFlight, "requests in flight", "--max-in-flight"}} {
+			if c.n > 0 {
+				out = append(out, fmt.Sprintf("agent %s: its owner's ceiling of %s kept back %s (shed, or failed as refused); raise it with: loadline agent %s, or add agents",
+					a.Name, c.ceiling, number(c.n, "request"), c.flag))
+			}
+		}
+	}
+	return out
 }
 
 // countNotes tells of what was left out or must be read with care.

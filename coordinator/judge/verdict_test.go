@@ -254,6 +254,8 @@ func TestNotes(t *testing.T) {
 		pb.RunEvent_builder{Kind: pb.RunEventKind_RUN_EVENT_KIND_DEGRADED, Detail: "no space left on device"}.Build())
 	g.sent.Windows[0][1].SetRecordsLeftOut(1200)
 	g.sent.Windows[0][1].SetSeriesLeftOut(3)
+	g.sent.Totals[1].SetOverRate(1400)
+	g.sent.Totals[1].SetOverInFlight(1)
 	c := g.sent.Windows[0][0].GetGroups()[0].GetCounters()
 	c.SetOverRange(1)
 	c.SetTokensFromEvents(40)
@@ -265,6 +267,8 @@ func TestNotes(t *testing.T) {
 		"the coordinator was started again; it took the run up 2.3 s after the start",
 		"agent a2 was lost 4.2 s after the start: its lease lapsed",
 		"the journal could not be written for a time: no space left on device",
+		"agent a2: its owner's ceiling of requests a second kept back 1,400 requests (shed, or failed as refused); raise it with: loadline agent --max-rate, or add agents",
+		"agent a2: its owner's ceiling of requests in flight kept back 1 request (shed, or failed as refused); raise it with: loadline agent --max-in-flight, or add agents",
 		"the records of 1,200 requests were not kept (capture.records); every one is in the counts and distributions",
 		"3 values left out of the distributions: the limit of live series was met",
 		"1 value above the largest that a distribution holds, and counted as that",

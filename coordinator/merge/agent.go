@@ -41,6 +41,7 @@ type totals struct {
 	groups       map[Key]Counters
 	values       uint64
 	cursors      []cursor
+	over         Over
 	message      *pb.Totals // as it came
 }
 
@@ -162,6 +163,21 @@ func (a *Agent) reported() bool {
 		}
 	}
 	return len(a.streams) > 0
+}
+
+// Over is what met the ceilings of an agent's owner: arrivals that were shed for it and requests that were refused for it.
+type Over struct{ Rate, InFlight uint64 }
+
+// Over is what met the ceilings of the agent's owner, so far as its totals have come.
+func (a *Agent) Over() Over {
+	var sum Over
+	for _, s := range a.streams {
+		if s.totals != nil {
+			sum.Rate += s.totals.over.Rate
+			sum.InFlight += s.totals.over.InFlight
+		}
+	}
+	return sum
 }
 
 // Sent is how far one incarnation of an agent came.

@@ -44,6 +44,10 @@ func (r *Run) parseTotals(m *pb.Totals) (*totals, error) {
 	if t.lastSequence > MaxCount {
 		return nil, errors.New("the number of the last window is too large")
 	}
+	t.over = Over{Rate: m.GetOverRate(), InFlight: m.GetOverInFlight()}
+	if max(t.over.Rate, t.over.InFlight) > MaxCount {
+		return nil, errors.New("the number of what met a ceiling of the agent's owner is too large")
+	}
 	var err error
 	if t.cursors, err = r.parseCursors(m.GetCursors()); err != nil {
 		return nil, err
@@ -64,5 +68,5 @@ func (r *Run) parseTotals(m *pb.Totals) (*totals, error) {
 }
 
 func (t *totals) equal(o *totals) bool {
-	return t.lastSequence == o.lastSequence && t.values == o.values && slices.Equal(t.cursors, o.cursors) && maps.Equal(t.groups, o.groups)
+	return t.lastSequence == o.lastSequence && t.values == o.values && t.over == o.over && slices.Equal(t.cursors, o.cursors) && maps.Equal(t.groups, o.groups)
 }

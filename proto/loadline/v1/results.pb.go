@@ -2679,6 +2679,8 @@ type Totals struct {
 	xxx_hidden_Groups       *[]*Group              `protobuf:"bytes,5,rep,name=groups"`
 	xxx_hidden_Values       uint64                 `protobuf:"varint,6,opt,name=values"`
 	xxx_hidden_Cursors      *[]*Cursor             `protobuf:"bytes,7,rep,name=cursors"`
+	xxx_hidden_OverRate     uint64                 `protobuf:"varint,8,opt,name=over_rate,json=overRate"`
+	xxx_hidden_OverInFlight uint64                 `protobuf:"varint,9,opt,name=over_in_flight,json=overInFlight"`
 	unknownFields           protoimpl.UnknownFields
 	sizeCache               protoimpl.SizeCache
 }
@@ -2761,6 +2763,20 @@ func (x *Totals) GetCursors() []*Cursor {
 	return nil
 }
 
+func (x *Totals) GetOverRate() uint64 {
+	if x != nil {
+		return x.xxx_hidden_OverRate
+	}
+	return 0
+}
+
+func (x *Totals) GetOverInFlight() uint64 {
+	if x != nil {
+		return x.xxx_hidden_OverInFlight
+	}
+	return 0
+}
+
 func (x *Totals) SetRunId(v string) {
 	x.xxx_hidden_RunId = v
 }
@@ -2789,6 +2805,14 @@ func (x *Totals) SetCursors(v []*Cursor) {
 	x.xxx_hidden_Cursors = &v
 }
 
+func (x *Totals) SetOverRate(v uint64) {
+	x.xxx_hidden_OverRate = v
+}
+
+func (x *Totals) SetOverInFlight(v uint64) {
+	x.xxx_hidden_OverInFlight = v
+}
+
 type Totals_builder struct {
 	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
 
@@ -2806,6 +2830,12 @@ type Totals_builder struct {
 	Values uint64
 	// How far the agent has come, one entry a phase that has begun.
 	Cursors []*Cursor
+	// What met the ceiling of requests a second that the agent's owner has set (--max-rate): arrivals that were shed for it, and
+	// requests that failed as refused for it. It is in the counters too. 0: nothing did, or the agent has no owner.
+	OverRate uint64
+	// The same of the owner's ceiling of requests in flight (--max-in-flight), where it is what binds: lower than the agent's share
+	// of the run's limit. 0: nothing did, or the agent has no owner.
+	OverInFlight uint64
 }
 
 func (b0 Totals_builder) Build() *Totals {
@@ -2819,6 +2849,8 @@ func (b0 Totals_builder) Build() *Totals {
 	x.xxx_hidden_Groups = &b.Groups
 	x.xxx_hidden_Values = b.Values
 	x.xxx_hidden_Cursors = &b.Cursors
+	x.xxx_hidden_OverRate = b.OverRate
+	x.xxx_hidden_OverInFlight = b.OverInFlight
 	return m0
 }
 
@@ -5376,7 +5408,7 @@ const file_loadline_v1_results_proto_rawDesc = "" +
 	"\x05error\x18\x13 \x01(\tR\x05error\x12\x16\n" +
 	"\x06status\x18\x14 \x01(\rR\x06status\x12%\n" +
 	"\x0enew_connection\x18\x15 \x01(\bR\rnewConnection\x12\x12\n" +
-	"\x04body\x18\x16 \x01(\tR\x04body\"\xef\x01\n" +
+	"\x04body\x18\x16 \x01(\tR\x04body\"\xb2\x02\n" +
 	"\x06Totals\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x14\n" +
 	"\x05agent\x18\x02 \x01(\tR\x05agent\x12 \n" +
@@ -5384,7 +5416,9 @@ const file_loadline_v1_results_proto_rawDesc = "" +
 	"\rlast_sequence\x18\x04 \x01(\x04R\flastSequence\x12*\n" +
 	"\x06groups\x18\x05 \x03(\v2\x12.loadline.v1.GroupR\x06groups\x12\x16\n" +
 	"\x06values\x18\x06 \x01(\x04R\x06values\x12-\n" +
-	"\acursors\x18\a \x03(\v2\x13.loadline.v1.CursorR\acursors\"\x93\x02\n" +
+	"\acursors\x18\a \x03(\v2\x13.loadline.v1.CursorR\acursors\x12\x1b\n" +
+	"\tover_rate\x18\b \x01(\x04R\boverRate\x12$\n" +
+	"\x0eover_in_flight\x18\t \x01(\x04R\foverInFlight\"\x93\x02\n" +
 	"\rJournalRecord\x120\n" +
 	"\x06header\x18\x01 \x01(\v2\x16.loadline.v1.RunHeaderH\x00R\x06header\x12-\n" +
 	"\x06window\x18\x02 \x01(\v2\x13.loadline.v1.WindowH\x00R\x06window\x12-\n" +
