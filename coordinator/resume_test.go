@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/loadline/loadline/coordinator/ingest"
 	"github.com/loadline/loadline/coordinator/journal"
 	"github.com/loadline/loadline/coordinator/merge/mergetest"
 	"github.com/loadline/loadline/coordinator/run"
@@ -103,6 +104,14 @@ func TestOpenRunsAreEndedAtTheNextStart(t *testing.T) {
 			}
 			if unfinished(filepath.Join(runs, mergetest.RunID)) {
 				t.Error("the next start would take the run up once more")
+			}
+			_, stranger := live.Agent("a9", 1)
+			window := live.Window(t.Context(), &pb.Window{}, nil)
+			if !errors.Is(stranger, ingest.ErrEnded) || !errors.Is(window, ingest.ErrEnded) {
+				t.Errorf("results after the end: %v, %v", stranger, window)
+			}
+			if err := live.appendResult(t.Context(), &pb.JournalRecord{}, nil); !errors.Is(err, ingest.ErrClosing) {
+				t.Errorf("a closed journal: %v", err)
 			}
 		})
 	}
