@@ -300,6 +300,9 @@ func joinBus(ctx context.Context, o *agentOptions, config agent.Config, way *pb.
 
 // busURL is the address of the bus. The coordinator's word cannot make the agent talk to another machine in the clear.
 func busURL(coordinator string, way *pb.JoinResponse, secured bool) (string, error) {
+	if way.GetBusTls() && !secured { // as behind a proxy that ends TLS: the bus would only drop the connection, again and again
+		return "", badInput("the coordinator's bus takes TLS alone, and this agent has no credentials: give it a folder of them with --tls-dir, made with: loadline certs agent NAME")
+	}
 	if way.GetBusPort() != 0 {
 		host, _, err := net.SplitHostPort(coordinator)
 		return "nats://" + net.JoinHostPort(host, strconv.Itoa(int(way.GetBusPort()))), err
