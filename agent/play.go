@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"math"
 	"runtime"
 	"sync"
@@ -12,6 +13,7 @@ import (
 	"github.com/loadline/loadline/agent/pace"
 	"github.com/loadline/loadline/agent/record"
 	"github.com/loadline/loadline/agent/run"
+	"github.com/loadline/loadline/agent/uplink"
 	"github.com/loadline/loadline/agent/workload"
 	"github.com/loadline/loadline/internal/measure"
 	"github.com/loadline/loadline/internal/schedule"
@@ -330,12 +332,15 @@ func (p *part) totals() *pb.Totals {
 	return t
 }
 
-// flush hands the totals over and waits until everything is acknowledged.
+// flush hands the totals over and waits until everything is acknowledged, or nobody takes it any more.
 func (a *Agent) flush(p *part) {
 	p.uplink.Finish(p.totals())
 	err := <-p.moved
 	a.release(p)
-	if err != nil {
+	switch {
+	case errors.Is(err, uplink.ErrGivenUp):
+		a.log.Warn("results given up: the coordinator has ended the run without them", "run", p.id, "windows", p.uplink.Waiting(), "error", err)
+	case err != nil:
 		a.log.Error("results not handed over", "run", p.id, "error", err)
 		return
 	}

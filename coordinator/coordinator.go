@@ -11,7 +11,6 @@ package coordinator
 import (
 	"context"
 	"errors"
-	"io/fs"
 	"log/slog"
 	"sync"
 	"time"
@@ -121,9 +120,8 @@ func New(ctx context.Context, config Config) (*Coordinator, error) {
 	c.ctx, c.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	c.ingest = ingest.New(c.results, c.renew, config.Log)
 	if config.Resume != "" {
-		c.lookBack(config.Resume)
-		if err := c.TakeUp(ctx, config.Resume); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			c.log.Error("not every open run could be taken up", "error", err)
+		if err := c.TakeUp(ctx, config.Resume); err != nil {
+			c.log.Error("not every run could be taken up", "error", err)
 		}
 	}
 	if err := c.serveAgents(); err != nil {

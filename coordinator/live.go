@@ -177,7 +177,10 @@ func (r *liveRun) Agent(name string, incarnation uint64) (*ingest.Inbox, error) 
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	inbox, ok := r.inboxes[run.ID{Agent: name, Incarnation: incarnation}]
-	if !ok {
+	switch {
+	case !ok && r.merged == nil: // such as one that ended under an earlier coordinator, of whose agents nothing is in memory
+		return nil, fmt.Errorf("run %s: %w", r.header.GetRunId(), ingest.ErrEnded)
+	case !ok:
 		return nil, fmt.Errorf("agent %q of incarnation %d has no part in run %s", name, incarnation, r.header.GetRunId())
 	}
 	return inbox, nil
@@ -193,7 +196,7 @@ func (r *liveRun) Window(ctx context.Context, w *pb.Window, durable func()) erro
 	if err != nil {
 		return err
 	}
-	return r.journal.Append(ctx, pb.JournalRecord_builder{Window: w}.Build(), func() {
+	return r.appendResult(ctx, pb.JournalRecord_builder{Window: w}.Build(), func() {
 		r.mu.Lock()
 		err := r.merged.AddChecked(checked)
 		id := run.ID{Agent: w.GetAgent(), Incarnation: w.GetIncarnation()}
@@ -214,9 +217,18 @@ func (r *liveRun) check(ask func(*merge.Run) error) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.merged == nil {
-		return fmt.Errorf("run %s has ended", r.header.GetRunId())
+		return fmt.Errorf("run %s: %w", r.header.GetRunId(), ingest.ErrEnded)
 	}
 	return ask(r.merged)
+}
+
+// appendResult appends what an agent has sent; a closed journal is no fault of the agent's.
+func (r *liveRun) appendResult(ctx context.Context, record *pb.JournalRecord, durable func()) error {
+	err := r.journal.Append(ctx, record, durable)
+	if errors.Is(err, journal.ErrClosed) {
+		return fmt.Errorf("run %s: %w", r.header.GetRunId(), ingest.ErrClosing)
+	}
+	return err
 }
 
 // Totals implements ingest.Run.
@@ -224,7 +236,7 @@ func (r *liveRun) Totals(ctx context.Context, t *pb.Totals, durable func()) erro
 	if err := r.check(func(m *merge.Run) error { return m.CheckTotals(t) }); err != nil {
 		return err
 	}
-	return r.journal.Append(ctx, pb.JournalRecord_builder{Totals: t}.Build(), func() {
+	return r.appendResult(ctx, pb.JournalRecord_builder{Totals: t}.Build(), func() {
 		r.mu.Lock()
 		err := r.merged.AddTotals(t)
 		id := run.ID{Agent: t.GetAgent(), Incarnation: t.GetIncarnation()}

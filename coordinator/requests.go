@@ -4,9 +4,9 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
-	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -119,19 +119,14 @@ type pastRun struct {
 	run    *liveRun // nil: it cannot be read any more
 }
 
-// lookBack finds the runs that have ended below a folder, the last maxRuns of them, and the requests that began them. What
-// cannot be read is left out with a line in the log.
-func (c *Coordinator) lookBack(runs string) {
-	entries, err := os.ReadDir(runs)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		c.log.Error("ended runs are not known any more", "error", err)
-	}
+// lookBack takes up the last maxRuns of the runs that have ended, whose folders are given by name, and the requests that began
+// them. What cannot be read is left out with a line in the log.
+func (c *Coordinator) lookBack(ended []string) {
 	found := map[string]*pastRun{}
 	requests := map[string]string{}
-	for i := len(entries) - 1; i >= 0 && len(found) < maxRuns; i-- { // ids sort by time
-		folder := filepath.Join(runs, entries[i].Name())
-		if !entries[i].IsDir() || !holdsRun(folder) || unfinished(folder) {
-			continue
+	for _, folder := range slices.Backward(ended) { // ids sort by time
+		if len(found) >= maxRuns {
+			break
 		}
 		h, err := headerOf(folder)
 		if err != nil || h == nil {

@@ -37,26 +37,24 @@ type openRun struct {
 // proceeds continues an open run, or says that it cannot; it then has changed nothing.
 type proceeds func(*openRun) bool
 
-// TakeUp looks for runs below a folder whose coordinator was stopped before they ended. One whose load may still be
-// played goes on: its agents are taken back as they renew their leases. Any other is ended with a report of everything
-// that was acknowledged, which is complete only if nothing is missing. A folder that holds no run, or one that has ended, is left alone. The error lists the runs that could
-// not be ended; the others are cared for.
+// TakeUp looks for runs below a folder, which need not be there. Those that have ended may be asked about from then on. One
+// whose coordinator was stopped before it ended, and whose load may still be played, goes on: its agents are taken back as
+// they renew their leases. Any other is ended with a report of everything that was acknowledged, which is complete only if
+// nothing is missing. A folder that holds no run is left alone. The error lists the runs that could not be ended; the others
+// are cared for.
 func (c *Coordinator) TakeUp(ctx context.Context, runs string) error {
 	return c.takeUpAll(ctx, runs, c.proceed)
 }
 
 // takeUpAll is TakeUp with a way to continue runs instead; nil: there is none.
 func (c *Coordinator) takeUpAll(ctx context.Context, runs string, proceed proceeds) error {
-	entries, err := os.ReadDir(runs)
+	open, ended, err := runsBelow(runs)
 	if err != nil {
-		return fmt.Errorf("look for open runs: %w", err)
+		return fmt.Errorf("look for runs: %w", err)
 	}
+	c.lookBack(ended)
 	var errs []error
-	for _, e := range entries {
-		folder := filepath.Join(runs, e.Name())
-		if !e.IsDir() || !unfinished(folder) {
-			continue
-		}
+	for _, folder := range open {
 		if err := c.takeUp(ctx, folder, proceed); err != nil {
 			errs = append(errs, fmt.Errorf("run in %s: %w", folder, err))
 		}
@@ -64,11 +62,28 @@ func (c *Coordinator) takeUpAll(ctx context.Context, runs string, proceed procee
 	return errors.Join(errs...)
 }
 
-// unfinished says that a folder holds the journal of a run and not everything that a run leaves behind.
-func unfinished(folder string) bool {
-	if _, err := os.Stat(journalFolder(folder)); err != nil {
-		return false
+// runsBelow finds the folders of runs below a folder, those that are open and those that have ended, each by name. It looks once
+// into each, for that may read a megabyte of its journal.
+func runsBelow(runs string) (open, ended []string, err error) {
+	entries, err := os.ReadDir(runs)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, err
 	}
+	for _, e := range entries {
+		folder := filepath.Join(runs, e.Name())
+		switch {
+		case !e.IsDir() || !holdsRun(folder):
+		case unfinished(folder):
+			open = append(open, folder)
+		default:
+			ended = append(ended, folder)
+		}
+	}
+	return open, ended, nil
+}
+
+// unfinished says of the folder of a run that it does not hold everything that a run leaves behind.
+func unfinished(folder string) bool {
 	if _, err := os.Stat(filepath.Join(folder, summaryFile)); errors.Is(err, fs.ErrNotExist) {
 		return true
 	}

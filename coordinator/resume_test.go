@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/loadline/loadline/coordinator/ingest"
 	"github.com/loadline/loadline/coordinator/journal"
 	"github.com/loadline/loadline/coordinator/merge/mergetest"
 	"github.com/loadline/loadline/coordinator/run"
@@ -103,6 +104,14 @@ func TestOpenRunsAreEndedAtTheNextStart(t *testing.T) {
 			}
 			if unfinished(filepath.Join(runs, mergetest.RunID)) {
 				t.Error("the next start would take the run up once more")
+			}
+			_, stranger := live.Agent("a9", 1)
+			window := live.Window(t.Context(), &pb.Window{}, nil)
+			if !errors.Is(stranger, ingest.ErrEnded) || !errors.Is(window, ingest.ErrEnded) {
+				t.Errorf("results after the end: %v, %v", stranger, window)
+			}
+			if err := live.appendResult(t.Context(), &pb.JournalRecord{}, nil); !errors.Is(err, ingest.ErrClosing) {
+				t.Errorf("a closed journal: %v", err)
 			}
 		})
 	}
@@ -200,5 +209,34 @@ func TestADataFolderThatCannotBeWrittenIsRefused(t *testing.T) {
 	}
 	if _, err := OpenData(dir); err == nil {
 		t.Error("a folder without write permission was taken")
+	}
+}
+
+// The start looks once into each folder, and knows afterwards which runs are open and which have ended.
+func TestRunsBelowAFolder(t *testing.T) {
+	runs := t.TempDir()
+	left(t, runs, "01-open", (*pb.JournalRecord).HasHeader)
+	left(t, runs, "02-ended", func(*pb.JournalRecord) bool { return true })
+	left(t, runs, "03-ended", func(*pb.JournalRecord) bool { return true })
+	for _, name := range []string{"02-ended", "03-ended"} {
+		if _, err := Recompute(filepath.Join(runs, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(os.Mkdir(filepath.Join(runs, "04-no-run"), 0o700), os.WriteFile(filepath.Join(runs, "05-file"), nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	open, ended, err := runsBelow(runs)
+	for i, folder := range open {
+		open[i] = filepath.Base(folder)
+	}
+	for i, folder := range ended {
+		ended[i] = filepath.Base(folder)
+	}
+	if err != nil || !slices.Equal(open, []string{"01-open"}) || !slices.Equal(ended, []string{"02-ended", "03-ended"}) {
+		t.Errorf("open %q, ended %q, %v", open, ended, err)
+	}
+	if open, ended, err := runsBelow(filepath.Join(runs, "gone")); err != nil || len(open)+len(ended) > 0 {
+		t.Errorf("a folder that is not there: %q, %q, %v", open, ended, err)
 	}
 }

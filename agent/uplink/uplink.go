@@ -15,6 +15,9 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
 	pb "github.com/loadline/loadline/proto/loadline/v1"
 )
 
@@ -30,6 +33,9 @@ const (
 	firstPause = 20 * time.Millisecond
 	lastPause  = 2 * time.Second
 )
+
+// ErrGivenUp says that the coordinator has ended the run and takes nothing more of it: trying again is of no use.
+var ErrGivenUp = errors.New("the coordinator takes no more results of the run")
 
 // Merge makes one window of two that follow each other, without changing either; record.Merger has it.
 type Merge func(a, b *pb.Window) (*pb.Window, error)
@@ -105,8 +111,10 @@ func (u *Uplink) kick() {
 	}
 }
 
-// Run moves windows until the totals are acknowledged, and then returns nil; or until ctx ends,
-// and then says how many windows were never acknowledged.
+// Run moves windows until the totals are acknowledged, and then returns nil; or until ctx ends, or the
+// coordinator says by FAILED_PRECONDITION that the run has ended (ErrGivenUp), and then says how many
+// windows were never acknowledged. After any other error it tries again: a coordinator that is closing,
+// or is started anew, takes what waits later.
 func (u *Uplink) Run(ctx context.Context) error {
 	pause := firstPause
 	for {
@@ -116,6 +124,9 @@ func (u *Uplink) Run(ctx context.Context) error {
 		}
 		if ctx.Err() != nil {
 			return fmt.Errorf("%d windows were not acknowledged: %w", u.Waiting(), context.Cause(ctx))
+		}
+		if s := status.Convert(err); s.Code() == codes.FailedPrecondition {
+			return fmt.Errorf("%w: %d windows were not acknowledged: %s", ErrGivenUp, u.Waiting(), s.Message())
 		}
 		if progressed {
 			pause = firstPause

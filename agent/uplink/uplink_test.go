@@ -2,6 +2,7 @@ package uplink
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -29,7 +30,8 @@ type server struct {
 	random *rand.Rand
 	lose   float64 // probability of losing the stream at each message
 	mute   bool    // takes windows and never acknowledges
-	greet  bool    // acknowledges the hello and refuses every window
+	greet  error   // acknowledges the hello and refuses every window so
+	ending int     // so many streams are refused because the journal is being closed
 	taken  []uint64
 	totals *pb.Totals
 	hellos int
@@ -43,15 +45,19 @@ func (s *server) PushWindows(stream pb.ResultsService_PushWindowsServer) error {
 	}
 	s.mu.Lock()
 	s.hellos++
+	ending := s.hellos <= s.ending
 	s.mu.Unlock()
-	if s.greet {
+	if ending {
+		return status.Error(codes.Unavailable, "the run's journal is being closed: try again")
+	}
+	if s.greet != nil {
 		if err := stream.Send(&pb.PushWindowsResponse{}); err != nil {
 			return err
 		}
 		if _, err := stream.Recv(); err != nil {
 			return err
 		}
-		return status.Error(codes.InvalidArgument, "refused")
+		return s.greet
 	}
 	for {
 		m, err := stream.Recv()
@@ -199,7 +205,7 @@ func TestWithoutAcknowledgementsWindowsAreKeptAndBounded(t *testing.T) {
 // A window that is refused is offered again with growing pauses: the answer to the hello, which
 // acknowledges nothing, is no progress. Without that it would be offered 25 times in this time.
 func TestARefusedWindowIsOfferedAtGrowingPauses(t *testing.T) {
-	s := &server{random: rand.New(rand.NewPCG(1, 1)), greet: true}
+	s := &server{random: rand.New(rand.NewPCG(1, 1)), greet: status.Error(codes.InvalidArgument, "refused")}
 	u := New(dial(t, s), hello(), merge, quiet())
 	u.Push(&pb.Window{})
 	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
@@ -211,5 +217,35 @@ func TestARefusedWindowIsOfferedAtGrowingPauses(t *testing.T) {
 	defer s.mu.Unlock()
 	if s.hellos < 2 || s.hellos > 8 {
 		t.Errorf("%d streams in half a second, want a few with pauses of 20 ms, 40 ms, 80 ms …", s.hellos)
+	}
+}
+
+// TestTheResultsOfAnEndedRunAreGivenUp: nobody ever takes them, so they are offered once.
+func TestTheResultsOfAnEndedRunAreGivenUp(t *testing.T) {
+	s := &server{random: rand.New(rand.NewPCG(1, 1)), greet: status.Error(codes.FailedPrecondition, "run r: the run has ended")}
+	u := New(dial(t, s), hello(), merge, quiet())
+	u.Push(&pb.Window{})
+	u.Push(&pb.Window{})
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	err := u.Run(ctx)
+	if !errors.Is(err, ErrGivenUp) || !strings.Contains(err.Error(), "2 windows were not acknowledged: run r: the run has ended") {
+		t.Errorf("error = %v", err)
+	}
+	if s.hellos != 1 {
+		t.Errorf("offered %d times", s.hellos)
+	}
+}
+
+// TestACoordinatorThatIsClosingIsTriedAgain: the one that comes after it takes everything.
+func TestACoordinatorThatIsClosingIsTriedAgain(t *testing.T) {
+	s := &server{random: rand.New(rand.NewPCG(1, 1)), ending: 3}
+	u := New(dial(t, s), hello(), merge, quiet())
+	u.Push(&pb.Window{})
+	u.Finish(&pb.Totals{})
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	if err := u.Run(ctx); err != nil || len(s.taken) != 1 || s.hellos != 4 {
+		t.Errorf("error %v, %d windows, %d streams", err, len(s.taken), s.hellos)
 	}
 }

@@ -47,6 +47,7 @@ type agentOptions struct {
 	inFlight  int
 	cacheDir  string
 	cacheMax  string
+	cacheSize int64 // what cacheMax says, in bytes; config sets it
 	metrics   string
 	log       logOptions
 }
@@ -91,10 +92,6 @@ ctrl-c or SIGTERM once: leave in good order. Twice: leave at once. The exit stat
 
 // openCache opens the folder of the files that scenarios name. close removes it where it was made for this process alone.
 func (o *agentOptions) openCache(name string) (cache *content.Store, close func() error, err error) {
-	most, err := parseSize("cache-max", o.cacheMax)
-	if err != nil {
-		return nil, nil, badInput("%w", err)
-	}
 	dir, close := o.cacheDir, func() error { return nil }
 	if dir == "" {
 		if user, err := os.UserCacheDir(); err == nil {
@@ -105,7 +102,7 @@ func (o *agentOptions) openCache(name string) (cache *content.Store, close func(
 			close = func() error { return os.RemoveAll(dir) }
 		}
 	}
-	if cache, err = content.Open(dir, most); err != nil {
+	if cache, err = content.Open(dir, o.cacheSize); err != nil {
 		return nil, nil, badInput("--cache-dir: %w", errors.Join(err, close()))
 	}
 	return cache, close, nil
@@ -141,7 +138,8 @@ func (o *agentOptions) config(a *app, own *trust.Credentials) (agent.Config, err
 		Name: o.name, Version: buildVersion().Version, Cores: a.cores, Capacity: uint32(min(o.capacity, maxCapacity)),
 		Labels: map[string]string{}, Env: a.env, Own: limits,
 	}
-	_, sizeErr := parseSize("cache-max", o.cacheMax)
+	size, sizeErr := parseSize("cache-max", o.cacheMax)
+	o.cacheSize = size
 	problems := []error{limitsErr, sizeErr, checkMetricsListener(o.metrics)}
 	if o.capacity > maxCapacity {
 		problems = append(problems, fmt.Errorf("--capacity %d: at most %d", o.capacity, maxCapacity))
@@ -302,6 +300,9 @@ func joinBus(ctx context.Context, o *agentOptions, config agent.Config, way *pb.
 
 // busURL is the address of the bus. The coordinator's word cannot make the agent talk to another machine in the clear.
 func busURL(coordinator string, way *pb.JoinResponse, secured bool) (string, error) {
+	if way.GetBusTls() && !secured { // as behind a proxy that ends TLS: the bus would only drop the connection, again and again
+		return "", badInput("the coordinator's bus takes TLS alone, and this agent has no credentials: give it a folder of them with --tls-dir, made with: loadline certs agent NAME")
+	}
 	if way.GetBusPort() != 0 {
 		host, _, err := net.SplitHostPort(coordinator)
 		return "nats://" + net.JoinHostPort(host, strconv.Itoa(int(way.GetBusPort()))), err

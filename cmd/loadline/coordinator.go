@@ -62,6 +62,7 @@ type coordinatorOptions struct {
 	natsCreds  string
 	data       string
 	filesMax   string
+	filesSize  int64 // what filesMax says, in bytes; check sets it
 	tlsDir     string
 	metrics    string
 	log        logOptions
@@ -119,7 +120,8 @@ func (o *coordinatorOptions) check() (listen, natsListen hostPort, own *trust.Cr
 			natsErr = natsListen.checkListener("nats-listen", o.tlsDir != "")
 		}
 	}
-	_, sizeErr := parseSize("files-max", o.filesMax)
+	size, sizeErr := parseSize("files-max", o.filesMax)
+	o.filesSize = size
 	return listen, natsListen, own, errors.Join(credsErr, listenErr, natsErr, sizeErr, checkMetricsListener(o.metrics))
 }
 
@@ -218,11 +220,7 @@ func (s *station) start(ctx context.Context, o *coordinatorOptions, listen, nats
 
 // openFiles opens the folder of the files that scenarios name.
 func (o *coordinatorOptions) openFiles(data *coordinator.Data) (*content.Store, error) {
-	most, err := parseSize("files-max", o.filesMax)
-	if err != nil {
-		return nil, badInput("%w", err)
-	}
-	files, err := content.Open(data.Files(), most)
+	files, err := content.Open(data.Files(), o.filesSize)
 	if err != nil {
 		return nil, badInput("--data: %w", err)
 	}

@@ -220,3 +220,26 @@ func TestLimitsOfTheServer(t *testing.T) {
 		t.Errorf("another client: %v", err)
 	}
 }
+
+// TestTheWayToTheBus: what the coordinator says cannot make an agent speak in the clear, nor knock in the clear where TLS is spoken.
+func TestTheWayToTheBus(t *testing.T) {
+	for name, c := range map[string]struct {
+		way     pb.JoinResponse_builder
+		secured bool
+		url     string
+		refusal string
+	}{
+		"its own":                   {pb.JoinResponse_builder{BusPort: 7401}, false, "nats://127.0.0.1:7401", ""},
+		"its own, with TLS":         {pb.JoinResponse_builder{BusPort: 7401, BusTls: true}, true, "nats://127.0.0.1:7401", ""},
+		"TLS and no credentials":    {pb.JoinResponse_builder{BusPort: 7401, BusTls: true}, false, "", "takes TLS alone, and this agent has no credentials"},
+		"another, TLS alone":        {pb.JoinResponse_builder{BusUrls: []string{"tls://bus.example:4222"}, BusTls: true}, false, "", "--tls-dir"},
+		"another, with credentials": {pb.JoinResponse_builder{BusUrls: []string{"tls://bus.example:4222"}, BusTls: true}, true, "tls://bus.example:4222", ""},
+		"another, in the clear":     {pb.JoinResponse_builder{BusUrls: []string{"nats://bus.example:4222"}}, false, "", "without TLS"},
+		"none":                      {pb.JoinResponse_builder{}, false, "", "does not say where the bus is"},
+	} {
+		url, err := busURL("127.0.0.1:7400", c.way.Build(), c.secured)
+		if url != c.url || (err == nil) != (c.refusal == "") || err != nil && !strings.Contains(err.Error(), c.refusal) {
+			t.Errorf("%s: %q, %v; want %q, %q", name, url, err, c.url, c.refusal)
+		}
+	}
+}

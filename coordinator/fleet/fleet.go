@@ -119,7 +119,7 @@ func (f *Fleet) refuse(info *pb.AgentInfo, nonce, held uint64) string {
 	case !names.MatchString(name):
 		return fmt.Sprintf("agent name %q: use 1 to 64 letters, digits, dots, hyphens or underscores", strings.ToValidUTF8(name, "?"))
 	case info.GetProtocol() != Protocol:
-		return fmt.Sprintf("agent %s speaks protocol %d, this coordinator %d: use builds of one version", name, info.GetProtocol(), Protocol)
+		return refuseProtocol(name, info.GetProtocol())
 	case known != nil && known.denied != "":
 		return fmt.Sprintf("agent %s gets no new lease until the old one has lapsed: %s", name, known.denied)
 	case known != nil && !known.is(nonce, held):
@@ -128,6 +128,15 @@ func (f *Fleet) refuse(info *pb.AgentInfo, nonce, held uint64) string {
 		return fmt.Sprintf("there are %d agents, the limit", MaxAgents)
 	}
 	return refuseLabels(info)
+}
+
+// refuseProtocol says who speaks what, and which of the two is the older: that one is to be replaced.
+func refuseProtocol(name string, theirs uint32) string {
+	mend := "install the coordinator's build of loadline on the agent's machine"
+	if theirs > Protocol {
+		mend = "install the agent's build of loadline on the coordinator's machine, before the agents"
+	}
+	return fmt.Sprintf("agent %s speaks protocol %d, this coordinator speaks protocol %d: %s", name, theirs, Protocol, mend)
 }
 
 func refuseLabels(info *pb.AgentInfo) string {

@@ -42,9 +42,9 @@ func TestRefusals(t *testing.T) {
 		"a living agent's name": {agent("a1"), "--name"},
 		"a name with a space":   {agent("a b"), "letters"},
 		"no name":               {agent(""), "letters"},
-		"a later protocol":      {pb.AgentInfo_builder{Name: "a2", Protocol: 99}.Build(), "speaks protocol 99, this coordinator 2: use builds of one version"},
-		"the protocol before":   {pb.AgentInfo_builder{Name: "a2", Protocol: 1}.Build(), "speaks protocol 1, this coordinator 2: use builds of one version"},
-		"no protocol":           {pb.AgentInfo_builder{Name: "a2"}.Build(), "speaks protocol 0, this coordinator 2: use builds of one version"},
+		"a later protocol":      {pb.AgentInfo_builder{Name: "a2", Protocol: 99}.Build(), "speaks protocol 99, this coordinator speaks protocol 2: install the agent's build of loadline on the coordinator's machine"},
+		"the protocol before":   {pb.AgentInfo_builder{Name: "a2", Protocol: 1}.Build(), "speaks protocol 1, this coordinator speaks protocol 2: install the coordinator's build of loadline on the agent's machine"},
+		"no protocol":           {pb.AgentInfo_builder{Name: "a2"}.Build(), "speaks protocol 0, this coordinator speaks protocol 2: install the coordinator's build of loadline on the agent's machine"},
 		"too many labels":       {pb.AgentInfo_builder{Name: "a2", Protocol: fleet.Protocol, Labels: tooMany}.Build(), "33 labels"},
 		"a long label":          {pb.AgentInfo_builder{Name: "a2", Protocol: fleet.Protocol, Labels: map[string]string{"k": strings.Repeat("v", 200)}}.Build(), "label"},
 	} {

@@ -15,9 +15,18 @@ import (
 	pb "github.com/loadline/loadline/proto/loadline/v1"
 )
 
+// Errors of a Run that are no fault of the agent's.
+var (
+	// ErrEnded: the run has ended and takes nothing any more, whoever asks. The agent may give its results up.
+	ErrEnded = errors.New("the run has ended: it takes no more results")
+	// ErrClosing: the journal is being closed. The agent is to try again: it then learns how that came out.
+	ErrClosing = errors.New("the run's journal is being closed: try again")
+)
+
 // Run takes what the agents of one run send. Implementations must be safe for concurrent use; calls
-// about one agent do not overlap. An error of Window or Totals means that the message itself is
-// wrong and ends the agent's stream; ctx's error means that it could not be queued in time.
+// about one agent do not overlap. An error of Window or Totals other than ErrEnded and ErrClosing means
+// that the message itself is wrong; ctx's error means that it could not be queued in time. Each ends the
+// agent's stream.
 type Run interface {
 	// Agent finds an agent of the run, or says why it has no place in it.
 	Agent(name string, incarnation uint64) (*Inbox, error)
@@ -95,7 +104,7 @@ func (s *Service) open(stream stream) (Run, *Inbox, *pb.Hello, error) {
 	}
 	inbox, err := run.Agent(hello.GetAgent(), hello.GetIncarnation())
 	if err != nil {
-		return nil, nil, nil, status.Error(codes.PermissionDenied, err.Error())
+		return nil, nil, nil, status.Error(codeOf(err, codes.PermissionDenied), err.Error())
 	}
 	return run, inbox, hello, nil
 }
@@ -160,7 +169,18 @@ func refused(ctx context.Context, err error) error {
 	if err == nil || ctx.Err() != nil {
 		return err
 	}
-	return status.Error(codes.InvalidArgument, err.Error())
+	return status.Error(codeOf(err, codes.InvalidArgument), err.Error())
+}
+
+// codeOf is the code of an error of a Run; fault, where it is the agent's.
+func codeOf(err error, fault codes.Code) codes.Code {
+	switch {
+	case errors.Is(err, ErrEnded):
+		return codes.FailedPrecondition
+	case errors.Is(err, ErrClosing):
+		return codes.Unavailable
+	}
+	return fault
 }
 
 // renewed answers a renewal in its turn.

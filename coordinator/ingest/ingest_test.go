@@ -3,6 +3,7 @@ package ingest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"strings"
@@ -31,6 +32,9 @@ type journal struct {
 
 func (j *journal) Agent(name string, incarnation uint64) (*Inbox, error) {
 	if name != "a1" || incarnation != 7 {
+		if j.bad != nil {
+			return nil, j.bad
+		}
 		return nil, errors.New("agent x is not of this run")
 	}
 	return &j.inbox, nil
@@ -207,6 +211,9 @@ func TestRefusals(t *testing.T) {
 		"totals before the end":    {[]*pb.PushWindowsRequest{hello(), window(1), totals(2)}, nil, codes.OutOfRange, "window 1 is"},
 		"a window after the end":   {[]*pb.PushWindowsRequest{hello(), totals(0), window(1)}, nil, codes.FailedPrecondition, "after"},
 		"a window that is damaged": {[]*pb.PushWindowsRequest{hello(), window(1)}, errors.New("bad histogram"), codes.InvalidArgument, "bad histogram"},
+		"a run that has ended":     {[]*pb.PushWindowsRequest{hello(), window(1)}, fmt.Errorf("run r: %w", ErrEnded), codes.FailedPrecondition, "run r: the run has ended"},
+		"an ended run's stranger":  {[]*pb.PushWindowsRequest{stranger}, fmt.Errorf("run r: %w", ErrEnded), codes.FailedPrecondition, "has ended"},
+		"a run that is ending":     {[]*pb.PushWindowsRequest{hello(), window(1)}, fmt.Errorf("run r: %w", ErrClosing), codes.Unavailable, "try again"},
 		"a second hello":           {[]*pb.PushWindowsRequest{hello(), hello()}, nil, codes.InvalidArgument, "windows, totals and renewals"},
 	} {
 		t.Run(name, func(t *testing.T) {

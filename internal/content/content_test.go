@@ -20,6 +20,7 @@ import (
 	"sync"
 	"testing"
 
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
@@ -300,6 +301,65 @@ func TestOnlyPlainFilesOfTheStoreCount(t *testing.T) {
 	}
 	if _, _, err := s.Open(Digest{1}); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a file that is not there: %v", err)
+	}
+}
+
+// Each wrong field is named by its path, as ControlService does it.
+func TestWrongFieldsAreNamed(t *testing.T) {
+	store := newStore(t, 1<<20)
+	client := dial(t, store, 0)
+	data := noise(1, 10)
+	good := fileOf("f", data)
+	if err := put(store, digestOf(t, good), data); err != nil {
+		t.Fatal(err)
+	}
+	has := func(files ...*pb.FileDigest) error {
+		_, err := client.HasFiles(t.Context(), pb.HasFilesRequest_builder{Files: files}.Build())
+		return err
+	}
+	send := func(q pb.PutFileRequest_builder) error {
+		stream, err := client.PutFile(t.Context())
+		if err == nil {
+			_ = stream.Send(q.Build()) // CloseAndRecv says why it failed
+			_, err = stream.CloseAndRecv()
+		}
+		return err
+	}
+	get := func(q pb.GetFileRequest_builder) error {
+		stream, err := client.GetFile(t.Context(), q.Build())
+		if err == nil {
+			_, err = stream.Recv()
+		}
+		return err
+	}
+	sized := func(size int64) *pb.FileDigest {
+		return pb.FileDigest_builder{Sha256: fileOf("g", noise(2, 10)).GetSha256(), Size: size}.Build()
+	}
+	for _, test := range []struct {
+		err   error
+		field string
+	}{
+		{has(make([]*pb.FileDigest, maxFiles+1)...), "files"},
+		{has(good, &pb.FileDigest{}), "files[1].sha256"},
+		{send(pb.PutFileRequest_builder{}), "file.sha256"},
+		{send(pb.PutFileRequest_builder{File: sized(-1)}), "file.size"},
+		{send(pb.PutFileRequest_builder{File: sized(MaxFile + 1)}), "file.size"},
+		{send(pb.PutFileRequest_builder{File: sized(10), Offset: 11}), "offset"},
+		{send(pb.PutFileRequest_builder{File: sized(10), Offset: -1}), "offset"},
+		{send(pb.PutFileRequest_builder{File: sized(10), Data: data}), "data"},
+		{send(pb.PutFileRequest_builder{File: sized(5), Data: data}), "data"},
+		{get(pb.GetFileRequest_builder{}), "sha256"},
+		{get(pb.GetFileRequest_builder{Sha256: good.GetSha256(), Offset: 11}), "offset"},
+	} {
+		got := ""
+		for _, detail := range status.Convert(test.err).Details() {
+			if bad, ok := detail.(*errdetails.BadRequest); ok && len(bad.GetFieldViolations()) == 1 {
+				got = bad.GetFieldViolations()[0].GetField()
+			}
+		}
+		if status.Code(test.err) != codes.InvalidArgument || got != test.field {
+			t.Errorf("%v names %q, want %q", test.err, got, test.field)
+		}
 	}
 }
 

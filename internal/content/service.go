@@ -3,12 +3,9 @@ package content
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
-
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	pb "github.com/loadline/loadline/proto/loadline/v1"
 )
@@ -38,13 +35,13 @@ func NewService(store *Store, log *slog.Logger) *Service {
 // HasFiles says which files are still to be uploaded.
 func (s *Service) HasFiles(_ context.Context, q *pb.HasFilesRequest) (*pb.HasFilesResponse, error) {
 	if len(q.GetFiles()) > maxFiles {
-		return nil, status.Errorf(codes.InvalidArgument, "files: %d are more than %d", len(q.GetFiles()), maxFiles)
+		return nil, invalid("files", "%d are more than %d", len(q.GetFiles()), maxFiles)
 	}
 	var present []int64
-	for _, f := range q.GetFiles() {
+	for i, f := range q.GetFiles() {
 		d, err := DigestOf(f.GetSha256())
 		if err != nil {
-			return nil, status.Errorf(codes.InvalidArgument, "files: %v", err)
+			return nil, invalid(fmt.Sprintf("files[%d].sha256", i), "%v", err)
 		}
 		n, whole := s.store.Present(d)
 		switch {
@@ -66,9 +63,15 @@ func (s *Service) PutFile(stream pb.FileService_PutFileServer) error {
 	}
 	d, err := DigestOf(first.GetFile().GetSha256())
 	if err != nil {
-		return status.Errorf(codes.InvalidArgument, "file: %v", err)
+		return invalid("file.sha256", "%v", err)
 	}
 	size := first.GetFile().GetSize()
+	switch {
+	case size < 0 || size > MaxFile:
+		return invalid("file.size", "a file has 0 to %d bytes, not %d", int64(MaxFile), size)
+	case first.GetOffset() < 0 || first.GetOffset() > size:
+		return invalid("offset", "%d does not lie within %d bytes", first.GetOffset(), size)
+	}
 	if have, whole := s.store.Present(d); whole && have == size {
 		return stream.SendAndClose(pb.PutFileResponse_builder{Size: size}.Build())
 	}
@@ -90,7 +93,7 @@ func (s *Service) PutFile(stream pb.FileService_PutFileServer) error {
 func receive(stream pb.FileService_PutFileServer, m *pb.PutFileRequest, w *Writer) error {
 	for {
 		if len(m.GetData()) > maxChunk {
-			return status.Errorf(codes.InvalidArgument, "data: %d bytes are more than %d", len(m.GetData()), maxChunk)
+			return invalid("data", "%d bytes are more than %d", len(m.GetData()), maxChunk)
 		}
 		if _, err := w.Write(m.GetData()); err != nil {
 			return err
@@ -108,7 +111,7 @@ func receive(stream pb.FileService_PutFileServer, m *pb.PutFileRequest, w *Write
 func (s *Service) GetFile(q *pb.GetFileRequest, stream pb.FileService_GetFileServer) (err error) {
 	d, err := DigestOf(q.GetSha256())
 	if err != nil {
-		return status.Errorf(codes.InvalidArgument, "sha256: %v", err)
+		return invalid("sha256", "%v", err)
 	}
 	file, size, err := s.store.Open(d)
 	if err != nil {
@@ -116,7 +119,7 @@ func (s *Service) GetFile(q *pb.GetFileRequest, stream pb.FileService_GetFileSer
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
 	if q.GetOffset() < 0 || q.GetOffset() > size {
-		return status.Errorf(codes.OutOfRange, "offset: %d does not lie within %d bytes", q.GetOffset(), size)
+		return invalid("offset", "%d does not lie within %d bytes", q.GetOffset(), size)
 	}
 	return chunks(io.NewSectionReader(file, q.GetOffset(), size-q.GetOffset()), func(data []byte) error {
 		return stream.Send(pb.GetFileResponse_builder{Data: data}.Build())
@@ -141,24 +144,4 @@ func chunks(r io.Reader, send func([]byte) error) error {
 			return err
 		}
 	}
-}
-
-// statusOf gives an error of a store its code; one that has a code keeps it.
-func statusOf(err error) error {
-	code := codes.Internal
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		code = codes.NotFound
-	case errors.Is(err, ErrFull):
-		code = codes.ResourceExhausted
-	case errors.Is(err, ErrDigest):
-		code = codes.InvalidArgument
-	case errors.Is(err, ErrBusy):
-		code = codes.Aborted
-	default:
-		if s, ok := status.FromError(err); ok {
-			return s.Err()
-		}
-	}
-	return status.Error(code, err.Error())
 }
