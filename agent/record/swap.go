@@ -37,10 +37,7 @@ func (r *Recorder) Swap(now measure.Instant) *pb.Window {
 	w := &r.windows
 	for i := range r.shards {
 		s := &r.shards[i]
-		s.takeThis()
-		s.active, s.spare = s.spare, s.active
-		w.cursors = append(w.cursors[:0], s.cursors...)
-		s.give()
+		w.cursors = s.exchange(w.cursors[:0])
 		w.retired = append(w.retired, s.spare)
 	}
 	for _, s := range w.retired {
@@ -59,6 +56,15 @@ func (r *Recorder) Swap(now measure.Instant) *pb.Window {
 	w.since = end
 	w.reset()
 	return b.Build()
+}
+
+// exchange puts what was recorded aside, as spare, and appends the cursors to a list. It is all that a worker may have to wait for
+// when a window ends.
+func (s *shard) exchange(cursors []uint64) []uint64 {
+	s.takeThis()
+	defer s.give()
+	s.active, s.spare = s.spare, s.active
+	return append(cursors, s.cursors...)
 }
 
 func (w *windows) reset() {
