@@ -7,6 +7,9 @@ import (
 	"github.com/loadline/loadline/internal/measure"
 )
 
+// sweepRest is the least time between two looks for connections that are too old: each looks at all of them.
+const sweepRest = 100 * time.Millisecond
+
 // pool keeps idle HTTP/1.1 connections, the one used last on top.
 type pool struct {
 	idleFor time.Duration
@@ -81,7 +84,7 @@ func (p *pool) expire(now func() measure.Instant) {
 		p.sweep = nil
 		return
 	}
-	p.sweep.Reset(max(p.idleFor-time.Duration(t-p.idle[0].idle), time.Millisecond))
+	p.sweep.Reset(max(p.idleFor-time.Duration(t-p.idle[0].idle), min(p.idleFor, sweepRest)))
 }
 
 func (p *pool) close() {

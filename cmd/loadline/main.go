@@ -14,6 +14,7 @@ import (
 )
 
 func main() {
+	leaveGarbage(os.LookupEnv)
 	a := &app{
 		env: os.LookupEnv, stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr,
 		listen: listen, embedded: startEmbedded, null: startNull, cache: os.UserCacheDir, cores: spareProcessors(os.LookupEnv),

@@ -29,6 +29,18 @@ limits: {max_in_flight: %d, max_lateness: 250ms}
 drain: 5m
 `
 
+// fromSeveral opens the connections of HTTP/1.1 from several addresses. From some 14,000 to one address and port on, the kernel looks for
+// a free port one by one at each connect, for milliseconds.
+func fromSeveral(p protocol) protocol {
+	if p.name == "http1" {
+		p.target = func(s *simulator, _ int) string {
+			return fmt.Sprintf(`{name: sim, url: "http://%s/v1", protocol: openai-chat, model: simulated, `+
+				`connections: {source_addresses: [127.0.0.1, 127.0.0.2, 127.0.0.3, 127.0.0.4]}}`, s.host)
+		}
+	}
+	return p
+}
+
 // runStreams holds many streams open at once, each with an event every 2 s.
 func runStreams(ctx context.Context, b *bench, args []string) error {
 	fs := flag.NewFlagSet("streams", flag.ContinueOnError)
@@ -55,7 +67,7 @@ func runStreams(ctx context.Context, b *bench, args []string) error {
 			fmt.Fprintf(b.out, "\nthe limit on open files is %d here: %d streams instead of %d, and the bound in proportion\n", limit, most, streams)
 			streams = most
 		}
-		each = append(each, func() (string, []row, error) { return streamsOnce(ctx, b, p, streams, *ramp, *hold) })
+		each = append(each, func() (string, []row, error) { return streamsOnce(ctx, b, fromSeveral(p), streams, *ramp, *hold) })
 	}
 	seen, err := measureRounds(*turns, each)
 	if err != nil {
