@@ -1,35 +1,44 @@
 package main
 
 import (
-	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
+	"time"
 )
 
-// roomyHeap is the heap, in bytes, up to which garbage is left alone. A generator lives on little memory, so that by its own
-// rule the runtime would collect every few seconds or sooner, and on one core each time it makes reads and starts wait for
-// milliseconds: at 1,000 streams that was the 99th percentile of read_lag.
-const roomyHeap = 128 << 20
+const (
+	// roomyHeap is the heap, in bytes, up to which garbage is left alone. A generator lives on little memory, so that by its own
+	// rule the runtime would collect every few seconds or sooner, and on one core each time it makes reads and starts wait for
+	// milliseconds: at 1,000 streams that was much of the 99th percentile of read_lag.
+	roomyHeap = 128 << 20
+	// heapLook is how often the rule is fitted to the heap in use. What the heap grows by meanwhile may be collected late, so it is short.
+	heapLook = 250 * time.Millisecond
+)
 
-// leaveGarbage lets the heap grow to roomyHeap before garbage is collected. Where more than half of that is in use the runtime's own
-// rule holds, so that the memory of many open streams grows by nothing. GOGC, where it is set, decides alone.
-func leaveGarbage(env func(string) (string, bool)) {
-	if _, given := env("GOGC"); !given {
-		new(collections).again()
+// leaveGarbage lets the heap grow to roomyHeap before garbage is collected, until stop. Where more than half of that is in use the runtime's
+// own rule holds, so that the memory of many open streams grows by nothing. GOGC, where it is set, decides alone.
+func leaveGarbage(env func(string) (string, bool)) (stop func()) {
+	if _, given := env("GOGC"); given {
+		return func() {}
 	}
-}
-
-// collections looks at the heap after every collection.
-type collections struct{ percent int }
-
-// again sets the rule for the next collection, and asks to be called after it.
-func (c *collections) again() {
-	if p := percentFor(heapInUse()); p != c.percent {
-		c.percent = p
-		debug.SetGCPercent(p)
-	}
-	mark := new([16]byte)
-	runtime.SetFinalizer(mark, func(*[16]byte) { c.again() })
+	end, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		look := time.NewTicker(heapLook)
+		defer look.Stop()
+		for percent := 0; ; {
+			if p := percentFor(heapInUse()); p != percent {
+				percent = p
+				debug.SetGCPercent(p)
+			}
+			select {
+			case <-look.C:
+			case <-end:
+				return
+			}
+		}
+	}()
+	return func() { close(end); <-done }
 }
 
 // heapInUse is the heap that the latest collection found in use, and beside it what else the rule of GOGC counts: stacks and

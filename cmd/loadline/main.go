@@ -14,12 +14,14 @@ import (
 )
 
 func main() {
-	leaveGarbage(os.LookupEnv)
+	stop := leaveGarbage(os.LookupEnv)
 	a := &app{
 		env: os.LookupEnv, stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr,
 		listen: listen, embedded: startEmbedded, null: startNull, cache: os.UserCacheDir, cores: spareProcessors(os.LookupEnv),
 	}
-	os.Exit(a.run(context.Background(), os.Args[1:]))
+	status := a.run(context.Background(), os.Args[1:])
+	stop()
+	os.Exit(status)
 }
 
 // extraProcessors is how many more of Go's processors there are than cores. The pacer wakes up on a thread of its own and

@@ -90,8 +90,13 @@ func stallTarget(ctx context.Context, b *bench, p protocol, rate, periods int) e
 	if err != nil {
 		return err
 	}
+	// After each stall a thousand answers come at once and are read one after the other, which the run says of itself as read_lag:
+	// how much that is decides here against a second of waiting.
+	if r.summary.State != "complete" {
+		return r.summary.sound()
+	}
 	if err := r.summary.sound(); err != nil {
-		return err
+		fmt.Fprintf(b.out, "%s: %v\n", p.name, err)
 	}
 	s, e2e := &r.summary, r.summary.of("e2e")
 	return judge(b.out, fmt.Sprintf("stall of the target over %s: %d requests/s for %v, 1 s of every 10 s frozen", p.name, rate, lasting), "should be", []row{
