@@ -10,7 +10,7 @@ const (
 	// roomyHeap is the heap, in bytes, up to which garbage is left alone. A generator lives on little memory, so that by its own
 	// rule the runtime would collect every few seconds or sooner, and on one core each time it makes reads and starts wait for
 	// milliseconds: at 1,000 streams that was much of the 99th percentile of read_lag.
-	roomyHeap = 128 << 20
+	roomyHeap = 64 << 20
 	// heapLook is how often the rule is fitted to the heap in use. What the heap grows by meanwhile may be collected late, so it is short.
 	heapLook = 250 * time.Millisecond
 )

@@ -9,12 +9,12 @@ func TestThePercentOfGarbage(t *testing.T) {
 		live, beside uint64
 		want         int
 	}{
-		{0, 0, 12800},
-		{8 * mib, 0, 1500},
-		{8 * mib, 2 * mib, 1200},
-		{60 * mib, 0, 113},
-		{64 * mib, 0, 100},
-		{60 * mib, 40 * mib, 100},
+		{0, 0, 6400},
+		{8 * mib, 0, 700},
+		{8 * mib, 2 * mib, 560},
+		{30 * mib, 0, 113},
+		{32 * mib, 0, 100},
+		{30 * mib, 20 * mib, 100},
 		{500 * mib, 0, 100},
 	} {
 		got := percentFor(c.live, c.beside)
