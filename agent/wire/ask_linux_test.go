@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"context"
 	"io"
 	"net"
 	"strings"
@@ -108,6 +109,35 @@ func TestSilenceAfterARequest(t *testing.T) {
 		err := client.Do(wiretest.Context(t), get("/"), &ex, &recorder{})
 		if class(err) != want || !ex.Sent.Reached() {
 			t.Errorf("exchange %d: %v, sent at %d", i, err, ex.Sent)
+		}
+	}
+}
+
+// TestAServerThatSpeaksFirst: an answer that has come before the request is written is read all the same.
+func TestAServerThatSpeaksFirst(t *testing.T) {
+	addr := wiretest.Serve(t, func(_ int, c *wiretest.Conn) {
+		c.Send(okHead + "Content-Length: 2\r\n\r\nok")
+		c.Hang()
+	})
+	spoken := func(_ context.Context, network, address string) (net.Conn, error) {
+		nc, err := net.Dial(network, address)
+		if err != nil {
+			return nil, err
+		}
+		// Wait until the answer is there, and so its notice taken.
+		rc, err := nc.(*net.TCPConn).SyscallConn()
+		if err != nil {
+			return nil, err
+		}
+		return nc, rc.Read(func(fd uintptr) bool { return !idleSocket(fd) })
+	}
+	client := newClient(t, Config{
+		URL: "http://" + addr, Policy: PerRequest, Timeouts: Timeouts{First: 5 * time.Second}, Local: Local{Now: wiretest.Clock(), Dial: spoken},
+	})
+	for i := range 3 {
+		var ex Exchange
+		if err := client.Do(wiretest.Context(t), get("/"), &ex, &recorder{}); err != nil || ex.Status != 200 {
+			t.Fatalf("exchange %d: status %d, %v", i, ex.Status, err)
 		}
 	}
 }

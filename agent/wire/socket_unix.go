@@ -97,8 +97,9 @@ func (s *socket) readTo(p []byte) (n int, stamp int64, err error) {
 // written: with errUnwritten since the socket is full, else since writing failed.
 //
 // All of it is one turn of the poller. The usual order, to write and then to read, costs two calls more: a look that is a turn of
-// its own, and a read that nearly always comes too early. A notice of the poller cannot be lost, as it is reset before
-// the first call: what comes after the look makes a new one.
+// its own, and a read that nearly always comes too early. No notice of the poller is lost by that: it is reset before the look, so
+// what comes after the look makes a new one. A new connection is not looked at. What came on it before the reset has lost its notice, as
+// of a server that speaks first; so there the read is tried at once.
 func (s *socket) ask(out []byte, used bool, in *input, bufs *buffers) (n int, stamp int64, left []byte, err error) {
 	s.out, s.used = out, used
 	n, stamp, err = s.read(in, bufs)
@@ -149,7 +150,12 @@ func (s *socket) speak(fd uintptr) bool {
 // try reads; false: nothing is there yet, and the buffer is given back meanwhile.
 func (s *socket) try(fd uintptr) bool {
 	if len(s.out) > 0 {
-		return s.speak(fd)
+		if s.speak(fd) {
+			return true
+		}
+		if s.used {
+			return false // the look found nothing, so what comes makes a notice
+		}
 	}
 	p := s.p
 	if s.in != nil {
