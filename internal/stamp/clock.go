@@ -56,7 +56,15 @@ func (s *Clock) Init(now func() measure.Instant) {
 // stamp is of no use.
 func (s *Clock) Instant(stamp int64, at measure.Instant) measure.Instant {
 	age := at - measure.Instant(s.looked.Load())
-	if s.distance.Load() == 0 || age >= lookEvery {
+	switch {
+	case age < -StepFrom:
+		// Our clock was set back, as it is once at the start of a run: the distance is another one, and the stamps are good.
+		if distance, good := s.measure(); good {
+			s.distance.Store(distance)
+			s.looked.Store(int64(at))
+		}
+		age = 0
+	case s.distance.Load() == 0 || age >= lookEvery:
 		s.check(at)
 		age = 0
 	}
@@ -71,13 +79,19 @@ func (s *Clock) Instant(stamp int64, at measure.Instant) measure.Instant {
 	return min(t, at)
 }
 
-// check looks at the clocks. A look that took too long on every try says nothing.
-func (s *Clock) check(at measure.Instant) {
+// measure looks at the clocks. A look that took too long on every try says nothing.
+func (s *Clock) measure() (distance int64, good bool) {
 	distance, width := s.Look()
 	for try := 1; width > LookWidth && try < lookTries; try++ {
 		distance, width = s.Look()
 	}
-	if width > LookWidth {
+	return distance, width <= LookWidth
+}
+
+// check looks whether the wall clock has been set.
+func (s *Clock) check(at measure.Instant) {
+	distance, good := s.measure()
+	if !good {
 		return
 	}
 	before := s.distance.Load()

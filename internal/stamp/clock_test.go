@@ -48,6 +48,11 @@ func TestStampsAreMapped(t *testing.T) {
 	}{
 		{"the first", func(w *world) measure.Instant { return w.read(sec, 7*usec) }, sec - 7*usec},
 		{"before the run's start", func(w *world) measure.Instant { return w.read(-sec, 7*usec) }, -sec - 7*usec},
+		{"our clock was set back", func(w *world) measure.Instant {
+			w.read(5*sec, 0) // before the start
+			w.distance += int64(5 * sec)
+			return w.read(msec, 7*usec)
+		}, msec - 7*usec},
 		{"a late read", func(w *world) measure.Instant { w.read(sec, 0); return w.read(sec+1, 300*msec) }, sec + 1 - 300*msec},
 		{"a stamp within the error is never after its read", func(w *world) measure.Instant {
 			w.noise = -10_000 // we take the wall clock for less than it is
