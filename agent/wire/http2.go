@@ -88,26 +88,12 @@ func (s *steps) trace(now func() measure.Instant, l *link) *httptrace.ClientTrac
 // maxUnused bounds the connections that one exchange takes and finds unusable.
 const maxUnused = 8
 
-// do2 plays an exchange over HTTP/2. A connection that turns out to be gone before anything of the request
-// has been written is passed over.
+// do2 plays an exchange over HTTP/2.
 func (c *Client) do2(ctx context.Context, req *Request, ex *Exchange, first limit, sink Sink) error {
 	if err := checkRequest(req); err != nil {
 		return err
 	}
-	connect := ex.lim
-	for range maxUnused {
-		ex.lim = connect
-		cn, err := c.reserve(ctx, req, ex)
-		if err != nil {
-			return err
-		}
-		ex.lim = first
-		if err := c.run(ctx, cn, req, ex, sink); err != errUnused {
-			return err
-		}
-		ex.Stale++
-	}
-	return &Error{measure.ClassReset, errUnused}
+	return c.use(ctx, req, ex, first, sink, maxUnused, c.reserve)
 }
 
 func errAlien() error {

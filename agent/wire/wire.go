@@ -327,19 +327,22 @@ func (c *Client) do(ctx context.Context, req *Request, ex *Exchange, first limit
 	return c.do1(ctx, req, ex, first, sink)
 }
 
-// do1 plays an exchange over HTTP/1.1. A connection that turns out to be gone before anything of the request has
-// been written is passed over; in the end there is a new one, on which that cannot be.
+// do1 plays an exchange over HTTP/1.1. In the end there is a new connection, which cannot be gone before it is used.
 func (c *Client) do1(ctx context.Context, req *Request, ex *Exchange, first limit, sink Sink) error {
+	ex.send = c.senders.get()
+	if err := ex.send.prepare(c, req); err != nil {
+		return err
+	}
+	return c.use(ctx, req, ex, first, sink, math.MaxInt, c.connection)
+}
+
+// use plays an exchange on a connection that find gives, within ex.lim. One that turns out to be gone before anything of the request
+// has been written is passed over, at most so many times.
+func (c *Client) use(ctx context.Context, req *Request, ex *Exchange, first limit, sink Sink, most int, find finder) error {
 	connect := ex.lim
-	for {
+	for range most {
 		ex.lim = connect
-		if ex.send == nil {
-			ex.send = c.senders.get()
-			if err := ex.send.prepare(c, req); err != nil {
-				return err
-			}
-		}
-		cn, err := c.connection(ctx, req, ex)
+		cn, err := find(ctx, req, ex)
 		if err != nil {
 			return err
 		}
@@ -349,7 +352,11 @@ func (c *Client) do1(ctx context.Context, req *Request, ex *Exchange, first limi
 		}
 		ex.Stale++
 	}
+	return &Error{measure.ClassReset, errUnused}
 }
+
+// finder is a way to a connection: connection, or reserve.
+type finder func(context.Context, *Request, *Exchange) (*conn, error)
 
 // deliver hands a piece of body to the sink and moves the time limit on.
 func (c *Client) deliver(ex *Exchange, sink Sink, p []byte, at measure.Instant) error {

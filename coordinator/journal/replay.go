@@ -2,6 +2,7 @@ package journal
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -55,16 +56,25 @@ func Windows(folder string, visit func(*pb.Window) error) error {
 type decoder func(body []byte, visit func(*pb.JournalRecord) error) error
 
 func replayFile(path string, each decoder, visit func(*pb.JournalRecord) error) (torn int64, err error) {
-	file, err := os.Open(path)
+	file, size, err := open(path)
 	if err != nil {
-		return 0, fmt.Errorf("open the journal: %w", err)
+		return 0, err
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
+	return replay(file, size, each, func(_ int64, record *pb.JournalRecord) error { return visit(record) })
+}
+
+// open opens a file of a journal, and tells its size.
+func open(path string) (*os.File, int64, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, 0, fmt.Errorf("open the journal: %w", err)
+	}
 	info, err := file.Stat()
 	if err != nil {
-		return 0, fmt.Errorf("read the journal: %w", err)
+		return nil, 0, errors.Join(fmt.Errorf("read the journal: %w", err), file.Close())
 	}
-	return replay(file, info.Size(), each, func(_ int64, record *pb.JournalRecord) error { return visit(record) })
+	return file, info.Size(), nil
 }
 
 // replay reads frame by frame, so that memory is bounded by a frame and not by the journal. visit is
@@ -106,7 +116,7 @@ func frameAt(file io.ReaderAt, size, at int64, room *[]byte) ([]byte, error) {
 	if len(header) < frameHeader {
 		return nil, errShort
 	}
-	length := int64(leUint32(header[4:]))
+	length := int64(binary.LittleEndian.Uint32(header[4:]))
 	whole := int(min(frameHeader+length, size-at))
 	*room = slices.Grow((*room)[:0], whole)
 	data := (*room)[:whole]
@@ -115,10 +125,6 @@ func frameAt(file io.ReaderAt, size, at int64, room *[]byte) ([]byte, error) {
 	}
 	body, _, err := readFrame(data)
 	return body, err
-}
-
-func leUint32(b []byte) uint32 {
-	return uint32(b[0]) | uint32(b[1])<<8 | uint32(b[2])<<16 | uint32(b[3])<<24
 }
 
 // tail decides whether the damage at a byte is a torn tail: it is when no whole frame stands after
@@ -144,17 +150,13 @@ func First(folder string, visit func(*pb.JournalRecord) error) (err error) {
 	if err != nil {
 		return err
 	}
-	file, err := os.Open(filepath.Join(folder, fileName(found.newest())))
+	file, size, err := open(filepath.Join(folder, fileName(found.newest())))
 	if err != nil {
-		return fmt.Errorf("open the journal: %w", err)
+		return err
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
-	info, err := file.Stat()
-	if err != nil {
-		return fmt.Errorf("read the journal: %w", err)
-	}
 	var room []byte
-	body, err := frameAt(file, info.Size(), int64(len(fileHeader)), &room)
+	body, err := frameAt(file, size, int64(len(fileHeader)), &room)
 	if errors.Is(err, errShort) {
 		return nil
 	}
@@ -174,17 +176,13 @@ func Last(folder string, visit func(*pb.JournalRecord) error) (err error) {
 	if err != nil {
 		return err
 	}
-	file, err := os.Open(filepath.Join(folder, fileName(found.newest())))
+	file, size, err := open(filepath.Join(folder, fileName(found.newest())))
 	if err != nil {
-		return fmt.Errorf("open the journal: %w", err)
+		return err
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
-	info, err := file.Stat()
-	if err != nil {
-		return fmt.Errorf("read the journal: %w", err)
-	}
-	data := make([]byte, min(info.Size(), lastBytes))
-	if _, err := file.ReadAt(data, info.Size()-int64(len(data))); err != nil && !errors.Is(err, io.EOF) {
+	data := make([]byte, min(size, lastBytes))
+	if _, err := file.ReadAt(data, size-int64(len(data))); err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("read the journal: %w", err)
 	}
 	for at := bytes.LastIndex(data, []byte(frameMagic)); at >= 0; at = bytes.LastIndex(data[:at], []byte(frameMagic)) {
