@@ -23,14 +23,10 @@ import (
 // So a stream of many reads sets few deadlines.
 type rawConn struct {
 	net.Conn
-	now  func() measure.Instant
-	lim  *limit          // limit in force, of the exchange that has the connection
-	last measure.Instant // when the latest read returned
-	// When the kernel received the end of what that read took: on the wall clock until somebody asks, then on
-	// ours. 0 and None: not known.
-	wall   int64
-	stamp  measure.Instant
-	stamps *stamp.Clock
+	now      func() measure.Instant
+	lim      *limit          // limit in force, of the exchange that has the connection
+	last     measure.Instant // when the latest read returned
+	received received
 
 	in  uint64
 	out uint64
@@ -50,7 +46,7 @@ type rawConn struct {
 func newRaw(nc net.Conn, now func() measure.Instant, bufs *buffers, stamps *stamp.Clock) *rawConn {
 	r := &rawConn{
 		Conn: nc, now: now, lim: &never, reads: math.MaxInt64, writes: math.MaxInt64, bufs: bufs,
-		stamps: stamps, stamp: measure.None,
+		received: newReceived(stamps),
 	}
 	r.sock.init(nc, now)
 	return r
@@ -131,18 +127,18 @@ func (r *rawConn) limited(p []byte, in *input) (int, error) {
 }
 
 func (r *rawConn) once(p []byte, in *input) (n int, err error) {
-	r.stamp = measure.None
+	r.received.at = measure.None
 	switch {
 	case len(r.request) > 0:
-		n, r.wall, r.request, err = r.sock.ask(r.request, r.used, in, r.bufs)
+		n, r.received.wall, r.request, err = r.sock.ask(r.request, r.used, in, r.bufs)
 		return n, err
 	case in == nil && r.sock.stamping():
-		n, r.wall, err = r.sock.readTo(p)
+		n, r.received.wall, err = r.sock.readTo(p)
 		return n, err
 	case in == nil:
 		return r.Conn.Read(p)
 	case r.sock.usable():
-		n, r.wall, err = r.sock.read(in, r.bufs)
+		n, r.received.wall, err = r.sock.read(in, r.bufs)
 		return n, err
 	}
 	return r.Conn.Read(in.hold(r.bufs)[:])

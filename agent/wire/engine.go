@@ -59,7 +59,7 @@ func (d *Dialer) Connect(ctx context.Context) (*Socket, time.Duration, error) {
 		}
 		return nil, lookup, classifyDial(ctx, err, late, measure.ClassConnectTimeout)
 	}
-	s := &Socket{Conn: nc, stamps: &d.stamps, now: d.local.Now, at: measure.None, stamp: measure.None}
+	s := &Socket{Conn: nc, received: newReceived(&d.stamps), now: d.local.Now, at: measure.None}
 	s.sock.init(nc, d.local.Now)
 	return s, lookup, nil
 }
@@ -68,19 +68,17 @@ func (d *Dialer) Connect(ctx context.Context) (*Socket, time.Duration, error) {
 // took. Reads, and questions about them, must come one after the other.
 type Socket struct {
 	net.Conn
-	sock   socket
-	stamps *stamp.Clock
-	now    func() measure.Instant
-	at     measure.Instant
-	wall   int64 // on the wall clock until somebody asks; 0: there is none
-	stamp  measure.Instant
+	sock     socket
+	received received
+	now      func() measure.Instant
+	at       measure.Instant
 }
 
 // Read reads once.
 func (s *Socket) Read(p []byte) (n int, err error) {
-	s.stamp = measure.None
+	s.received.at = measure.None
 	if s.sock.stamping() && len(p) > 0 {
-		n, s.wall, err = s.sock.readTo(p)
+		n, s.received.wall, err = s.sock.readTo(p)
 	} else {
 		n, err = s.Conn.Read(p)
 	}
@@ -93,10 +91,4 @@ func (s *Socket) At() measure.Instant { return s.at }
 
 // Stamp is when the kernel had received the end of what the latest read took, never after At; [measure.None]: the system does not
 // tell. dropped says, once a read, that there was a stamp and that it is of no use.
-func (s *Socket) Stamp() (stamp measure.Instant, dropped bool) {
-	if s.wall != 0 {
-		s.stamp = s.stamps.Instant(s.wall, s.at)
-		s.wall, dropped = 0, !s.stamp.Reached() // once a read, however many pieces come of it
-	}
-	return s.stamp, dropped
-}
+func (s *Socket) Stamp() (stamp measure.Instant, dropped bool) { return s.received.when(s.at) }
