@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/loadline/loadline/coordinator/run"
+	"github.com/loadline/loadline/internal/badrequest"
 	"github.com/loadline/loadline/internal/scenario"
 	"github.com/loadline/loadline/internal/schedule"
 	pb "github.com/loadline/loadline/proto/loadline/v1"
@@ -34,7 +35,7 @@ type wish struct {
 // AdjustRun implements ControlService.
 func (s *control) AdjustRun(ctx context.Context, q *pb.AdjustRunRequest) (*pb.AdjustRunResponse, error) {
 	if id := q.GetRequestId(); id == "" || len(id) > maxRequestID {
-		return nil, invalid("request_id", "it has 1 to 128 characters")
+		return nil, badrequest.Field("request_id", "it has 1 to 128 characters")
 	}
 	r, err := s.find(q.GetRunId())
 	if err != nil {
@@ -159,7 +160,7 @@ func (r *liveRun) revisionOf(q *pb.AdjustRunRequest, now int64) ([]*pb.Revision,
 		}
 	}
 	if named < 0 {
-		return nil, invalid("phase", "there is none named %q; %sthere are %s", q.GetPhase(), scenario.DidYouMean(q.GetPhase(), names), strings.Join(names, ", "))
+		return nil, badrequest.Field("phase", "there is none named %q; %sthere are %s", q.GetPhase(), scenario.DidYouMean(q.GetPhase(), names), strings.Join(names, ", "))
 	}
 	p := r.course.Phases()[named]
 	if err := misfit(p, q); err != nil {
@@ -179,9 +180,9 @@ func (r *liveRun) revisionOf(q *pb.AdjustRunRequest, now int64) ([]*pb.Revision,
 func misfit(p *schedule.Phase, q *pb.AdjustRunRequest) error {
 	switch {
 	case q.HasRate() && p.Users > 0:
-		return invalid("rate", "phase %s has users; set their number", p.Name)
+		return badrequest.Field("rate", "phase %s has users; set their number", p.Name)
 	case q.HasUsers() && p.Users == 0:
-		return invalid("users", "phase %s has a rate; set that", p.Name)
+		return badrequest.Field("users", "phase %s has a rate; set that", p.Name)
 	}
 	return nil
 }
@@ -195,11 +196,11 @@ func running(p *schedule.Phase, now int64) bool {
 func checkAdjust(q *pb.AdjustRunRequest) error {
 	switch {
 	case q.HasRate() && (!(q.GetRate() > 0) || q.GetRate() > maxRate || math.IsInf(q.GetRate(), 0)):
-		return invalid("rate", "it is greater than 0 and at most %g", maxRate)
+		return badrequest.Field("rate", "it is greater than 0 and at most %g", maxRate)
 	case q.HasUsers() && (q.GetUsers() == 0 || q.GetUsers() > schedule.MaxUsers):
-		return invalid("users", "they are 1 to %d", schedule.MaxUsers)
+		return badrequest.Field("users", "they are 1 to %d", schedule.MaxUsers)
 	case !q.HasRate() && !q.HasUsers() && !q.GetPaused() && !q.GetResumed():
-		return invalid("change", "set one of rate, users, paused and resumed")
+		return badrequest.Field("change", "set one of rate, users, paused and resumed")
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/loadline/loadline/internal/badrequest"
 	"github.com/loadline/loadline/internal/scenario"
 	pb "github.com/loadline/loadline/proto/loadline/v1"
 )
@@ -42,15 +43,15 @@ func (s *control) StartRun(ctx context.Context, q *pb.StartRunRequest) (*pb.Star
 func checkStart(q *pb.StartRunRequest) error {
 	switch {
 	case q.GetRequestId() == "" || len(q.GetRequestId()) > maxRequestID:
-		return invalid("request_id", "1 to 128 characters are needed")
+		return badrequest.Field("request_id", "1 to 128 characters are needed")
 	case q.GetScenario() == nil:
-		return invalid("scenario", "it is missing")
+		return badrequest.Field("scenario", "it is missing")
 	case len(q.GetSource()) > scenario.MaxSource:
-		return invalid("source", "it is longer than 1 MiB")
+		return badrequest.Field("source", "it is longer than 1 MiB")
 	case len(q.GetBaseDir()) > maxBaseDir:
-		return invalid("base_dir", "it is longer than 4,096 characters")
+		return badrequest.Field("base_dir", "it is longer than 4,096 characters")
 	case len(q.GetFiles()) > maxFiles:
-		return invalid("files", "there are more than 512")
+		return badrequest.Field("files", "there are more than 512")
 	}
 	return nil
 }
@@ -121,7 +122,7 @@ func (s *control) WatchRun(q *pb.WatchRunRequest, stream pb.ControlService_Watch
 
 func (s *control) StopRun(_ context.Context, q *pb.StopRunRequest) (*pb.StopRunResponse, error) {
 	if len(q.GetReason()) > maxReason {
-		return nil, invalid("reason", "it is longer than 1,024 characters")
+		return nil, badrequest.Field("reason", "it is longer than 1,024 characters")
 	}
 	run, err := s.find(q.GetRunId())
 	if err != nil {

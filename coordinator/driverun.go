@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/loadline/loadline/coordinator/drive"
+	"github.com/loadline/loadline/internal/badrequest"
 	"github.com/loadline/loadline/internal/scenario"
 	pb "github.com/loadline/loadline/proto/loadline/v1"
 )
@@ -77,7 +78,7 @@ func send(stream pb.ControlService_DriveRunServer, box *outbox) error {
 // driven opens the run that a stream begins with, or finds it.
 func (s *control) driven(ctx context.Context, q *pb.DriveRunRequest) (*liveRun, error) {
 	if id := q.GetRequestId(); id == "" || len(id) > maxRequestID {
-		return nil, invalid("request_id", "1 to 128 characters are needed")
+		return nil, badrequest.Field("request_id", "1 to 128 characters are needed")
 	}
 	var r *liveRun
 	var err error
@@ -87,7 +88,7 @@ func (s *control) driven(ctx context.Context, q *pb.DriveRunRequest) (*liveRun, 
 	case q.HasResume():
 		r, err = s.find(q.GetResume().GetRunId())
 	default:
-		return nil, invalid("step", "the first of a stream is open or resume")
+		return nil, badrequest.Field("step", "the first of a stream is open or resume")
 	}
 	switch {
 	case err != nil:
@@ -105,7 +106,7 @@ func (s *control) openDriven(ctx context.Context, q *pb.DriveRunRequest) (*liveR
 	o := q.GetOpen()
 	hold := o.GetOnDisconnect().GetHold()
 	if hold != nil && (hold.CheckValid() != nil || hold.AsDuration() < 0 || hold.AsDuration() > drive.MaxLimit) {
-		return nil, invalid("open.on_disconnect.hold", "it is 0s to 24h")
+		return nil, badrequest.Field("open.on_disconnect.hold", "it is 0s to 24h")
 	}
 	plan, err := scenarioOf(o)
 	if err != nil {
@@ -129,7 +130,7 @@ func (s *control) openDriven(ctx context.Context, q *pb.DriveRunRequest) (*liveR
 func scenarioOf(o *pb.DriveOpen) (*pb.Scenario, error) {
 	switch {
 	case len(o.GetSource()) > scenario.MaxSource:
-		return nil, invalid("open.source", "it is longer than 1 MiB")
+		return nil, badrequest.Field("open.source", "it is longer than 1 MiB")
 	case o.HasScenario():
 		s := proto.CloneOf(o.GetScenario())
 		if problems := scenario.CheckDriven(s); len(problems) > 0 {
@@ -138,7 +139,7 @@ func scenarioOf(o *pb.DriveOpen) (*pb.Scenario, error) {
 		scenario.Normalize(s)
 		return s, boundedLoad("open.scenario.load", s)
 	case len(o.GetSource()) == 0:
-		return nil, invalid("open.scenario", "it is missing, and so is source")
+		return nil, badrequest.Field("open.scenario", "it is missing, and so is source")
 	}
 	s, err := scenario.ParseDriven(scenario.Source{Name: "open.source", Data: o.GetSource()})
 	if err != nil {
@@ -149,7 +150,7 @@ func scenarioOf(o *pb.DriveOpen) (*pb.Scenario, error) {
 
 func boundedLoad(path string, s *pb.Scenario) error {
 	if n := len(s.GetLoad()); n > maxDrivenLoad {
-		return invalid(path, "it has %d phases; a run that a program drives begins with at most %d", n, maxDrivenLoad)
+		return badrequest.Field(path, "it has %d phases; a run that a program drives begins with at most %d", n, maxDrivenLoad)
 	}
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/loadline/loadline/internal/badrequest"
 	"github.com/loadline/loadline/internal/content"
 	pb "github.com/loadline/loadline/proto/loadline/v1"
 )
@@ -129,7 +130,7 @@ func openFetched(folder, name string) (*os.File, error) {
 
 func sendFile(file *os.File, offset int64, stream pb.ControlService_FetchRunServer) error {
 	if offset < 0 {
-		return invalid("offset", "it is below 0")
+		return badrequest.Field("offset", "it is below 0")
 	}
 	if _, err := file.Seek(offset, io.SeekStart); err != nil {
 		return status.Errorf(codes.Internal, "read the run folder: %v", err)

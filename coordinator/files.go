@@ -7,6 +7,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/loadline/loadline/internal/badrequest"
 	"github.com/loadline/loadline/internal/content"
 	pb "github.com/loadline/loadline/proto/loadline/v1"
 )
@@ -63,7 +64,7 @@ func (c *Coordinator) keepFiles(files []*pb.FileDigest) (release func(), err err
 	digests := make([]content.Digest, len(files))
 	for i, f := range files {
 		if digests[i], err = content.DigestOf(f.GetSha256()); err != nil {
-			return nil, invalid(fmt.Sprintf("files[%d].sha256", i), "%v", err)
+			return nil, badrequest.Field(fmt.Sprintf("files[%d].sha256", i), "%v", err)
 		}
 	}
 	release = c.config.Files.Pin(digests...)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/loadline/loadline/coordinator/fleet"
 	"github.com/loadline/loadline/coordinator/run"
+	"github.com/loadline/loadline/internal/badrequest"
 	pb "github.com/loadline/loadline/proto/loadline/v1"
 )
 
@@ -100,7 +101,7 @@ func agentStatus(f *fleet.Fleet, a *fleet.Agent, in parts, now int64) *pb.AgentS
 // StopAll implements ControlService.
 func (s *control) StopAll(_ context.Context, q *pb.StopAllRequest) (*pb.StopAllResponse, error) {
 	if len(q.GetReason()) > maxReason {
-		return nil, invalid("reason", "it is longer than 1,024 characters")
+		return nil, badrequest.Field("reason", "it is longer than 1,024 characters")
 	}
 	reason := q.GetReason()
 	if reason == "" {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/loadline/loadline/coordinator/journal"
 	"github.com/loadline/loadline/coordinator/report"
+	"github.com/loadline/loadline/internal/badrequest"
 	"github.com/loadline/loadline/internal/scenario"
 	pb "github.com/loadline/loadline/proto/loadline/v1"
 )
@@ -45,11 +46,11 @@ func askedFor(h *pb.RunHeader) asked {
 func (a asked) repeats(before asked) error {
 	switch {
 	case (a.driven == nil) != (before.driven == nil):
-		return invalid("request_id", "it was used before, by another call: draw a new one for each run")
+		return badrequest.Field("request_id", "it was used before, by another call: draw a new one for each run")
 	case a.digest != before.digest:
-		return invalid("request_id", "it was used before, for another scenario or other files: draw a new one for each run")
+		return badrequest.Field("request_id", "it was used before, for another scenario or other files: draw a new one for each run")
 	case !proto.Equal(a.driven, before.driven):
-		return invalid("request_id", "it was used before, with another on_disconnect: draw a new one for each run")
+		return badrequest.Field("request_id", "it was used before, with another on_disconnect: draw a new one for each run")
 	}
 	return nil
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/loadline/loadline/coordinator/merge"
 	"github.com/loadline/loadline/coordinator/plan"
 	"github.com/loadline/loadline/coordinator/run"
+	"github.com/loadline/loadline/internal/badrequest"
 	"github.com/loadline/loadline/internal/scenario"
 	"github.com/loadline/loadline/internal/schedule"
 	pb "github.com/loadline/loadline/proto/loadline/v1"
@@ -45,7 +46,7 @@ func (c *Coordinator) beginRun(ctx context.Context, q *pb.StartRunRequest, drive
 	}
 	digest := scenario.Digest(s, q.GetFiles())
 	if want := q.GetDigest(); want != "" && want != hex.EncodeToString(digest[:]) {
-		return nil, invalid("digest", "the scenario's is %x, not %s", digest, want)
+		return nil, badrequest.Field("digest", "the scenario's is %x, not %s", digest, want)
 	}
 	want, err := selectionOf(q)
 	if err != nil {
@@ -57,11 +58,11 @@ func (c *Coordinator) beginRun(ctx context.Context, q *pb.StartRunRequest, drive
 	}
 	load, err := schedule.Compile(s)
 	if err != nil {
-		return nil, invalid("scenario.load", "it cannot be scheduled: %v", err)
+		return nil, badrequest.Field("scenario.load", "it cannot be scheduled: %v", err)
 	}
 	p, err := c.plan(s, load, hex.EncodeToString(digest[:]), agents)
 	if err != nil {
-		return nil, invalid("scenario", "%v", err)
+		return nil, badrequest.Field("scenario", "%v", err)
 	}
 	r, err := c.open(q, p, load, driven)
 	if errors.Is(err, os.ErrExist) {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 
+	"github.com/loadline/loadline/internal/badrequest"
 	pb "github.com/loadline/loadline/proto/loadline/v1"
 )
 
@@ -35,13 +36,13 @@ func NewService(store *Store, log *slog.Logger) *Service {
 // HasFiles says which files are still to be uploaded.
 func (s *Service) HasFiles(_ context.Context, q *pb.HasFilesRequest) (*pb.HasFilesResponse, error) {
 	if len(q.GetFiles()) > maxFiles {
-		return nil, invalid("files", "%d are more than %d", len(q.GetFiles()), maxFiles)
+		return nil, badrequest.Field("files", "%d are more than %d", len(q.GetFiles()), maxFiles)
 	}
 	var present []int64
 	for i, f := range q.GetFiles() {
 		d, err := DigestOf(f.GetSha256())
 		if err != nil {
-			return nil, invalid(fmt.Sprintf("files[%d].sha256", i), "%v", err)
+			return nil, badrequest.Field(fmt.Sprintf("files[%d].sha256", i), "%v", err)
 		}
 		n, whole := s.store.Present(d)
 		switch {
@@ -63,14 +64,14 @@ func (s *Service) PutFile(stream pb.FileService_PutFileServer) error {
 	}
 	d, err := DigestOf(first.GetFile().GetSha256())
 	if err != nil {
-		return invalid("file.sha256", "%v", err)
+		return badrequest.Field("file.sha256", "%v", err)
 	}
 	size := first.GetFile().GetSize()
 	switch {
 	case size < 0 || size > MaxFile:
-		return invalid("file.size", "a file has 0 to %d bytes, not %d", int64(MaxFile), size)
+		return badrequest.Field("file.size", "a file has 0 to %d bytes, not %d", int64(MaxFile), size)
 	case first.GetOffset() < 0 || first.GetOffset() > size:
-		return invalid("offset", "%d does not lie within %d bytes", first.GetOffset(), size)
+		return badrequest.Field("offset", "%d does not lie within %d bytes", first.GetOffset(), size)
 	}
 	if have, whole := s.store.Present(d); whole && have == size {
 		return stream.SendAndClose(pb.PutFileResponse_builder{Size: size}.Build())
@@ -93,7 +94,7 @@ func (s *Service) PutFile(stream pb.FileService_PutFileServer) error {
 func receive(stream pb.FileService_PutFileServer, m *pb.PutFileRequest, w *Writer) error {
 	for {
 		if len(m.GetData()) > maxChunk {
-			return invalid("data", "%d bytes are more than %d", len(m.GetData()), maxChunk)
+			return badrequest.Field("data", "%d bytes are more than %d", len(m.GetData()), maxChunk)
 		}
 		if _, err := w.Write(m.GetData()); err != nil {
 			return err
@@ -111,7 +112,7 @@ func receive(stream pb.FileService_PutFileServer, m *pb.PutFileRequest, w *Write
 func (s *Service) GetFile(q *pb.GetFileRequest, stream pb.FileService_GetFileServer) (err error) {
 	d, err := DigestOf(q.GetSha256())
 	if err != nil {
-		return invalid("sha256", "%v", err)
+		return badrequest.Field("sha256", "%v", err)
 	}
 	file, size, err := s.store.Open(d)
 	if err != nil {
@@ -119,7 +120,7 @@ func (s *Service) GetFile(q *pb.GetFileRequest, stream pb.FileService_GetFileSer
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
 	if q.GetOffset() < 0 || q.GetOffset() > size {
-		return invalid("offset", "%d does not lie within %d bytes", q.GetOffset(), size)
+		return badrequest.Field("offset", "%d does not lie within %d bytes", q.GetOffset(), size)
 	}
 	return chunks(io.NewSectionReader(file, q.GetOffset(), size-q.GetOffset()), func(data []byte) error {
 		return stream.Send(pb.GetFileResponse_builder{Data: data}.Build())
