@@ -29,15 +29,20 @@ func TestFaultsOfTheNetwork(t *testing.T) {
 	})
 }
 
-// isolate (R4) holds back what goes to or from the only agent, over both of its ways: it stops by itself within its lease,
-// goes on when it is heard again, and nothing that it has counted is lost.
-func isolate(t *testing.T, held ...direction) {
+// playLonely plays 50 arrivals a second for so many seconds with one agent, all of whose ways are through a proxy.
+func playLonely(t *testing.T, seconds int) (*tally, *clusterOf, *ways, *played) {
 	w := serveTally(t)
-	c := startCluster(t, w.scenario(50, 10, "poisson", "limits: {max_lateness: 1s}\n"), 0, false)
+	c := startCluster(t, w.scenario(50, seconds, "poisson", "limits: {max_lateness: 1s}\n"), 0, false)
 	c.story(t)
 	way := c.joinThrough(t, "a1", "127.0.0.2")
 	c.wantAgents(t, 1)
-	p := c.play(t, w)
+	return w, c, way, c.play(t, w)
+}
+
+// isolate (R4) holds back what goes to or from the only agent, over both of its ways: it stops by itself within its lease,
+// goes on when it is heard again, and nothing that it has counted is lost.
+func isolate(t *testing.T, held ...direction) {
+	w, _, way, p := playLonely(t, 10)
 	time.Sleep(500 * time.Millisecond)
 	since := time.Now()
 	way.both(func(p *faultProxy) { p.hold(held...) })
@@ -53,12 +58,7 @@ func isolate(t *testing.T, held ...direction) {
 // comeBack (R1) isolates the only agent until it is given up: nothing starts the load again, but the run waits, says so, and
 // everything that the agent has started is in the result when it is heard again.
 func comeBack(t *testing.T) {
-	w := serveTally(t)
-	c := startCluster(t, w.scenario(50, 20, "poisson", "limits: {max_lateness: 1s}\n"), 0, false)
-	c.story(t)
-	way := c.joinThrough(t, "a1", "127.0.0.2")
-	c.wantAgents(t, 1)
-	p := c.play(t, w)
+	w, c, way, p := playLonely(t, 20)
 	time.Sleep(1500 * time.Millisecond)
 	since := time.Now()
 	way.both(func(p *faultProxy) { p.hold(up, down) })

@@ -6,6 +6,25 @@ import (
 	"time"
 )
 
+// stampedPair is a connection: the end of a client, and that of a server which is stamped.
+func stampedPair(t *testing.T) (client, server net.Conn) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if client, err = net.Dial("tcp", l.Addr().String()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = client.Close() })
+	if server, err = l.Accept(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = server.Close() })
+	return client, stampConn(server)
+}
+
 // TestARequestBeginsWhenItReachesTheMachine: not when somebody gets round to reading it.
 func TestARequestBeginsWhenItReachesTheMachine(t *testing.T) {
 	s, err := New(quick())
@@ -13,22 +32,7 @@ func TestARequestBeginsWhenItReachesTheMachine(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	client, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
-	accepted, err := l.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	conn := stampConn(accepted)
-	defer conn.Close()
+	client, conn := stampedPair(t)
 	if got, now := s.reached(conn, 7), int64(7); got != now {
 		t.Errorf("before anything came a request begins at %d, when it is handled, not at %d", now, got)
 	}
@@ -59,20 +63,7 @@ func TestARequestBeginsWhenItReachesTheMachine(t *testing.T) {
 
 // TestAStampedConnectionEnds as any other: with EOF when the peer is gone, with an error when it is closed or late.
 func TestAStampedConnectionEnds(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	client, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	accepted, err := l.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	conn := stampConn(accepted)
+	client, conn := stampedPair(t)
 	p := make([]byte, 8)
 	_ = conn.SetReadDeadline(time.Now().Add(time.Millisecond))
 	if n, err := conn.Read(p); n != 0 || err == nil || !err.(net.Error).Timeout() {
