@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/reflection"
+	"google.golang.org/grpc/tap"
 	"google.golang.org/protobuf/proto"
 
 	_ "google.golang.org/grpc/encoding/gzip" // packed requests are read
@@ -26,7 +27,7 @@ func (s *Server) ServeGRPC(ctx context.Context, ln net.Listener) error {
 	conns := &connSet{Listener: &refusingListener{Listener: ln, server: s}, open: map[string]net.Conn{}}
 	web := grpc.NewServer(
 		grpc.MaxRecvMsgSize(MaxBody), grpc.MaxHeaderListSize(MaxHeader), grpc.MaxConcurrentStreams(maxStreams),
-		grpc.ConnectionTimeout(headerTimeout), grpc.UnaryInterceptor(s.healthThaws),
+		grpc.ConnectionTimeout(headerTimeout), grpc.UnaryInterceptor(s.healthThaws), grpc.InTapHandle(s.callReached(conns)),
 	)
 	simpb.RegisterEchoServiceServer(web, &echoService{server: s, conns: conns})
 	simpb.RegisterGeneratorServiceServer(web, &generatorService{server: s, conns: conns})
@@ -45,6 +46,16 @@ func (s *Server) ServeGRPC(ctx context.Context, ln net.Listener) error {
 		web.Stop()
 	}
 	return err
+}
+
+type begunKey struct{}
+
+// callReached notes when a call reached this machine. It is run by the goroutine that reads the connection, before the next
+// read, so the stamp of the latest read is that of the call's header; when the handler runs, it may be another's.
+func (s *Server) callReached(conns *connSet) tap.ServerInHandle {
+	return func(ctx context.Context, _ *tap.Info) (context.Context, error) {
+		return context.WithValue(ctx, begunKey{}, s.reached(conns.of(ctx), s.clock.now())), nil
+	}
 }
 
 // healthThaws keeps health waiting in a freeze; reflection answers, it belongs to the instrument.
@@ -111,25 +122,28 @@ type rpc struct {
 	sleep  sleeper
 	key    uint64
 	fault  *Fault
-	begun  int64
-	// last is the instant of the last message, gaps those between messages, in microseconds.
-	last int64
-	sent int
-	gaps []uint32
-	end  ending
+	sent   int // messages
+	out    *emission
+	end    ending
 }
 
 // call wraps an answer with everything that all measured calls share.
 func (s *Server) call(ctx context.Context, conns *connSet, r route, answer func(*rpc) error) error {
-	x := &rpc{server: s, conns: conns, ctx: ctx, begun: s.reached(conns.of(ctx), s.clock.now())}
+	conn := conns.of(ctx)
+	begun, ok := ctx.Value(begunKey{}).(int64)
+	if !ok {
+		begun = s.clock.now()
+	}
+	x := &rpc{server: s, conns: conns, ctx: ctx}
 	x.sleep = sleeper{clock: s.clock, ctx: ctx, gone: ctx.Done(), stop: s.stop}
-	number, epoch, ok := s.ledger.begin(r, x.begun)
+	number, epoch, ok := s.ledger.begin(r, begun)
 	x.key = mix(number)
 	arrival := x.tag(headerArrival)
 	if arrival != "" {
 		x.key = mix(hashText(arrival))
 	}
-	x.end = ending{epoch: epoch, route: r, begun: x.begun, run: x.tag(headerRun), arrival: arrival}
+	x.end = ending{epoch: epoch, route: r, begun: begun, run: x.tag(headerRun), arrival: arrival}
+	x.out = newEmission(s.ledger, &x.end, conn, 0)
 	defer x.close()
 	if !ok {
 		return x.conclude(tooMany())
@@ -143,8 +157,8 @@ func (s *Server) call(ctx context.Context, conns *connSet, r route, answer func(
 }
 
 func (x *rpc) close() {
+	x.out.settle(&x.sleep)
 	x.sleep.close()
-	x.end.gaps = x.gaps
 	x.server.ledger.end(&x.end)
 }
 
@@ -167,27 +181,20 @@ func (x *rpc) arrived(m proto.Message) {
 	x.server.ledger.arrival(x.tag(headerRun), arrival, binary.BigEndian.Uint64(sum[:]))
 }
 
-// send sends a message, after a freeze if there is one, and takes its instant right before.
+// send sends a message, after a freeze if there is one.
 func (x *rpc) send(write func() error) error {
 	if _, err := x.sleep.thaw(); err != nil {
 		return err
 	}
 	now := x.server.clock.now()
+	x.out.leave(now, 1)
 	if err := write(); err != nil {
+		x.out.failed()
 		return err
 	}
-	if x.sent == 0 {
-		x.end.ttft = now - x.begun
-	} else if x.end.streamed {
-		x.gaps = append(x.gaps, uint32(min(micros(now-x.last), 1<<32-1)))
-	}
+	x.out.handed()
 	x.sent++
-	x.last, x.end.last, x.end.latency = now, now, now-x.begun
-	x.end.events++
-	if len(x.gaps) >= maxGaps {
-		x.server.ledger.spill(x.end.epoch, x.gaps)
-		x.gaps = x.gaps[:0]
-	}
+	x.end.latency = now - x.end.begun
 	return nil
 }
 

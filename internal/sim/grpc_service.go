@@ -51,6 +51,7 @@ func (x *rpc) single(answer *simpb.EchoResponse) (*simpb.EchoResponse, error) {
 	if x.empty() {
 		return nil, &spoiled{status.Error(codes.Internal, "The simulator was told to answer nothing.")}
 	}
+	x.out.dock = nil // it is sent when the handler has returned
 	return answer, x.send(func() error { return nil })
 }
 
@@ -154,7 +155,7 @@ func (g *generatorService) Generate(r *simpb.GenerateRequest, stream grpc.Server
 		if x.empty() {
 			return nil
 		}
-		p := x.server.pace(&x.sleep, j, x.key, x.begun)
+		p := x.server.pace(&x.sleep, j, x.key, x.end.begun)
 		defer p.close()
 		return x.generate(j, p, stream)
 	})

@@ -15,16 +15,18 @@ import (
 // A request begins when it reached this machine, not when its handler was let run: what lies between is this server's
 // own waiting for a processor, which the law of the answer must not be shifted by, and which nobody who asks can know of.
 
-// stampedConn is a connection that remembers when the kernel received the end of what its latest read took.
+// stampedConn is a connection that remembers when the kernel received the end of what its latest read took, and tells
+// departures of its writes.
 type stampedConn struct {
 	*net.TCPConn
 
 	rc   syscall.RawConn
 	wall atomic.Int64 // on the wall clock; 0: nothing was read yet
+	dock dock
 }
 
-// stampConn wraps a connection where the system offers stamps.
-func stampConn(conn net.Conn) net.Conn {
+// stampConn wraps a connection where the system offers stamps; now reads the clock of departures.
+func stampConn(conn net.Conn, now func() int64) net.Conn {
 	tcp, ok := conn.(*net.TCPConn)
 	if !ok {
 		return conn
@@ -37,7 +39,7 @@ func stampConn(conn net.Conn) net.Conn {
 	if err := rc.Control(func(fd uintptr) { stamps = stamp.Ask(fd) }); err != nil || !stamps {
 		return conn
 	}
-	return &stampedConn{TCPConn: tcp, rc: rc}
+	return &stampedConn{TCPConn: tcp, rc: rc, dock: dock{now: now}}
 }
 
 // Read reads once.
@@ -64,6 +66,17 @@ func (c *stampedConn) Read(p []byte) (n int, err error) {
 	}
 	c.wall.Store(wall)
 	return n, nil
+}
+
+// Write lets go what waits for it.
+func (c *stampedConn) Write(p []byte) (int, error) {
+	c.dock.writes()
+	return c.TCPConn.Write(p)
+}
+
+// ReadFrom hides that of the connection, which would write past Write.
+func (c *stampedConn) ReadFrom(r io.Reader) (int64, error) {
+	return io.Copy(struct{ io.Writer }{c}, r)
 }
 
 // WriteTo hides that of the connection, which would read past Read.

@@ -22,7 +22,7 @@ func stampedPair(t *testing.T) (client, server net.Conn) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = server.Close() })
-	return client, stampConn(server)
+	return client, stampConn(server, func() int64 { return 1 })
 }
 
 // TestARequestBeginsWhenItReachesTheMachine: not when somebody gets round to reading it.

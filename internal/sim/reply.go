@@ -49,7 +49,7 @@ func (x *exchange) refuse(status int, kind, message string, retryAfter time.Dura
 	if err := x.status(status); err != nil {
 		return err
 	}
-	if _, err := x.write(body); err != nil {
+	if err := x.write(body); err != nil {
 		return err
 	}
 	return errRefused
@@ -80,14 +80,14 @@ func (x *exchange) whole(body []byte) error {
 	if err := x.status(http.StatusOK); err != nil {
 		return err
 	}
-	_, err := x.write(body)
+	err := x.write(body)
 	return err
 }
 
 // halves lets the fault strike after half the body.
 func (x *exchange) halves(f *Fault, body []byte) error {
 	half := len(body) / 2
-	if _, err := x.write(body[:half]); err != nil {
+	if err := x.write(body[:half]); err != nil {
 		return err
 	}
 	switch f.Kind {
@@ -97,10 +97,10 @@ func (x *exchange) halves(f *Fault, body []byte) error {
 		if err := x.stall(f); err != nil {
 			return err
 		}
-		_, err := x.write(body[half:])
+		err := x.write(body[half:])
 		return err
 	case KindMalformed:
-		_, err := x.write([]byte(`"{,`))
+		err := x.write([]byte(`"{,`))
 		return broken(err)
 	case KindEndless:
 		return x.endless(f)
@@ -142,7 +142,7 @@ func (x *exchange) endless(f *Fault) error {
 		default:
 		}
 		n := min(left, step)
-		if _, err := x.write(block[:n]); err != nil {
+		if err := x.write(block[:n]); err != nil {
 			return errBroken // the client hung up, as it should
 		}
 		left -= n

@@ -202,7 +202,7 @@ func (l *refusingListener) Accept() (net.Conn, error) {
 		number := l.number
 		l.number++
 		if l.server.fault(number, mix(number), true) == nil {
-			return stampConn(conn), nil
+			return stampConn(conn, l.server.clock.now), nil
 		}
 		resetConn(conn)
 	}

@@ -11,11 +11,8 @@ type stream struct {
 	buf    []byte
 	// strike is the number of tokens after which the fault of the request strikes.
 	strike int
-	// sent counts tokens, last is the instant of the last content write, gaps those between
-	// content events, in microseconds.
-	sent int
-	last int64
-	gaps []uint32
+	sent   int // tokens
+	out    *emission
 }
 
 // stream answers a job token by token.
@@ -30,11 +27,11 @@ func (x *exchange) stream(j *job, p pace) error {
 	defer x.server.recycle(buffer)
 	s := &stream{
 		x: x, job: j, render: newRenderer(x, j), pace: p, buf: (*buffer)[:0],
-		strike: strikeAt(x.fault, j.output), gaps: make([]uint32, 0, min(j.output, maxGaps)),
+		strike: strikeAt(x.fault, j.output), out: newEmission(x.server.ledger, &x.end, x.conn, j.output),
 	}
 	defer func() {
 		*buffer = s.buf
-		x.end.gaps = s.gaps
+		s.out.settle(&x.sleep)
 	}()
 	return s.run()
 }
@@ -58,14 +55,14 @@ func (x *exchange) empty(f *Fault) error {
 	if f.Done {
 		body = []byte(doneEvent)
 	}
-	_, err := x.write(body)
+	err := x.write(body)
 	return broken(err)
 }
 
 func (s *stream) run() error {
 	cfg := &s.x.server.cfg
 	if s.render.chat && cfg.Role == RoleAtOnce {
-		if _, err := s.x.write(s.render.role(s.buf[:0])); err != nil {
+		if err := s.x.write(s.render.role(s.buf[:0])); err != nil {
 			return err
 		}
 	}
@@ -118,32 +115,12 @@ func (s *stream) tokens(to int) error {
 		events++
 	}
 	s.buf = b
-	now, err := s.x.write(b)
-	if err != nil {
+	if err := s.x.emit(b, s.out, events); err != nil {
 		return err
 	}
-	s.note(now, events)
 	s.sent = to
 	s.x.end.completion = to
 	return nil
-}
-
-// note takes down the instant of a write with so many content events.
-func (s *stream) note(now int64, events int) {
-	if s.sent == 0 {
-		s.x.end.ttft = now - s.x.begun
-	} else {
-		s.gaps = append(s.gaps, uint32(min(micros(now-s.last), math.MaxUint32)))
-	}
-	for range events - 1 {
-		s.gaps = append(s.gaps, 0)
-	}
-	s.last, s.x.end.last = now, now
-	s.x.end.events += events
-	if len(s.gaps) >= maxGaps {
-		s.x.server.ledger.spill(s.x.end.epoch, s.gaps)
-		s.gaps = s.gaps[:0]
-	}
 }
 
 // close writes what follows the last token, in one write.
@@ -157,7 +134,7 @@ func (s *stream) close(cfg *Config) error {
 	}
 	b = append(b, doneEvent...)
 	s.buf = b
-	_, err := s.x.write(b)
+	err := s.x.write(b)
 	return err
 }
 
@@ -170,10 +147,10 @@ func (s *stream) suffer() error {
 	case KindStall:
 		return x.stall(f)
 	case KindMalformed:
-		_, err := x.write([]byte(malformedEvent))
+		err := x.write([]byte(malformedEvent))
 		return err
 	case KindEndless:
-		if _, err := x.write([]byte("data: ")); err != nil {
+		if err := x.write([]byte("data: ")); err != nil {
 			return err
 		}
 		return x.endless(f)
@@ -181,7 +158,7 @@ func (s *stream) suffer() error {
 		b := append(s.buf[:0], "data: "...)
 		b = append(b, errorText("injected_error", "The simulator was told to fail.", f.Code)...)
 		b = append(b, "\n\n"+doneEvent...)
-		_, err := x.write(b)
+		err := x.write(b)
 		return broken(err)
 	default: // truncated
 		return errBroken
