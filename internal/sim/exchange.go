@@ -221,7 +221,7 @@ func (x *exchange) prepare() (int64, error) {
 }
 
 // put hands b over. Of an answer in chunks over HTTP/1.1 only the first piece goes through net/http, with the header; the
-// others are written as chunks by ourselves, for a third of the CPU, and net/http, which has nothing in its buffers then, writes the end.
+// others are written as chunks by ourselves, which takes a quarter of the CPU off a stream, and net/http, which has nothing in its buffers then, writes the end.
 func (x *exchange) put(b []byte) error {
 	if x.straight != nil {
 		return x.chunk(b)
