@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/loadline/loadline/coordinator/merge"
+	"github.com/loadline/loadline/internal/hist"
 	"github.com/loadline/loadline/internal/measure"
 )
 
@@ -21,21 +22,30 @@ func lagOf(g *merge.Group, s measure.Series) (lag, bool) {
 	if h.Count() == 0 {
 		return lag{}, false
 	}
-	p, name := 0.99, "99th percentile"
 	if h.Count() < minLate {
-		p, name = 0.5, "median"
+		return medianLag(h), true
 	}
-	return lag{value: float64(h.Quantile(p)), p: p, name: name, count: h.Count()}, true
+	return lag{value: float64(h.Quantile(0.99)), p: 0.99, name: "99th percentile", count: h.Count()}, true
 }
 
-// bound is what is allowed: a share of the median of the first of the series that has values, and at least
+func medianLag(h *hist.Histogram) lag {
+	return lag{value: float64(h.Quantile(median)), p: median, name: "median", count: h.Count()}
+}
+
+const median = 0.5
+
+// bound is what is allowed: a share of a quantile of the first of the series that has values, and at least
 // so much. It says so in words, too.
-func (lag) bound(g *merge.Group, least float64, yardsticks ...measure.Series) (bound float64, words string) {
+func bound(g *merge.Group, p, least float64, yardsticks ...measure.Series) (most float64, words string) {
+	name := "median"
+	if p != median {
+		name = fmt.Sprintf("%.0fth percentile of", 100*p)
+	}
 	for _, s := range yardsticks {
 		if h := g.Histogram(s); h.Count() > 0 {
-			median := float64(h.Quantile(0.5))
-			return max(least, lateShare*median), fmt.Sprintf(" (5%% of the median %s of %s, and at least %s)",
-				merge.SeriesName(s), Quantity(median, UnitMicros), Quantity(least, UnitMicros))
+			value := float64(h.Quantile(p))
+			return max(least, lateShare*value), fmt.Sprintf(" (5%% of the %s %s of %s, and at least %s)",
+				name, merge.SeriesName(s), Quantity(value, UnitMicros), Quantity(least, UnitMicros))
 		}
 	}
 	return least, ""
@@ -47,7 +57,7 @@ func lagNotes(r *merge.Run) []string {
 	var out []string
 	whole := r.Whole()
 	if l, ok := lagOf(whole, measure.ReadLag); ok {
-		noticed, yardstick := l.bound(whole, lagNoteUS, measure.ITL, measure.E2E)
+		noticed, yardstick := bound(whole, median, lagNoteUS, measure.ITL, measure.E2E)
 		if l.value > noticed {
 			out = append(out, fmt.Sprintf("the generator's own delay is part of the figures: the %s of read_lag is %s, more than %s%s",
 				l.name, Quantity(l.value, UnitMicros), Quantity(noticed, UnitMicros), yardstick))

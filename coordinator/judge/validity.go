@@ -27,13 +27,13 @@ func (e evidence) late() string {
 	if !ok {
 		return ""
 	}
-	bound, yardstick := l.bound(e.run.Whole(), lateFloorUS, measure.TTFT, measure.E2E)
-	if l.value <= bound {
+	most, yardstick := bound(e.run.Whole(), median, lateFloorUS, measure.TTFT, measure.E2E)
+	if l.value <= most {
 		return ""
 	}
 	return fmt.Sprintf("the generator started sessions late: the %s of lateness is %s over %s, more than %s%s%s; "+
 		"lower the rate, add agents, or give the generator a machine of its own",
-		l.name, Quantity(l.value, UnitMicros), number(l.count, "session"), Quantity(bound, UnitMicros), yardstick, e.latest(l.p))
+		l.name, Quantity(l.value, UnitMicros), number(l.count, "session"), Quantity(most, UnitMicros), yardstick, e.latest(l.p))
 }
 
 // latest names the agent that was latest, where there are several.
@@ -50,19 +50,22 @@ func (e evidence) latest(p float64) string {
 	return fmt.Sprintf("; agent %s is the latest with %s", worst, Quantity(float64(value), UnitMicros))
 }
 
-// lagging holds the delay with which the generator took what had come against what was measured.
+// lagging holds the delay with which the generator took what had come against what was measured, quantile against quantile: when
+// many answers come at once, as after a stall of the target, the last of them are read late, and are themselves the slowest.
 func (e evidence) lagging() string {
-	l, ok := lagOf(e.run.Whole(), measure.ReadLag)
+	whole := e.run.Whole()
+	l, ok := lagOf(whole, measure.ReadLag)
 	if !ok {
 		return ""
 	}
-	bound, yardstick := l.bound(e.run.Whole(), lagVoidUS, measure.TTFT, measure.E2E)
-	if l.value <= bound {
-		return ""
+	for _, l := range []lag{l, medianLag(whole.Histogram(measure.ReadLag))} {
+		if most, yardstick := bound(whole, l.p, lagVoidUS, measure.TTFT, measure.E2E); l.value > most {
+			return fmt.Sprintf("the generator read late what had come: the %s of read_lag is %s over %s, more than %s%s; "+
+				"lower the rate, add agents, or give the generator a machine of its own",
+				l.name, Quantity(l.value, UnitMicros), number(l.count, "read"), Quantity(most, UnitMicros), yardstick)
+		}
 	}
-	return fmt.Sprintf("the generator read late what had come: the %s of read_lag is %s over %s, more than %s%s; "+
-		"lower the rate, add agents, or give the generator a machine of its own",
-		l.name, Quantity(l.value, UnitMicros), number(l.count, "read"), Quantity(bound, UnitMicros), yardstick)
+	return ""
 }
 
 func (e evidence) missed() string {

@@ -146,6 +146,15 @@ func TestValidity(t *testing.T) {
 			return x
 		}
 	}
+	stalled := func(d time.Duration) func(arrival) answer {
+		return func(a arrival) answer {
+			x := fast(a)
+			if x.ReadLag = 10 * time.Microsecond; a.Number%50 == 0 {
+				x.TTFT, x.E2E, x.ReadLag = 900*time.Millisecond, 950*time.Millisecond, d
+			}
+			return x
+		}
+	}
 	busy := func(agent string, share float64, from, n uint64) func(*game) {
 		return func(g *game) {
 			g.windows(func(w *pb.Window) {
@@ -179,8 +188,15 @@ func TestValidity(t *testing.T) {
 		"clock off by more":            {fast, func(g *game) { g.sent.Windows[1][4].GetHealth().SetClockErrorBoundUs(5_001) }, "the clock of agent a2 may be off by 5 ms, more than 5 ms"},
 		"lateness of the discarded":    {fast, nil, ""},
 		"reads late within 5% of ttft": {lag(10*time.Millisecond, 50), nil, ""},
-		"reads late beyond 5% of ttft": {lag(11*time.Millisecond, 50), nil, "the generator read late what had come: the 99th percentile of read_lag is 11 ms over 1,000 reads, more than 10 ms (5% of the median ttft of 200 ms, and at least 5 ms); lower the rate, add agents, or give the generator a machine of its own"},
+		"reads late beyond 5% of ttft": {lag(11*time.Millisecond, 50), nil, "the generator read late what had come: the 99th percentile of read_lag is 11 ms over 1,000 reads, more than 10 ms (5% of the 99th percentile of ttft of 200 ms, and at least 5 ms); lower the rate, add agents, or give the generator a machine of its own"},
 		"few reads late":               {lag(time.Second, 150), nil, ""},
+		"reads late after a stall":     {stalled(11 * time.Millisecond), nil, ""},
+		"reads later after a stall":    {stalled(46 * time.Millisecond), nil, "the generator read late what had come: the 99th percentile of read_lag is 46 ms over 1,000 reads, more than 45 ms (5% of the 99th percentile of ttft of 900 ms, and at least 5 ms)"},
+		"all reads late, some slow": {func(a arrival) answer {
+			x := stalled(11 * time.Millisecond)(a)
+			x.ReadLag = 11 * time.Millisecond
+			return x
+		}, nil, "the generator read late what had come: the median of read_lag is 11 ms over 1,000 reads, more than 10 ms (5% of the median ttft of 200 ms, and at least 5 ms)"},
 		"reads late, all fails":        {func(arrival) answer { return answer{Class: "reset", ReadLag: 6 * time.Millisecond} }, nil, "the generator read late what had come: the 99th percentile of read_lag is 6 ms over 1,000 reads, more than 5 ms; lower"},
 		"reads late, fast target": {func(a arrival) answer {
 			return answer{TTFT: time.Millisecond, E2E: 2 * time.Millisecond, OutputTokens: 1, ReadLag: 5 * time.Millisecond}

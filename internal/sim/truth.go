@@ -26,7 +26,7 @@ type Truth struct {
 	CompletionTokens uint64 `json:"completion_tokens"`
 	// TTFT is the time from the arrival of a streamed request (its header is read) to the write of
 	// its first content event, and ITL that between the writes of content events; events of one
-	// write are 0 apart. Both are taken right before the write and counted when the answer ends.
+	// write are 0 apart. Both are taken right before the socket is written to and counted when the answer ends.
 	TTFT Quantiles `json:"ttft"`
 	ITL  Quantiles `json:"itl"`
 	// Faults counts the faults injected by kind; a freeze counts when it begins.
