@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"context"
 	"net"
 	"net/http"
@@ -9,6 +10,8 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+
+	"golang.org/x/net/http2"
 
 	"github.com/loadline/loadline/agent/wire/wiretest"
 	"github.com/loadline/loadline/internal/measure"
@@ -87,7 +90,8 @@ func TestStampLiesBetweenWriteAndRead(t *testing.T) {
 	}{
 		{"plain", "http", false, false, true},
 		{"TLS", "https", false, false, true},
-		{"HTTP/2", "https", true, false, false},
+		{"HTTP/2", "http", true, false, true},
+		{"HTTP/2, TLS", "https", true, false, true},
 		{"Unix socket", "http", false, true, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -100,6 +104,8 @@ func TestStampLiesBetweenWriteAndRead(t *testing.T) {
 				cfg.Local.Dial = listen(t, h)
 			case c.scheme == "https":
 				cfg.URL, cfg.TLS = "https://"+secure(t, a, c.h2, nil, h), trusting(t, a)
+			case c.h2:
+				cfg.URL, cfg.HTTP = "http://"+speak(t, 0, h).addr, HTTP2
 			default:
 				cfg.URL = "http://" + overTCP(t, h)
 			}
@@ -150,15 +156,27 @@ func TestStampsThatWereDroppedAreCounted(t *testing.T) {
 		t.Skip("there are no stamps here")
 	}
 	const chunk = "5\r\nhello\r\n"
-	client := newClient(t, Config{URL: "http://" + answering(t, okHead+"Transfer-Encoding: chunked\r\n\r\n"+strings.Repeat(chunk, 8)+"0\r\n\r\n")})
-	client.stamps.Look = func() (int64, int64) { return 0, stamp.LookWidth + 1 } // the clocks cannot be told apart
-	var ex Exchange
-	for ctx := wiretest.Context(t); ex.StampsDropped == 0; { // until the kernel stamps
-		if err := client.Do(ctx, get("/"), &ex, new(recorder)); err != nil {
-			t.Fatal(err)
+	one := answering(t, okHead+"Transfer-Encoding: chunked\r\n\r\n"+strings.Repeat(chunk, 8)+"0\r\n\r\n")
+	two := peers(t, func(_ int, p *peer) {
+		for id := p.next(); id != 0; id = p.next() {
+			var all bytes.Buffer
+			answer := &peer{Framer: http2.NewFramer(&all, nil)}
+			answer.answer(id, "hello", false)
+			_ = answer.WriteData(id, true, []byte("hello"))
+			_, _ = p.conn.Write(all.Bytes())
 		}
-	}
-	if ex.StampsDropped != 1 || ex.Stamp.Reached() || ex.FirstByteStamp.Reached() {
-		t.Errorf("%d dropped, %d, %d", ex.StampsDropped, ex.Stamp, ex.FirstByteStamp)
+	})
+	for version, addr := range map[Version]string{HTTP1: one, HTTP2: two} {
+		client := newClient(t, Config{URL: "http://" + addr, HTTP: version})
+		client.stamps.Look = func() (int64, int64) { return 0, stamp.LookWidth + 1 } // the clocks cannot be told apart
+		var ex Exchange
+		for ctx := wiretest.Context(t); ex.StampsDropped == 0; { // until the kernel stamps
+			if err := client.Do(ctx, get("/"), &ex, new(recorder)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if ex.StampsDropped != 1 || ex.Stamp.Reached() || ex.FirstByteStamp.Reached() {
+			t.Errorf("version %d: %d dropped, %d, %d", version, ex.StampsDropped, ex.Stamp, ex.FirstByteStamp)
+		}
 	}
 }

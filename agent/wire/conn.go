@@ -33,7 +33,7 @@ type rawConn struct {
 
 	reads, writes measure.Instant // deadlines set on the socket; math.MaxInt64: none
 	stopped       atomic.Bool     // the exchange was canceled
-	shared        bool            // HTTP/2 has the connection: pass everything through
+	shared        bool            // HTTP/2 has the connection: it has no limit of ours
 	dry           bool            // only what has been read already may be used
 	request       []byte          // what is to be written before the next read, in one turn with it
 	used          bool            // look whether the peer has closed the connection before that
@@ -102,11 +102,10 @@ func (r *rawConn) limited(p []byte, in *input) (int, error) {
 		r.ahead = nil
 		return 0, err
 	}
-	if r.shared && in == nil {
-		return r.Conn.Read(p)
-	}
 	if r.shared {
-		return r.once(p, in)
+		n, err := r.once(p, in)
+		r.last = r.now()
+		return n, err
 	}
 	for {
 		if r.reads > r.lim.at {

@@ -2,7 +2,6 @@ package wire
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"net"
 	"net/http"
@@ -10,8 +9,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/net/http2"
 
 	"github.com/loadline/loadline/internal/measure"
 )
@@ -88,7 +85,7 @@ func (p *h2pool) init(idle time.Duration, streams, most int) {
 // adopt makes an HTTP/2 connection of one on which nothing has been sent yet but by TLS, with one exchange
 // reserved on it. Its error is an [*Error].
 func (p *h2pool) adopt(ctx context.Context, cn *conn, addr string, keep bool) (*h2conn, error) {
-	h := &h2conn{kept: keep, link: &link{Conn: cn.rw, raw: cn.raw, now: cn.raw.now}}
+	h := &h2conn{kept: keep, link: newLink(cn.rw, cn.raw)}
 	h.link.settled = func() { p.stir(h) }
 	cc, err := p.tr.NewClientConn(context.WithValue(ctx, adoptKey{}, net.Conn(h.link)), "http", addr)
 	if err != nil {
@@ -334,72 +331,4 @@ func (c *Client) await(ctx context.Context, w *h2wait, lim limit, h **h2conn) er
 		c.h2.quit(w)
 		return timedOut(lim.class)
 	}
-}
-
-// link lies between net/http and the connection: it takes the instant of each read, and looks at the heads of
-// the frames that come in for what net/http does not tell.
-type link struct {
-	net.Conn // what is read and written: the socket, or TLS above it
-	raw      *rawConn
-	now      func() measure.Instant
-	last     atomic.Int64 // instant of the latest read
-	settled  func()       // called once, when net/http knows the peer's settings
-	open     atomic.Bool  // it has been: how many streams the peer allows is known
-	away     atomic.Bool  // the peer has said GOAWAY: it takes no more streams
-	closed   atomic.Bool  // by us
-	lost     atomic.Bool  // not by us
-	alien    atomic.Bool  // the peer answers in HTTP/1
-
-	head  [frameHead]byte
-	have  int    // bytes of head that are there
-	left  uint32 // bytes of the frame under way that are still to come
-	whole bool   // a whole frame has come: the first one, which is that of the settings
-}
-
-// frameHead is the length of a frame's head, in bytes: length, type, flags and stream (RFC 9113, 4.1).
-const frameHead = 9
-
-// Read reads once. When net/http asks for more, it has dealt with what it was given.
-func (l *link) Read(p []byte) (int, error) {
-	if l.whole && !l.open.Load() {
-		l.open.Store(true)
-		l.settled()
-	}
-	n, err := l.Conn.Read(p)
-	l.last.Store(int64(l.now()))
-	l.walk(p[:n])
-	if err != nil && !l.closed.Load() {
-		l.lost.Store(true)
-	}
-	return n, err
-}
-
-func (l *link) walk(p []byte) {
-	for len(p) > 0 {
-		if l.left > 0 {
-			n := min(uint32(len(p)), l.left)
-			p, l.left = p[n:], l.left-n
-			l.whole = l.whole || l.left == 0
-			continue
-		}
-		n := copy(l.head[l.have:], p)
-		p, l.have = p[n:], l.have+n
-		if l.have < frameHead {
-			return
-		}
-		if !l.whole && string(l.head[:5]) == "HTTP/" {
-			l.alien.Store(true)
-		}
-		l.have, l.left = 0, binary.BigEndian.Uint32(l.head[:4])>>8
-		l.whole = l.whole || l.left == 0
-		if http2.FrameType(l.head[3]) == http2.FrameGoAway {
-			l.away.Store(true)
-		}
-	}
-}
-
-// Close closes the socket at once, as conn.close does.
-func (l *link) Close() error {
-	l.closed.Store(true)
-	return l.raw.Conn.Close()
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
@@ -41,9 +42,8 @@ func newAlarm(now func() measure.Instant, lim limit, cancel context.CancelCauseF
 	if lim == never {
 		return a
 	}
-	ready := make(chan struct{})
-	a.timer = time.AfterFunc(time.Duration(lim.at-now()), func() { <-ready; a.ring() })
-	close(ready)
+	a.timer = time.AfterFunc(math.MaxInt64, a.ring) // ring needs the timer, so it is started when it is there
+	a.timer.Reset(time.Duration(lim.at - now()))
 	return a
 }
 
@@ -69,22 +69,6 @@ func (a *alarm) stop() {
 	}
 }
 
-// steps holds the instants that net/http tells from goroutines of its own.
-type steps struct{ sent, first atomic.Int64 }
-
-// trace is told of steps. The head of an answer is told by the goroutine that reads the connection, so that the
-// instant of the connection's latest read is that of the read that brought it.
-func (s *steps) trace(now func() measure.Instant, l *link) *httptrace.ClientTrace {
-	return &httptrace.ClientTrace{
-		WroteRequest: func(i httptrace.WroteRequestInfo) {
-			if i.Err == nil {
-				s.sent.Store(int64(now()))
-			}
-		},
-		GotFirstResponseByte: func() { s.first.Store(l.last.Load()) },
-	}
-}
-
 // maxUnused bounds the connections that one exchange takes and finds unusable.
 const maxUnused = 8
 
@@ -107,23 +91,21 @@ func (c *Client) exchange2(ctx context.Context, h *h2conn, req *Request, ex *Exc
 	defer cancel(nil)
 	a := newAlarm(now, ex.lim, cancel)
 	defer a.stop()
-	s := new(steps)
-	s.sent.Store(int64(measure.None))
-	s.first.Store(int64(measure.None))
-	hr, size := c.request2(httptrace.WithClientTrace(inner, s.trace(now, h.link)), req)
+	t := newTimeline()
+	hr, size := c.request2(httptrace.WithClientTrace(inner, h.link.trace(t)), req)
 	resp, err := h.cc.RoundTrip(hr)
 	if err != nil && err.Error() == textUnusable && inner.Err() == nil {
+		h.link.finish(t)
 		return errUnused
 	}
 	ex.BytesOut = size
 	at := stageHead
 	if err == nil {
-		ex.FirstByte = measure.Instant(s.first.Load())
-		at, err = c.play2(resp, h.link, ex, sink, a)
+		at, err = c.play2(resp, h.link, t, ex, sink, a)
 	}
-	ex.Sent = measure.Instant(s.sent.Load())
+	ex.Sent = h.link.finish(t)
 	if ex.FirstByte.Reached() && ex.Sent > ex.FirstByte {
-		ex.Sent = ex.FirstByte // told by a goroutine that ran late
+		ex.Sent = ex.FirstByte // the answer was read before the goroutine that wrote was let run
 	}
 	if err == nil {
 		return nil
@@ -137,10 +119,11 @@ func (c *Client) exchange2(ctx context.Context, h *h2conn, req *Request, ex *Exc
 	return classify2(ctx, inner, err, at, ex)
 }
 
-// play2 reads the response; the stream is closed in any case. The instant of a piece is that of the
-// connection's latest read: not before the read that brought it, and not later than this goroutine was woken.
-func (c *Client) play2(resp *http.Response, l *link, ex *Exchange, sink Sink, a *alarm) (stage, error) {
+// play2 reads the response; the stream is closed in any case.
+func (c *Client) play2(resp *http.Response, l *link, t *timeline, ex *Exchange, sink Sink, a *alarm) (stage, error) {
 	defer resp.Body.Close()
+	ex.FirstByte = ex.marked(l.first(t))
+	ex.FirstByteStamp = ex.Stamp
 	for name, values := range resp.Header {
 		for _, v := range values {
 			ex.BytesIn += uint64(len(name) + len(v))
@@ -155,25 +138,36 @@ func (c *Client) play2(resp *http.Response, l *link, ex *Exchange, sink Sink, a 
 		return stageHead, err
 	}
 	a.set(ex.lim)
-	buf := ex.buffer()
+	buf, last := ex.buffer(), ex.FirstByte
 	for {
 		n, err := resp.Body.Read(buf)
-		at := measure.Instant(l.last.Load())
-		if n > 0 {
+		for p := buf[:n]; len(p) > 0; {
+			n, m := l.take(t, len(p))
+			last = ex.marked(m)
 			ex.BytesIn += uint64(n)
-			if err := c.deliver(ex, sink, buf[:n], at); err != nil {
+			if err := c.deliver(ex, sink, p[:n], last); err != nil {
 				return stageBody, err
 			}
+			p = p[n:]
 			a.set(ex.lim)
 		}
 		switch {
 		case err == io.EOF:
-			ex.End = at
+			ex.End = max(l.end(t), last)
 			return stageBody, nil
 		case err != nil:
 			return stageBody, err
 		}
 	}
+}
+
+// marked notes the stamp of a read, and gives its instant.
+func (ex *Exchange) marked(m mark) measure.Instant {
+	ex.Stamp = m.stamp
+	if m.dropped {
+		ex.StampsDropped++
+	}
+	return m.at
 }
 
 // Texts of errors of net/http for which it has no exported values.
