@@ -117,7 +117,7 @@ func TestStampLiesBetweenWriteAndRead(t *testing.T) {
 					t.Fatal(err)
 				}
 				checkStamps(t, &ex, sink, wrote, want)
-				if !want || ex.Stamp.Reached() {
+				if !want || ex.Stamp.Reached() && ex.FirstByteStamp.Reached() {
 					return
 				}
 			}

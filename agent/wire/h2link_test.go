@@ -229,6 +229,18 @@ func TestASinkThatStandsStill(t *testing.T) {
 	}
 }
 
+// TestADroppedStampIsToldOnce, whatever one read brought and however it is taken.
+func TestADroppedStampIsToldOnce(t *testing.T) {
+	x := newTimeline()
+	x.grow(3, mark{at: 1, stamp: measure.None, dropped: true})
+	x.grow(2, mark{at: 1, stamp: measure.None})
+	for _, want := range []bool{true, false, false} {
+		if n, m, known := x.take(2); m.dropped != want || !known {
+			t.Errorf("%d bytes: %+v, %v", n, m, known)
+		}
+	}
+}
+
 // TestEventsAllocateNothing, once a timeline has grown to what it needs.
 func TestEventsAllocateNothing(t *testing.T) {
 	l, _ := lone()
@@ -303,15 +315,21 @@ func TestWhoseStream(t *testing.T) {
 	_, _ = l.Write(f.Bytes())
 	l.trace(over).WroteHeaderField(":method", nil)
 	l.finish(over)
+	last := newTimeline()
 	f = newFrames()
 	f.fields(5, true, []byte("fields"))
-	f.fields(1, true, []byte("trailer"))
 	_, _ = l.Write(f.Bytes())
-	if never.id != 0 || late.id != 0 || over.id != 0 || l.streams[1] != one || len(l.streams) != 1 {
+	l.trace(last).WroteHeaderField(":method", nil)
+	f.Reset()
+	f.fields(1, true, []byte("trailer"))
+	f.fields(7, true, []byte("fields"))
+	_, _ = l.Write(f.Bytes())
+	if never.id != 0 || late.id != 0 || over.id != 0 || l.streams[1] != one || l.streams[7] != last || len(l.streams) != 2 {
 		t.Errorf("%d, %d, %d; %v", never.id, late.id, over.id, l.streams)
 	}
-	l.finish(never)
-	l.finish(one)
+	for _, x := range []*timeline{never, one, last} {
+		l.finish(x)
+	}
 	if len(l.streams) != 0 || l.next != nil {
 		t.Errorf("left: %v, %v", l.streams, l.next)
 	}
