@@ -18,7 +18,8 @@
 // HTTP/1.1 runs on the caller's goroutine over connections of our own, so that instants are taken
 // beside the system call and time limits are deadlines of the socket. HTTP/2, where it is asked for or
 // the peer chooses it in the TLS handshake, runs over client connections of net/http, which do not
-// retry either; the pool of them is ours.
+// retry either; the pool of them is ours, and so is the link between each and its socket, which walks over the
+// frames to take the instants beside the system calls.
 package wire
 
 import (
@@ -165,7 +166,7 @@ type Exchange struct {
 	Lookup, Handshake time.Duration
 	// FirstByteStamp and Stamp are when the kernel received the end of what a read took: the read of
 	// FirstByte, and that of the piece which a sink is given, or has been given last. None: the system does not
-	// tell. It does over HTTP/1.1 on TCP on Linux, under TLS as well. A stamp is never after its read returned.
+	// tell. It does on TCP on Linux, under TLS as well. A stamp is never after its read returned.
 	FirstByteStamp, Stamp measure.Instant
 	// StampsDropped counts the reads whose stamp was dropped, since the wall clock that the kernel takes it
 	// from was set.

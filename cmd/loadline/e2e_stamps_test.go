@@ -9,7 +9,7 @@ import (
 )
 
 // TestSeriesOfTheKernelsStamps: read_lag is there wherever the system stamps what comes, the versions of ttft_service
-// and itl only on request, and all of them in every phase and in the text; over gRPC as over HTTP/1.1, which asks for its services before the clock is set to the start.
+// and itl only on request, and all of them in every phase and in the text; over HTTP/2 and gRPC as over HTTP/1.1; gRPC asks for its services before the clock is set to the start.
 func TestSeriesOfTheKernelsStamps(t *testing.T) {
 	t.Parallel()
 	web := serveSim(t, nil)
@@ -17,13 +17,16 @@ func TestSeriesOfTheKernelsStamps(t *testing.T) {
 	text := `name: stamps
 targets:
   - {name: chat, url: WEB/v1, protocol: openai-chat, model: m}
+  - {name: chat2, url: WEB/v1, protocol: openai-chat, model: m, connections: {http: http2}}
   - {name: service, url: GRPC, protocol: grpc}
 workloads:
   - {name: talk, target: chat, synthetic: {input_tokens: {fixed: 5}, output_tokens: {fixed: 6}}}
+  - {name: talk2, target: chat2, synthetic: {input_tokens: {fixed: 5}, output_tokens: {fixed: 6}}}
   - {name: call, target: service, grpc: {method: loadline.sim.v1.GeneratorService/Generate, message: {count: 5}}}
 load:
   - {name: one, open: {rate: 100}, sessions: 50, workloads: [talk]}
   - {name: two, at: 0s, open: {rate: 100}, sessions: 50, workloads: [call]}
+  - {name: three, at: 0s, open: {rate: 100}, sessions: 50, workloads: [talk2]}
 ` + everyArrival
 	text = strings.NewReplacer("WEB", web.root, "GRPC", service).Replace(text)
 	for _, wire := range []bool{false, true} {
@@ -39,8 +42,10 @@ load:
 			if expected := want[name] && runtime.GOOS == "linux"; (got.GetCount() > 0) != expected {
 				t.Errorf("capture.wire %t: %s has %d values", wire, name, got.GetCount())
 			}
-			if n := seriesIn(p.summary, name, "two", "call").GetCount(); (n > 0) != (got.GetCount() > 0) {
-				t.Errorf("%s has %d values, and %d of gRPC", name, got.GetCount(), n)
+			for phase, workload := range map[string]string{"two": "call", "three": "talk2"} {
+				if n := seriesIn(p.summary, name, phase, workload).GetCount(); (n > 0) != (got.GetCount() > 0) {
+					t.Errorf("%s has %d values, and %d of %s", name, got.GetCount(), n, workload)
+				}
 			}
 			if shown := strings.Contains(p.out.String(), name); shown != (got.GetCount() > 0) {
 				t.Errorf("%s stands in the text: %t\n%s", name, shown, &p.out)

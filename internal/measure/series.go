@@ -80,7 +80,7 @@ var definitions = [NumSeries]Definition{
 	DNS:            {"dns", UnitMicros, "lookup of the target's name", "addresses known − lookup begun", "Part of connect. Addresses are kept for 5 s, so most new connections need no lookup."},
 	TLS:            {"tls", UnitMicros, "new connection with TLS", "handshake done − handshake begun", "Part of connect."},
 	Receive:        {"receive", UnitMicros, "succeeded request", "end − first byte", ""},
-	ReadLag:        {"read_lag", UnitMicros, "read of a first byte or of content", "our instant after the read − the kernel's stamp of the last segment it took", "The generator's own delay in taking what had come; large values make a run invalid. HTTP/1.1 and gRPC on Linux; absent where the system gives no stamps."},
+	ReadLag:        {"read_lag", UnitMicros, "read of a first byte or of content", "our instant after the read − the kernel's stamp of the last segment it took", "The generator's own delay in taking what had come; large values make a run invalid. HTTP/1.1, HTTP/2 and gRPC on Linux; absent where the system gives no stamps."},
 	TTFTWire:       {"ttft_wire", UnitMicros, "streamed request", "the kernel's stamp of the first token − dispatched", "ttft_service without read_lag. Only with capture.wire."},
 	ITLWire:        {"itl_wire", UnitMicros, "gap", "the kernel's stamp of content event i − that of content event i−1", "itl without read_lag. Only with capture.wire."},
 	RoundTrip:      {"round_trip", UnitMicros, "message answered in a gRPC stream of both directions", "message i of the answer − message i of the request begun to be sent", "For services that answer each message in turn; others say little with it."},
