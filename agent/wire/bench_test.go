@@ -1,11 +1,13 @@
 package wire
 
 import (
+	"bytes"
 	"fmt"
 	"net"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/loadline/loadline/agent/wire/wiretest"
 
@@ -30,6 +32,36 @@ func BenchmarkExchange(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// BenchmarkStream is an exchange over HTTP/2 whose answer has 32 frames, the other end with it. Of those the first half comes in one
+// read, so that it is taken apart again.
+func BenchmarkStream(b *testing.B) {
+	event := bytes.Repeat([]byte("x"), 168)
+	addr := peers(b, func(_ int, p *peer) {
+		_ = p.conn.SetDeadline(time.Time{})
+		for id := p.next(); id != 0; id = p.next() {
+			f := newFrames()
+			f.fields(id, false, block("200"))
+			for i := range 32 {
+				_ = f.WriteData(id, i == 31, event)
+				if i >= 15 {
+					_, _ = p.conn.Write(f.Bytes())
+					f.Reset()
+				}
+			}
+		}
+	})
+	client := newClient(b, Config{URL: "http://" + addr, HTTP: HTTP2, Max: 1})
+	req := &Request{Method: "POST", Path: "/", Header: []Header{{"Content-Type", "application/json"}}, Body: []byte("hello")}
+	var ex Exchange
+	sink := new(counter)
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := client.Do(b.Context(), req, &ex, sink); err != nil {
+			b.Fatal(err)
+		}
 	}
 }
 
