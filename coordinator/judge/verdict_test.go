@@ -197,7 +197,7 @@ func TestValidity(t *testing.T) {
 			x.ReadLag = 11 * time.Millisecond
 			return x
 		}, nil, "the generator read late what had come: the median of read_lag is 11 ms over 1,000 reads, more than 10 ms (5% of the median ttft of 200 ms, and at least 5 ms)"},
-		"reads late, all fails":        {func(arrival) answer { return answer{Class: "reset", ReadLag: 6 * time.Millisecond} }, nil, "the generator read late what had come: the 99th percentile of read_lag is 6 ms over 1,000 reads, more than 5 ms; lower"},
+		"reads late, all fails": {func(arrival) answer { return answer{Class: "reset", ReadLag: 6 * time.Millisecond} }, nil, "the generator read late what had come: the 99th percentile of read_lag is 6 ms over 1,000 reads, more than 5 ms; lower"},
 		"reads late, fast target": {func(a arrival) answer {
 			return answer{TTFT: time.Millisecond, E2E: 2 * time.Millisecond, OutputTokens: 1, ReadLag: 5 * time.Millisecond}
 		}, nil, ""},
