@@ -32,10 +32,17 @@ const (
 	callTimeout = 3 * time.Second
 	// refusedPause is the pause before a refused registration is tried again.
 	refusedPause = time.Second
-	// tickEvery is how often the lease is looked at.
-	tickEvery = 100 * time.Millisecond
+	// tickEvery is how often an agent without a lease looks whether there is something to end; one with a lease looks when that
+	// lapses, and after tickLatest at the latest.
+	tickEvery  = 100 * time.Millisecond
+	tickLatest = time.Second
 	// departWait bounds the last words of an agent that leaves.
 	departWait = 5 * time.Second
+	// spareTurns is of how many turns one is left to the bus while the results stream renews the lease, and streamFresh how old the
+	// last renewal is that it has answered then at most. Where it falls silent the bus renews again within streamFresh and a turn, half
+	// a lease before the end.
+	spareTurns  = 4
+	streamFresh = 1750 * time.Millisecond
 	// firstExchanges is how many renewals follow the registration at once. Each hands over the clock
 	// sample of the exchange before it. The registration's own is a slow one, as it wakes everything
 	// up on both sides: an estimate from it alone is off by up to milliseconds.
@@ -91,7 +98,10 @@ type Agent struct {
 	parts     map[run.Part]*part // being prepared or played, or handing their results over
 	renew     time.Duration
 	clock     *pb.ClockSample
-	introduce bool // the coordinator wants to know who this is
+	told      *pb.ClockSample // the last one that the coordinator has
+	owed      int             // turns at which the bus is not left out
+	streamed  int64           // when the last renewal was asked for that the results stream has answered; 0: it does not
+	introduce bool            // the coordinator wants to know who this is
 	refusal   refusal
 
 	toLeave  bool           // it was told to, perhaps before it began
@@ -197,21 +207,33 @@ func (a *Agent) farewell() {
 
 // tick lets the machine look at its lease until the agent's life ends.
 func (a *Agent) tick() {
-	ticker := time.NewTicker(tickEvery)
-	defer ticker.Stop()
+	timer := time.NewTimer(tickEvery)
+	defer timer.Stop()
 	for {
 		select {
 		case <-a.ctx.Done():
 			return
 		case <-a.departed:
 			return
-		case <-ticker.C:
+		case <-timer.C:
 			a.step(run.Tick{})
 			for _, id := range a.overdue() {
 				a.step(run.Overdue{Part: id})
 			}
+			timer.Reset(a.nextTick())
 		}
 	}
+}
+
+// nextTick is how long nothing happens by itself. A lease is renewed long before it lapses, so it is looked at once a second.
+func (a *Agent) nextTick() time.Duration {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	left := time.Duration(a.machine.LeaseUntil() - a.leaseNow())
+	if left <= 0 {
+		return tickEvery
+	}
+	return min(left, tickLatest)
 }
 
 // overdue lists the parts whose load should be over.

@@ -80,9 +80,10 @@ func (a *Agent) remember(asked int64, reply *pb.ClockReply) {
 	a.mu.Unlock()
 }
 
-// renewals renews the lease for as long as the agent lives.
+// renewals renews the lease over the bus for as long as the agent lives: at every turn, but at one of spareTurns while the results
+// stream brings answers. That one measures the clock, and shows that the bus is there.
 func (a *Agent) renewals() {
-	for {
+	for spared := 1; ; spared++ {
 		a.mu.Lock()
 		pause := a.renew
 		a.mu.Unlock()
@@ -90,9 +91,25 @@ func (a *Agent) renewals() {
 		case <-a.ctx.Done():
 			return
 		case <-time.After(pause):
-			a.renewOnce()
 		}
+		if spared < spareTurns && a.spares() {
+			continue
+		}
+		spared = 0
+		a.renewOnce()
 	}
+}
+
+// spares reports whether the bus may be left out at this turn: the results stream has renewed the lease of late, which was asked for not
+// longer ago than it takes to ask twice, and the clock is known.
+func (a *Agent) spares() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.owed > 0 {
+		a.owed--
+		return false
+	}
+	return a.streamed != 0 && a.leaseNow()-a.streamed < int64(streamFresh)
 }
 
 // renewal makes the next request for a lease; nil: there is nothing to renew. asked is when it was made.
@@ -105,8 +122,11 @@ func (a *Agent) renewal() (request *pb.RenewRequest, asked int64) {
 	}
 	epoch, attempt, applied, runNS := a.machine.Progress(asked)
 	b := pb.RenewRequest_builder{
-		Agent: a.config.Name, Incarnation: a.machine.Incarnation(), RunId: a.machine.Part().Run, Clock: a.clock, RunNs: runNS,
+		Agent: a.config.Name, Incarnation: a.machine.Incarnation(), RunId: a.machine.Part().Run, RunNs: runNS,
 		AcknowledgedEpoch: epoch, AcknowledgedAttempt: attempt, AppliedEpoch: applied, Leaving: a.machine.Leaving(),
+	}
+	if a.clock != a.told {
+		b.Clock = a.clock // once: the coordinator keeps the last few
 	}
 	if a.introduce {
 		b.Info = a.info()
@@ -148,7 +168,12 @@ func (a *Agent) renewed(q *pb.RenewRequest, r *pb.RenewResponse, asked int64) {
 		return
 	}
 	a.mu.Lock()
-	a.introduce = r.GetIntroduce()
+	if a.introduce = r.GetIntroduce(); a.introduce {
+		a.owed = firstExchanges // a coordinator that was started anew does not know the clock either
+	}
+	if q.HasClock() {
+		a.told = q.GetClock()
+	}
 	a.mu.Unlock()
 	if mode := r.GetStop(); mode != pb.StopMode_STOP_MODE_UNSPECIFIED {
 		a.step(run.Stopped{Run: q.GetRunId(), Mode: mode, Reason: "the coordinator says so with the lease"})
@@ -192,7 +217,22 @@ func (s stream) Renewal() (*pb.RenewRequest, func(*pb.RenewResponse)) {
 	if request.GetIncarnation() != s.incarnation {
 		return nil, nil
 	}
-	return request, func(r *pb.RenewResponse) { s.agent.renewed(request, r, asked) }
+	return request, func(r *pb.RenewResponse) {
+		s.agent.heardOverStream(r, asked)
+		s.agent.renewed(request, r, asked)
+	}
+}
+
+// heardOverStream notes that the results stream renews the lease; one that is refused is not renewed.
+func (a *Agent) heardOverStream(r *pb.RenewResponse, asked int64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.streamed = 0; r.GetGranted() {
+		a.streamed = asked
+	}
+	if r.GetIntroduce() {
+		a.told = a.clock // measured against the coordinator before this one
+	}
 }
 
 // Stopped implements uplink.Lease.

@@ -7,8 +7,11 @@ import (
 )
 
 const (
-	// renewEvery is how often the stream renews the lease.
-	renewEvery = time.Second
+	// renewEvery is how often the stream renews the lease while no window goes.
+	renewEvery = 1250 * time.Millisecond
+	// ridesAfter is how old the last renewal is when a window takes the next one along. Windows go every second, so each does: one
+	// write for both here, one wake-up for both there, and one answer.
+	ridesAfter = 500 * time.Millisecond
 	// maxAsked bounds the renewals of one stream that wait for their answer: while so many do, no other is sent.
 	maxAsked = 16
 )
@@ -30,11 +33,22 @@ type renewals struct {
 // Keep lets the stream renew a lease too; to be called before Run.
 func (u *Uplink) Keep(lease Lease) { u.lease = lease }
 
-// ticks says when to renew: soon after the beginning of the stream, then at every turn.
-func (u *Uplink) ticks() *time.Ticker { return time.NewTicker(renewEvery) }
+// turns says when the present stream renews the lease.
+type turns struct {
+	timer *time.Timer
+	last  time.Time
+}
 
-// renew sends one request, unless there is none.
-func (u *Uplink) renew(stream sender) error {
+// newTurns begins the turns of a stream: the first comes with its first window, or when it has been open for a while.
+func newTurns() *turns { return &turns{timer: time.NewTimer(renewEvery)} }
+
+// rides reports whether a window that is about to be sent takes a renewal along.
+func (t *turns) rides() bool { return time.Since(t.last) >= ridesAfter }
+
+// renew sends one request, unless there is none. The next turn is counted from here.
+func (u *Uplink) renew(stream sender, t *turns) error {
+	t.last = time.Now()
+	t.timer.Reset(renewEvery)
 	u.mu.Lock()
 	full := len(u.asked) >= maxAsked
 	u.mu.Unlock()

@@ -185,13 +185,13 @@ type sender interface {
 // send sends what is new until the stream ends or everything is acknowledged.
 func (u *Uplink) send(ctx context.Context, stream sender, ended <-chan struct{}) error {
 	var totals *pb.Totals
-	renew := u.ticks()
-	defer renew.Stop()
+	turns := newTurns()
+	defer turns.timer.Stop()
 	for {
 		next := u.next()
 		switch {
 		case next != nil:
-			if err := stream.Send(pb.PushWindowsRequest_builder{Window: next}.Build()); err != nil {
+			if err := u.sendWindow(stream, next, turns); err != nil {
 				return err
 			}
 			continue
@@ -208,8 +208,8 @@ func (u *Uplink) send(ctx context.Context, stream sender, ended <-chan struct{})
 		}
 		select {
 		case <-u.wake:
-		case <-renew.C:
-			if err := u.renew(stream); err != nil {
+		case <-turns.timer.C:
+			if err := u.renew(stream, turns); err != nil {
 				return err
 			}
 		case <-ended:
@@ -218,6 +218,16 @@ func (u *Uplink) send(ctx context.Context, stream sender, ended <-chan struct{})
 			return ctx.Err()
 		}
 	}
+}
+
+// sendWindow sends a window, and before it a renewal where one is due: a coordinator that is slow to take windows has it by then.
+func (u *Uplink) sendWindow(stream sender, w *pb.Window, t *turns) error {
+	if t.rides() {
+		if err := u.renew(stream, t); err != nil {
+			return err
+		}
+	}
+	return stream.Send(pb.PushWindowsRequest_builder{Window: w}.Build())
 }
 
 // next takes the next window that may be sent, or nil.

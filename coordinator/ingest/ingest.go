@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"sync"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -54,6 +55,10 @@ type Renew func(*pb.RenewRequest) *pb.RenewResponse
 
 // maxAnswers bounds the answers to renewals that wait to be sent; what does not fit is left out, and the agent asks again.
 const maxAnswers = 16
+
+// bareWait is how long the answer to a renewal that grants the lease and says nothing else waits for an acknowledgement to go with:
+// the window that came with it is synced soon, as a rule. It is little of a lease.
+const bareWait = 250 * time.Millisecond
 
 // New makes the service.
 func New(runs Runs, renew Renew, log *slog.Logger) *Service {
@@ -203,14 +208,13 @@ func (s *session) renewed(q *pb.RenewRequest) error {
 // A stream that cannot be sent on is about to end: receive finds out why.
 func (s *session) acknowledge(ctx context.Context) {
 	var renewed *pb.RenewResponse
+	patience := time.NewTimer(bareWait)
+	defer patience.Stop()
 	for {
 		windows, totals := s.inbox.Durable()
 		answer := pb.PushWindowsResponse_builder{
-			Acknowledged: windows, TotalsAcknowledged: totals, Stop: s.run.Stop(s.hello.GetAgent(), s.hello.GetIncarnation()),
+			Acknowledged: windows, TotalsAcknowledged: totals, Stop: s.run.Stop(s.hello.GetAgent(), s.hello.GetIncarnation()), Renewed: renewed,
 		}.Build()
-		if renewed != nil {
-			answer.SetRenewed(renewed)
-		}
 		if s.stream.Send(answer) != nil {
 			return
 		}
@@ -218,8 +222,26 @@ func (s *session) acknowledge(ctx context.Context) {
 		select {
 		case <-s.progress:
 		case renewed = <-s.answers:
+			if bare(renewed) {
+				patience.Reset(bareWait)
+				s.await(ctx, patience)
+			}
 		case <-ctx.Done():
 			return
 		}
 	}
+}
+
+// await waits until there is something to acknowledge or to order, or patience is at its end.
+func (s *session) await(ctx context.Context, patience *time.Timer) {
+	select {
+	case <-s.progress:
+	case <-patience.C:
+	case <-ctx.Done():
+	}
+}
+
+// bare reports whether an answer grants the lease and says nothing else: whatever else it says must not wait.
+func bare(r *pb.RenewResponse) bool {
+	return r.GetGranted() && !r.GetIntroduce() && !r.HasProposed() && len(r.GetCommitted()) == 0 && r.GetStop() == pb.StopMode_STOP_MODE_UNSPECIFIED
 }
