@@ -78,6 +78,9 @@ type Config struct {
 	Log *slog.Logger
 	// Sleeper makes what the pacer waits with; nil: pace.System. Tests in fake time give pace.Portable.
 	Sleeper func(now func() measure.Instant) pace.Sleeper
+	// Machine tells how long the machine's processors were busy, and in all, in seconds; nil: MachineSeconds. Many agents in one process
+	// need not each ask the system.
+	Machine func() (busy, all float64)
 }
 
 // Agent is one agent. New makes it, Run is its life.

@@ -38,8 +38,9 @@ func courseOf(a *pb.Assignment, load *schedule.Schedule) (*schedule.Course, erro
 	if err != nil {
 		return nil, err
 	}
-	if c.Members() > len(a.GetMembers()) || int(a.GetMember()) >= len(a.GetMembers()) || len(weights) == 0 {
-		return nil, fmt.Errorf("the assignment has %d members and its changes %d", len(a.GetMembers()), c.Members())
+	members, _ := rosterOf(a)
+	if c.Members() > members || uint64(a.GetMember()) >= uint64(members) || len(weights) == 0 {
+		return nil, fmt.Errorf("the assignment has %d members and its changes %d", members, c.Members())
 	}
 	return c, nil
 }

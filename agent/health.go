@@ -22,6 +22,7 @@ const (
 // health measures the generator itself, once a window. What the system does not tell is negative.
 type health struct {
 	process *process.Process // nil: unknown
+	machine func() (busy, all float64)
 	at      time.Time
 	own     float64 // seconds of processor time of this process
 	busy    float64 // seconds of the machine's processors, busy and in all
@@ -30,8 +31,12 @@ type health struct {
 	before  [2][]uint64
 }
 
-func newHealth() *health {
-	h := &health{samples: []metrics.Sample{{Name: schedLatencies}, {Name: gcPauses}}}
+// newHealth begins to measure. machine is that of Config; nil: the system is asked.
+func newHealth(machine func() (busy, all float64)) *health {
+	if machine == nil {
+		machine = MachineSeconds
+	}
+	h := &health{machine: machine, samples: []metrics.Sample{{Name: schedLatencies}, {Name: gcPauses}}}
 	if p, err := process.NewProcess(int32(os.Getpid())); err == nil {
 		h.process = p
 	}
@@ -43,13 +48,8 @@ func newHealth() *health {
 func (h *health) sample() *pb.Health {
 	now := time.Now()
 	wall := now.Sub(h.at).Seconds()
-	own, busy, all := h.ownSeconds(), 0.0, 0.0
-	if times, err := cpu.Times(false); err == nil && len(times) == 1 {
-		t := times[0]
-		idle := t.Idle + t.Iowait
-		all = t.User + t.System + t.Nice + t.Irq + t.Softirq + t.Steal + idle
-		busy = all - idle
-	}
+	own := h.ownSeconds()
+	busy, all := h.machine()
 	b := pb.Health_builder{
 		CpuProcess: share(own-h.own, wall*float64(runtime.NumCPU())),
 		CpuMachine: share(busy-h.busy, all-h.all),
@@ -61,6 +61,18 @@ func (h *health) sample() *pb.Health {
 	b.GcPauseMaxUs = micros(h.since(1, 1))
 	b.OpenSockets = h.openFiles()
 	return b.Build()
+}
+
+// MachineSeconds is the time of the machine's processors since it was started, busy and in all, in seconds; 0: the system does not tell.
+func MachineSeconds() (busy, all float64) {
+	times, err := cpu.Times(false)
+	if err != nil || len(times) != 1 {
+		return 0, 0
+	}
+	t := times[0]
+	idle := t.Idle + t.Iowait
+	all = t.User + t.System + t.Nice + t.Irq + t.Softirq + t.Steal + idle
+	return all - idle, all
 }
 
 // openFiles is how many files the process holds open; 0: unknown. Linux since 6.2 has the number as the size of the folder; to

@@ -52,7 +52,7 @@ func (a *Agent) register(held uint64) {
 func (a *Agent) info() *pb.AgentInfo {
 	return pb.AgentInfo_builder{
 		Name: a.config.Name, Version: a.config.Version, Protocol: protocolVersion,
-		Cores: uint32(a.config.Cores), Capacity: a.config.Capacity, Labels: a.config.Labels,
+		Cores: uint32(a.config.Cores), Capacity: a.config.Capacity, Labels: a.config.Labels, TakesRosterInShort: true,
 	}.Build()
 }
 

@@ -21,9 +21,7 @@ func (a *Agent) bind(p *part, s *pb.Scenario) error {
 		return nil
 	}
 	share := guard.Share{Weight: uint64(p.member().GetWeight()), MaxInFlight: p.member().GetMaxInFlight()}
-	for _, m := range p.assignment.GetMembers() {
-		share.Of += uint64(m.GetWeight())
-	}
+	_, share.Of = rosterOf(p.assignment)
 	if err := own.Bind(p.ctx, p.guard, s, share); err != nil {
 		return err
 	}

@@ -188,7 +188,23 @@ func (p *part) commit(change *pb.Change) bool {
 }
 
 // member is the agent's own entry in the roster.
-func (p *part) member() *pb.Member { return p.assignment.GetMembers()[p.assignment.GetMember()] }
+func (p *part) member() *pb.Member {
+	if a := p.assignment; !a.HasSelf() {
+		return a.GetMembers()[a.GetMember()]
+	}
+	return p.assignment.GetSelf()
+}
+
+// rosterOf is the number of members of an assignment and the sum of their weights, whether it lists them or says so in short.
+func rosterOf(a *pb.Assignment) (members int, weight uint64) {
+	if a.HasSelf() {
+		return int(a.GetRoster()), a.GetRosterWeight()
+	}
+	for _, m := range a.GetMembers() {
+		weight += uint64(m.GetWeight())
+	}
+	return len(a.GetMembers()), weight
+}
 
 // pause and resume follow the lease; they may come before the player is there.
 func (p *part) pause() {

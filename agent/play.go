@@ -296,7 +296,7 @@ func (a *Agent) play(p *part, at int64) {
 // cutWindows hands a window over at every full second of the run until the load is over. While the
 // uplink has no room the window just grows.
 func (a *Agent) cutWindows(p *part, pl *player, over <-chan struct{}) {
-	health := newHealth()
+	health := newHealth(a.config.Machine)
 	for second := int64(1); ; second++ {
 		pause := time.NewTimer(time.Duration(second*int64(time.Second) - int64(pl.now())))
 		select {

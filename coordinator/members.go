@@ -3,7 +3,6 @@ package coordinator
 import (
 	"encoding/hex"
 	"fmt"
-	"slices"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -20,6 +19,8 @@ import (
 // members is who takes part in a run: those of the plan, and those that changes let in. It is guarded by liveRun.mu.
 type members struct {
 	roster  []*pb.Member
+	places  map[run.ID]int // in the roster
+	weight  uint64         // of the roster
 	inboxes map[run.ID]*ingest.Inbox
 	windows map[run.ID]int64 // end of its last merged window, µs since the run's start; absent: it is lost or done
 	course  *schedule.Course // with every change on record
@@ -33,7 +34,7 @@ func idOf(m *pb.Member) run.ID { return run.ID{Agent: m.GetAgent(), Incarnation:
 
 // newMembers makes the members of a plan.
 func newMembers(p *pb.Plan, load *schedule.Schedule) members {
-	m := members{inboxes: map[run.ID]*ingest.Inbox{}, windows: map[run.ID]int64{}}
+	m := members{places: map[run.ID]int{}, inboxes: map[run.ID]*ingest.Inbox{}, windows: map[run.ID]int64{}}
 	weights := make([]uint32, 0, len(p.GetMembers()))
 	for _, member := range p.GetMembers() {
 		m.join(member)
@@ -45,7 +46,10 @@ func newMembers(p *pb.Plan, load *schedule.Schedule) members {
 
 func (m *members) join(member *pb.Member) {
 	id := idOf(member)
-	m.roster = append(m.roster, member)
+	if _, there := m.places[id]; !there {
+		m.places[id] = len(m.roster)
+	}
+	m.roster, m.weight = append(m.roster, member), m.weight+uint64(member.GetWeight())
 	if m.inboxes[id] == nil {
 		m.inboxes[id] = &ingest.Inbox{}
 	}
@@ -115,16 +119,7 @@ func (r *liveRun) assignment(id run.ID, changes []*pb.Change) (*pb.Assignment, e
 	if err != nil {
 		return nil, err
 	}
-	r.mu.Lock()
-	roster := append([]*pb.Member{}, r.roster...)
-	r.mu.Unlock()
-	place := slices.IndexFunc(roster, func(m *pb.Member) bool { return idOf(m) == id })
-	if place < 0 {
-		place = len(roster)
-		roster = append(roster, pb.Member_builder{Agent: id.Agent, Incarnation: id.Incarnation, Weight: r.coordinator.weight(id), MaxInFlight: 1}.Build())
-	}
-	a.SetMembers(roster)
-	a.SetMember(uint32(place))
+	r.seat(a, id)
 	a.SetIncarnation(id.Incarnation)
 	a.SetChanges(changes)
 	a.SetOpenEnded(r.header.GetDriven())
@@ -134,14 +129,44 @@ func (r *liveRun) assignment(id run.ID, changes []*pb.Change) (*pb.Assignment, e
 	return a, nil
 }
 
-// weight is an agent's share relative to the others; 1 for one that is not there.
-func (c *Coordinator) weight(id run.ID) uint32 {
+// seat puts the roster and the agent's place in it into an assignment: in short where the agent takes that, for a list for each of n
+// agents is n² entries.
+func (r *liveRun) seat(a *pb.Assignment, id run.ID) {
+	own, short := r.coordinator.weight(id)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	place, there := r.places[id]
+	var self *pb.Member
+	count, weight := len(r.roster), r.members.weight
+	if there {
+		self = r.roster[place]
+	} else { // it is about to join
+		place, count, weight = count, count+1, weight+uint64(own)
+		self = pb.Member_builder{Agent: id.Agent, Incarnation: id.Incarnation, Weight: own, MaxInFlight: 1}.Build()
+	}
+	a.SetMember(uint32(place))
+	if short {
+		a.SetMembers(nil)
+		a.SetSelf(self)
+		a.SetRoster(uint32(count))
+		a.SetRosterWeight(weight)
+		return
+	}
+	roster := append([]*pb.Member{}, r.roster...)
+	if !there {
+		roster = append(roster, self)
+	}
+	a.SetMembers(roster)
+}
+
+// weight is an agent's share relative to the others, 1 for one that is not there, and whether it takes a roster in short.
+func (c *Coordinator) weight(id run.ID) (weight uint32, short bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if a := c.fleet.Agent(id.Agent); a != nil && a.Incarnation == id.Incarnation {
-		return a.Weight()
+		return a.Weight(), a.Info.GetTakesRosterInShort()
 	}
-	return 1
+	return 1, false
 }
 
 // offer lets an agent that plays nothing join a run that wants it; c.mu is not held.

@@ -3,6 +3,7 @@ package coordinator
 import (
 	"context"
 	"strings"
+	"sync"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -53,8 +54,29 @@ func (r *liveRun) startEpoch(id run.ID) uint32 {
 	return epoch
 }
 
+const (
+	// assignTurns bounds the assignments that are under way at the same time: all at once they would wait for each other, in memory
+	// and on the bus, until they are sent anew for want of an answer.
+	assignTurns = 128
+	// assignTurn is how long one that is not answered keeps another waiting.
+	assignTurn = 2 * time.Second
+)
+
+// turn waits for a turn to send an assignment. What it returns ends the turn, as assignTurn does.
+func (r *liveRun) turn() (end func()) {
+	select {
+	case r.assigning <- struct{}{}:
+	case <-r.ctx.Done():
+		return func() {}
+	}
+	end = sync.OnceFunc(func() { <-r.assigning })
+	time.AfterFunc(assignTurn, end)
+	return end
+}
+
 // assign sends one agent its assignment.
 func (r *liveRun) assign(id run.ID, changes []*pb.Change) {
+	defer r.turn()()
 	assignment, err := r.assignment(id, changes)
 	if err != nil {
 		r.mail.post(run.Assigned{ID: id, Refusal: err.Error()})

@@ -71,7 +71,7 @@ func (c *Coordinator) beginRun(ctx context.Context, q *pb.StartRunRequest, drive
 	if err != nil {
 		return nil, status.Error(codes.Internal, errors.Join(err, r.discard()).Error())
 	}
-	if err := c.admit(r, waits(s, c.config.StartAhead)); err != nil {
+	if err := c.admit(r, waits(s, c.startAhead(len(agents)))); err != nil {
 		if err := r.discard(); err != nil {
 			r.log.Error("what is left of a run that was not begun cannot be removed", "folder", r.folder, "error", err)
 		}
@@ -111,7 +111,7 @@ func (c *Coordinator) open(q *pb.StartRunRequest, p *pb.Plan, load *schedule.Sch
 	r := &liveRun{
 		coordinator: c, log: c.log.With("run", p.GetRunId()), header: header, folder: c.config.Folder(p.GetRunId()),
 		members: newMembers(p, load), wishes: map[string]*wish{},
-		mail: newMailbox(), notes: make(chan run.Note, maxNotes), ended: make(chan struct{}), merged: merged, monitor: judge.NewMonitor(header),
+		mail: newMailbox(), assigning: make(chan struct{}, assignTurns), notes: make(chan run.Note, maxNotes), ended: make(chan struct{}), merged: merged, monitor: judge.NewMonitor(header),
 	}
 	r.newest = c.newest()
 	r.driver = newDriver(r)
@@ -169,6 +169,14 @@ func (c *Coordinator) admit(r *liveRun, config run.Config) error {
 		r.loop(func() (*run.Machine, []run.Command) { return run.New(config, roster, c.now()) })
 	})
 	return nil
+}
+
+// startEach is what every agent but one adds to how far the start lies ahead: thousands take a while to be told.
+const startEach = 500 * time.Microsecond
+
+// startAhead is how far the start of so many agents lies ahead of the moment when all are ready.
+func (c *Coordinator) startAhead(agents int) time.Duration {
+	return c.config.StartAhead + time.Duration(agents-1)*startEach
 }
 
 // waits fixes the lengths that the state machine waits for.

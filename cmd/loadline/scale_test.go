@@ -64,6 +64,8 @@ type scaleFigures struct {
 const (
 	// scaleDials bounds the agents that connect at the same time.
 	scaleDials = 32
+	// sizeEvery is of how many windows one is measured.
+	sizeEvery = 64
 	// scaleLimit bounds everything that TestScale does.
 	scaleLimit = 5 * time.Minute
 	// scaleStep bounds the wait for all agents to have got somewhere.
@@ -103,7 +105,9 @@ type swarm struct {
 	living sync.WaitGroup
 
 	acknowledged atomic.Uint64 // windows
-	sent, bytes  atomic.Uint64
+	sent         atomic.Uint64 // windows
+	sized, bytes atomic.Uint64 // windows whose size was looked at, and what they have
+	machine      machine
 
 	mu   sync.Mutex
 	seen map[string]*sighting
@@ -224,7 +228,7 @@ func (s *swarm) steady(ctx context.Context, behind *lags, f *scaleFigures) error
 	f.Cores = (cpuAfter - cpu).Seconds() / took
 	f.AgentCores = (ownAfter - own).Seconds() / took
 	f.WindowsPerSec = float64(s.acknowledged.Load()-windows) / took
-	f.WindowBytes = float64(s.bytes.Load()) / float64(max(1, s.sent.Load()))
+	f.WindowBytes = float64(s.bytes.Load()) / float64(max(1, s.sized.Load()))
 	all := behind.take()
 	if f.Seconds = len(all); len(all) == 0 {
 		return errors.New("no second was merged meanwhile")
@@ -334,6 +338,7 @@ func (s *swarm) begin(ctx context.Context, name string, number int) error {
 		Results: &fillingClient{ResultsServiceClient: pb.NewResultsServiceClient(conn), swarm: s, number: number},
 		Log:     slog.New(&watchingLog{swarm: s, name: name}),
 		Sleeper: func(now func() measure.Instant) pace.Sleeper { return pace.Portable(now) }, // no thread for each
+		Machine: s.machine.seconds,
 	}
 	way, err := askTheWay(ctx, pb.NewJoinServiceClient(conn), c, s.order.Address)
 	if err != nil || way == nil {
@@ -356,6 +361,23 @@ func (s *swarm) begin(ctx context.Context, name string, number int) error {
 		_ = conn.Close()
 	})
 	return nil
+}
+
+// machine asks the system for all agents of the process how busy it is, a few times a second at most.
+type machine struct {
+	mu        sync.Mutex
+	asked     time.Time
+	busy, all float64
+}
+
+func (m *machine) seconds() (busy, all float64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if time.Since(m.asked) > 200*time.Millisecond {
+		m.busy, m.all = agent.MachineSeconds()
+		m.asked = time.Now()
+	}
+	return m.busy, m.all
 }
 
 // until waits until every agent has got somewhere.
@@ -469,7 +491,10 @@ func (f *fillingStream) Send(q *pb.PushWindowsRequest) error {
 		s := f.client.swarm
 		s.crowd.Fill(w, f.client.number)
 		s.sent.Add(1)
-		s.bytes.Add(uint64(proto.Size(w)))
+		if n := s.sent.Load(); n%sizeEvery == 1 { // they are all about as large
+			s.sized.Add(1)
+			s.bytes.Add(uint64(proto.Size(w)))
+		}
 	}
 	return f.BidiStreamingClient.Send(q)
 }

@@ -131,15 +131,16 @@ func (x AgentState) Number() protoreflect.EnumNumber {
 
 // AgentInfo is what an agent says of itself when it registers.
 type AgentInfo struct {
-	state               protoimpl.MessageState `protogen:"opaque.v1"`
-	xxx_hidden_Name     string                 `protobuf:"bytes,1,opt,name=name"`
-	xxx_hidden_Version  string                 `protobuf:"bytes,2,opt,name=version"`
-	xxx_hidden_Protocol uint32                 `protobuf:"varint,3,opt,name=protocol"`
-	xxx_hidden_Cores    uint32                 `protobuf:"varint,4,opt,name=cores"`
-	xxx_hidden_Capacity uint32                 `protobuf:"varint,5,opt,name=capacity"`
-	xxx_hidden_Labels   map[string]string      `protobuf:"bytes,6,rep,name=labels" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	unknownFields       protoimpl.UnknownFields
-	sizeCache           protoimpl.SizeCache
+	state                         protoimpl.MessageState `protogen:"opaque.v1"`
+	xxx_hidden_Name               string                 `protobuf:"bytes,1,opt,name=name"`
+	xxx_hidden_Version            string                 `protobuf:"bytes,2,opt,name=version"`
+	xxx_hidden_Protocol           uint32                 `protobuf:"varint,3,opt,name=protocol"`
+	xxx_hidden_Cores              uint32                 `protobuf:"varint,4,opt,name=cores"`
+	xxx_hidden_Capacity           uint32                 `protobuf:"varint,5,opt,name=capacity"`
+	xxx_hidden_Labels             map[string]string      `protobuf:"bytes,6,rep,name=labels" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	xxx_hidden_TakesRosterInShort bool                   `protobuf:"varint,7,opt,name=takes_roster_in_short,json=takesRosterInShort"`
+	unknownFields                 protoimpl.UnknownFields
+	sizeCache                     protoimpl.SizeCache
 }
 
 func (x *AgentInfo) Reset() {
@@ -209,6 +210,13 @@ func (x *AgentInfo) GetLabels() map[string]string {
 	return nil
 }
 
+func (x *AgentInfo) GetTakesRosterInShort() bool {
+	if x != nil {
+		return x.xxx_hidden_TakesRosterInShort
+	}
+	return false
+}
+
 func (x *AgentInfo) SetName(v string) {
 	x.xxx_hidden_Name = v
 }
@@ -233,6 +241,10 @@ func (x *AgentInfo) SetLabels(v map[string]string) {
 	x.xxx_hidden_Labels = v
 }
 
+func (x *AgentInfo) SetTakesRosterInShort(v bool) {
+	x.xxx_hidden_TakesRosterInShort = v
+}
+
 type AgentInfo_builder struct {
 	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
 
@@ -248,6 +260,9 @@ type AgentInfo_builder struct {
 	Capacity uint32
 	// Labels for selection; at most 32.
 	Labels map[string]string
+	// The agent needs no list of all members in an assignment: itself, their number and the sum of their weights suffice. false: it
+	// is of a build that wants the list.
+	TakesRosterInShort bool
 }
 
 func (b0 AgentInfo_builder) Build() *AgentInfo {
@@ -260,6 +275,7 @@ func (b0 AgentInfo_builder) Build() *AgentInfo {
 	x.xxx_hidden_Cores = b.Cores
 	x.xxx_hidden_Capacity = b.Capacity
 	x.xxx_hidden_Labels = b.Labels
+	x.xxx_hidden_TakesRosterInShort = b.TakesRosterInShort
 	return m0
 }
 
@@ -2366,6 +2382,9 @@ type Assignment struct {
 	xxx_hidden_Hold          *durationpb.Duration   `protobuf:"bytes,14,opt,name=hold"`
 	xxx_hidden_OpenEnded     bool                   `protobuf:"varint,15,opt,name=open_ended,json=openEnded"`
 	xxx_hidden_Incarnation   uint64                 `protobuf:"varint,16,opt,name=incarnation"`
+	xxx_hidden_Self          *Member                `protobuf:"bytes,17,opt,name=self"`
+	xxx_hidden_Roster        uint32                 `protobuf:"varint,18,opt,name=roster"`
+	xxx_hidden_RosterWeight  uint64                 `protobuf:"varint,19,opt,name=roster_weight,json=rosterWeight"`
 	unknownFields            protoimpl.UnknownFields
 	sizeCache                protoimpl.SizeCache
 }
@@ -2515,6 +2534,27 @@ func (x *Assignment) GetIncarnation() uint64 {
 	return 0
 }
 
+func (x *Assignment) GetSelf() *Member {
+	if x != nil {
+		return x.xxx_hidden_Self
+	}
+	return nil
+}
+
+func (x *Assignment) GetRoster() uint32 {
+	if x != nil {
+		return x.xxx_hidden_Roster
+	}
+	return 0
+}
+
+func (x *Assignment) GetRosterWeight() uint64 {
+	if x != nil {
+		return x.xxx_hidden_RosterWeight
+	}
+	return 0
+}
+
 func (x *Assignment) SetRunId(v string) {
 	x.xxx_hidden_RunId = v
 }
@@ -2582,6 +2622,18 @@ func (x *Assignment) SetIncarnation(v uint64) {
 	x.xxx_hidden_Incarnation = v
 }
 
+func (x *Assignment) SetSelf(v *Member) {
+	x.xxx_hidden_Self = v
+}
+
+func (x *Assignment) SetRoster(v uint32) {
+	x.xxx_hidden_Roster = v
+}
+
+func (x *Assignment) SetRosterWeight(v uint64) {
+	x.xxx_hidden_RosterWeight = v
+}
+
 func (x *Assignment) HasScenario() bool {
 	if x == nil {
 		return false
@@ -2603,6 +2655,13 @@ func (x *Assignment) HasHold() bool {
 	return x.xxx_hidden_Hold != nil
 }
 
+func (x *Assignment) HasSelf() bool {
+	if x == nil {
+		return false
+	}
+	return x.xxx_hidden_Self != nil
+}
+
 func (x *Assignment) ClearScenario() {
 	x.xxx_hidden_Scenario = nil
 }
@@ -2613,6 +2672,10 @@ func (x *Assignment) ClearExpiresTime() {
 
 func (x *Assignment) ClearHold() {
 	x.xxx_hidden_Hold = nil
+}
+
+func (x *Assignment) ClearSelf() {
+	x.xxx_hidden_Self = nil
 }
 
 type Assignment_builder struct {
@@ -2628,7 +2691,7 @@ type Assignment_builder struct {
 	BaseDir string
 	// Files that the scenario names.
 	Files []*FileDigest
-	// All agents of the run, in the order of the roster.
+	// All agents of the run, in the order of the roster; empty where self stands for them.
 	Members []*Member
 	// Index of this agent among the members.
 	Member uint32
@@ -2652,6 +2715,12 @@ type Assignment_builder struct {
 	// Incarnation of the agent that it is meant for; 0: whichever there is. Who joins late is not among the members yet:
 	// the change that names it in joined says its place.
 	Incarnation uint64
+	// The agent itself, for one that takes the roster in short; unset: the members are listed.
+	Self *Member
+	// Number of members, with self; 0: they are listed.
+	Roster uint32
+	// Sum of the weights of all members; 0: they are listed.
+	RosterWeight uint64
 }
 
 func (b0 Assignment_builder) Build() *Assignment {
@@ -2674,6 +2743,9 @@ func (b0 Assignment_builder) Build() *Assignment {
 	x.xxx_hidden_Hold = b.Hold
 	x.xxx_hidden_OpenEnded = b.OpenEnded
 	x.xxx_hidden_Incarnation = b.Incarnation
+	x.xxx_hidden_Self = b.Self
+	x.xxx_hidden_Roster = b.Roster
+	x.xxx_hidden_RosterWeight = b.RosterWeight
 	return m0
 }
 
@@ -3750,14 +3822,15 @@ var File_loadline_v1_assignment_proto protoreflect.FileDescriptor
 
 const file_loadline_v1_assignment_proto_rawDesc = "" +
 	"\n" +
-	"\x1cloadline/v1/assignment.proto\x12\vloadline.v1\x1a\x1egoogle/protobuf/duration.proto\x1a!google/protobuf/go_features.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1aloadline/v1/scenario.proto\"\xfe\x01\n" +
+	"\x1cloadline/v1/assignment.proto\x12\vloadline.v1\x1a\x1egoogle/protobuf/duration.proto\x1a!google/protobuf/go_features.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1aloadline/v1/scenario.proto\"\xb1\x02\n" +
 	"\tAgentInfo\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x1a\n" +
 	"\bprotocol\x18\x03 \x01(\rR\bprotocol\x12\x14\n" +
 	"\x05cores\x18\x04 \x01(\rR\x05cores\x12\x1a\n" +
 	"\bcapacity\x18\x05 \x01(\rR\bcapacity\x12:\n" +
-	"\x06labels\x18\x06 \x03(\v2\".loadline.v1.AgentInfo.LabelsEntryR\x06labels\x1a9\n" +
+	"\x06labels\x18\x06 \x03(\v2\".loadline.v1.AgentInfo.LabelsEntryR\x06labels\x121\n" +
+	"\x15takes_roster_in_short\x18\a \x01(\bR\x12takesRosterInShort\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"w\n" +
@@ -3864,7 +3937,7 @@ const file_loadline_v1_assignment_proto_rawDesc = "" +
 	"\x05epoch\x18\x01 \x01(\rR\x05epoch\x12\x14\n" +
 	"\x05phase\x18\x02 \x01(\rR\x05phase\x12#\n" +
 	"\rfirst_arrival\x18\x03 \x01(\x04R\ffirstArrival\x12\x18\n" +
-	"\aweights\x18\x04 \x03(\rR\aweights\"\xd5\x05\n" +
+	"\aweights\x18\x04 \x03(\rR\aweights\"\xbb\x06\n" +
 	"\n" +
 	"Assignment\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x16\n" +
@@ -3884,7 +3957,10 @@ const file_loadline_v1_assignment_proto_rawDesc = "" +
 	"\x04hold\x18\x0e \x01(\v2\x19.google.protobuf.DurationR\x04hold\x12\x1d\n" +
 	"\n" +
 	"open_ended\x18\x0f \x01(\bR\topenEnded\x12 \n" +
-	"\vincarnation\x18\x10 \x01(\x04R\vincarnation\x1a<\n" +
+	"\vincarnation\x18\x10 \x01(\x04R\vincarnation\x12'\n" +
+	"\x04self\x18\x11 \x01(\v2\x13.loadline.v1.MemberR\x04self\x12\x16\n" +
+	"\x06roster\x18\x12 \x01(\rR\x06roster\x12#\n" +
+	"\rroster_weight\x18\x13 \x01(\x04R\frosterWeight\x1a<\n" +
 	"\x0eAddressesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"H\n" +
@@ -4016,20 +4092,21 @@ var file_loadline_v1_assignment_proto_depIdxs = []int32{
 	29, // 22: loadline.v1.Assignment.addresses:type_name -> loadline.v1.Assignment.AddressesEntry
 	10, // 23: loadline.v1.Assignment.changes:type_name -> loadline.v1.Change
 	30, // 24: loadline.v1.Assignment.hold:type_name -> google.protobuf.Duration
-	17, // 25: loadline.v1.AssignRequest.assignment:type_name -> loadline.v1.Assignment
-	33, // 26: loadline.v1.StartRequest.started_time:type_name -> google.protobuf.Timestamp
-	0,  // 27: loadline.v1.StopRequest.mode:type_name -> loadline.v1.StopMode
-	1,  // 28: loadline.v1.ReportRequest.state:type_name -> loadline.v1.AgentState
-	27, // 29: loadline.v1.Plan.phases:type_name -> loadline.v1.PlannedPhase
-	15, // 30: loadline.v1.Plan.members:type_name -> loadline.v1.Member
-	30, // 31: loadline.v1.Plan.duration:type_name -> google.protobuf.Duration
-	30, // 32: loadline.v1.PlannedPhase.start:type_name -> google.protobuf.Duration
-	30, // 33: loadline.v1.PlannedPhase.duration:type_name -> google.protobuf.Duration
-	34, // [34:34] is the sub-list for method output_type
-	34, // [34:34] is the sub-list for method input_type
-	34, // [34:34] is the sub-list for extension type_name
-	34, // [34:34] is the sub-list for extension extendee
-	0,  // [0:34] is the sub-list for field type_name
+	15, // 25: loadline.v1.Assignment.self:type_name -> loadline.v1.Member
+	17, // 26: loadline.v1.AssignRequest.assignment:type_name -> loadline.v1.Assignment
+	33, // 27: loadline.v1.StartRequest.started_time:type_name -> google.protobuf.Timestamp
+	0,  // 28: loadline.v1.StopRequest.mode:type_name -> loadline.v1.StopMode
+	1,  // 29: loadline.v1.ReportRequest.state:type_name -> loadline.v1.AgentState
+	27, // 30: loadline.v1.Plan.phases:type_name -> loadline.v1.PlannedPhase
+	15, // 31: loadline.v1.Plan.members:type_name -> loadline.v1.Member
+	30, // 32: loadline.v1.Plan.duration:type_name -> google.protobuf.Duration
+	30, // 33: loadline.v1.PlannedPhase.start:type_name -> google.protobuf.Duration
+	30, // 34: loadline.v1.PlannedPhase.duration:type_name -> google.protobuf.Duration
+	35, // [35:35] is the sub-list for method output_type
+	35, // [35:35] is the sub-list for method input_type
+	35, // [35:35] is the sub-list for extension type_name
+	35, // [35:35] is the sub-list for extension extendee
+	0,  // [0:35] is the sub-list for field type_name
 }
 
 func init() { file_loadline_v1_assignment_proto_init() }
