@@ -78,6 +78,8 @@ type Config struct {
 	Log *slog.Logger
 	// Sleeper makes what the pacer waits with; nil: pace.System. Tests in fake time give pace.Portable.
 	Sleeper func(now func() measure.Instant) pace.Sleeper
+	// WindowEvery is the length of a window; 0: a second. Measurements of more agents than a machine can hold give more.
+	WindowEvery time.Duration
 	// Machine tells how long the machine's processors were busy, and in all, in seconds; nil: MachineSeconds. Many agents in one process
 	// need not each ask the system.
 	Machine func() (busy, all float64)
@@ -119,6 +121,9 @@ func New(config Config) (*Agent, error) {
 	}
 	if config.Cores == 0 {
 		config.Cores = runtime.GOMAXPROCS(0)
+	}
+	if config.WindowEvery <= 0 {
+		config.WindowEvery = time.Second
 	}
 	if config.Sleeper == nil {
 		config.Sleeper = pace.System

@@ -297,8 +297,8 @@ func (a *Agent) play(p *part, at int64) {
 // uplink has no room the window just grows.
 func (a *Agent) cutWindows(p *part, pl *player, over <-chan struct{}) {
 	health := newHealth(a.config.Machine)
-	for second := int64(1); ; second++ {
-		pause := time.NewTimer(time.Duration(second*int64(time.Second) - int64(pl.now())))
+	for n := int64(1); ; n++ {
+		pause := time.NewTimer(time.Duration(n*int64(a.config.WindowEvery) - int64(pl.now())))
 		select {
 		case <-over:
 			pause.Stop()

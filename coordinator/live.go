@@ -56,7 +56,7 @@ type liveRun struct {
 	published uint64 // seconds published
 	proposing proposing
 	assigning chan struct{} // the assignments under way
-	slowest   run.ID // the agent that was behind all others when whole looked last
+	slowest   run.ID        // the agent that was behind all others when whole looked last
 	calls     sync.WaitGroup
 	ctx       context.Context // of calls to agents; ended with the run
 	cancel    context.CancelFunc

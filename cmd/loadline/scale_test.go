@@ -41,6 +41,7 @@ type scaleOrder struct {
 	Agents      int
 	Seconds     int // that are measured, after as many as WarmUp
 	WarmUp      int
+	Every       int // length of a window, in seconds
 }
 
 // scaleFigures is what came of it. Times are in milliseconds.
@@ -338,7 +339,7 @@ func (s *swarm) begin(ctx context.Context, name string, number int) error {
 		Results: &fillingClient{ResultsServiceClient: pb.NewResultsServiceClient(conn), swarm: s, number: number},
 		Log:     slog.New(&watchingLog{swarm: s, name: name}),
 		Sleeper: func(now func() measure.Instant) pace.Sleeper { return pace.Portable(now) }, // no thread for each
-		Machine: s.machine.seconds,
+		Machine: s.machine.seconds, WindowEvery: time.Duration(s.order.Every) * time.Second,
 	}
 	way, err := askTheWay(ctx, pb.NewJoinServiceClient(conn), c, s.order.Address)
 	if err != nil || way == nil {

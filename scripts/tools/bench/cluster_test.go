@@ -9,7 +9,7 @@ import (
 )
 
 func TestClusterBounds(t *testing.T) {
-	good := swarmFigures{agents: 1000, Cores: 0.5, peak: 512 << 20, BehindMaxMS: 2000, AssignedMS: 2000, WindowsPerSec: 990, StopP99MS: 5000}
+	good := swarmFigures{agents: 1000, every: 1, Cores: 0.5, peak: 512 << 20, BehindMaxMS: 2000, AssignedMS: 2000, WindowsPerSec: 990, StopP99MS: 5000}
 	for name, c := range map[string]struct {
 		change func(*swarmFigures)
 		want   string
@@ -20,6 +20,8 @@ func TestClusterBounds(t *testing.T) {
 		"behind":                    {func(f *swarmFigures) { f.BehindMaxMS = 2001 }, "behind"},
 		"assignments":               {func(f *swarmFigures) { f.AssignedMS = 2001 }, "assigned"},
 		"windows that do not come":  {func(f *swarmFigures) { f.WindowsPerSec = 970 }, "windows"},
+		"a window every 2 s":        {func(f *swarmFigures) { f.every, f.WindowsPerSec = 2, 495 }, ""},
+		"a window every 2 s, slow":  {func(f *swarmFigures) { f.every, f.WindowsPerSec = 2, 480 }, "windows"},
 		"a missing window":          {func(f *swarmFigures) { f.Missing = 1 }, "missing windows"},
 		"stop of a hundred":         {func(f *swarmFigures) { f.agents, f.StopP99MS = 100, 1001 }, "stop"},
 		"four thousand are unbound": {func(f *swarmFigures) { f.agents, f.Cores, f.peak = 4000, 3, 4<<30 }, ""},
