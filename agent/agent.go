@@ -296,6 +296,7 @@ func (a *Agent) carryOutPart(command run.Command) {
 	switch c := command.(type) {
 	case run.Play:
 		part := a.parts[c.Part]
+		part.clockBound = c.ClockBound
 		a.tasks.Go(func() { a.play(part, c.At) })
 	case run.Apply:
 		part := a.parts[c.Part]

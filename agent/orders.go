@@ -29,12 +29,8 @@ func (a *Agent) assign(q *pb.AssignRequest) *pb.AssignResponse {
 
 func (a *Agent) start(q *pb.StartRequest) *pb.StartResponse {
 	id := run.Part{Run: q.GetRunId(), Incarnation: q.GetIncarnation()}
-	a.mu.Lock()
-	if part := a.parts[id]; part != nil {
-		part.clockBound.Store(q.GetClockErrorBoundNs())
-	}
-	a.mu.Unlock()
-	if answer, ok := among[run.AnswerStart](a.step(run.Started{Part: id, Epoch: q.GetEpoch(), At: q.GetStartNs()})); ok {
+	started := run.Started{Part: id, Epoch: q.GetEpoch(), At: q.GetStartNs(), ClockBound: q.GetClockErrorBoundNs()}
+	if answer, ok := among[run.AnswerStart](a.step(started)); ok {
 		return pb.StartResponse_builder{Accepted: answer.Refusal == "", Refusal: answer.Refusal}.Build()
 	}
 	return pb.StartResponse_builder{Refusal: "the agent gave no answer"}.Build()

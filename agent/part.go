@@ -57,7 +57,7 @@ type part struct {
 
 	// start is the run's start in the agent's time, in nanoseconds; drivers read their clock from it.
 	start      atomic.Int64
-	clockBound atomic.Int64
+	clockBound int64 // how far off it may be; set before the load begins
 
 	files    Files
 	drivers  []Driver // by workload

@@ -318,7 +318,7 @@ func (p *part) push(pl *player, health *health) {
 	w := pl.recorder.Swap(max(pl.now(), measure.Instant(time.Microsecond)))
 	w.SetEpoch(pl.gate.Load().at(pl.now()).Epoch())
 	h := health.sample()
-	h.SetClockErrorBoundUs(uint64(max(0, p.clockBound.Load())) / 1000)
+	h.SetClockErrorBoundUs(uint64(max(0, p.clockBound)) / 1000)
 	h.SetWindowsWaiting(uint64(p.uplink.Waiting()))
 	w.SetHealth(h)
 	p.uplink.Push(w)

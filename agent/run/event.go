@@ -46,11 +46,12 @@ type (
 		// Endless: the load has no end in time.
 		Endless bool
 	}
-	// Started: the common instant came, on the agent's own clock. Incarnation 0 means whichever there is.
+	// Started: the common instant came, on the agent's own clock, off by ClockBound at most. Incarnation 0 means whichever there is.
 	Started struct {
 		Part
-		Epoch uint32
-		At    int64
+		Epoch      uint32
+		At         int64
+		ClockBound int64
 	}
 	// Proposed: a change came to be acknowledged. Expires is on the agent's own clock; 0: never.
 	Proposed struct {
@@ -139,10 +140,12 @@ type (
 		State    pb.AgentState
 		Problems []string
 	}
-	// Play begins the load at an instant of the agent's own clock, which may have passed; LoadOver follows.
+	// Play begins the load at an instant of the agent's own clock, which may have passed; LoadOver follows. ClockBound is how far off the
+	// instant may be: what a coordinator that was started anew says later, with an estimate of its own, changes neither.
 	Play struct {
 		Part
-		At int64
+		At         int64
+		ClockBound int64
 	}
 	// Hold starts nothing that is due at or after the change's instant, and counts none of it, until Apply or another
 	// Hold; Held follows, and only then the change is acknowledged.

@@ -271,7 +271,7 @@ func (m *Machine) started(e Started, now int64) []Command {
 		return []Command{AnswerStart{Refusal: fmt.Sprintf("epoch %d is not known here yet", e.Epoch)}}
 	}
 	p.state, p.start = Playing, e.At
-	commands := []Command{AnswerStart{}, Play{Part: p.Part, At: e.At}}
+	commands := []Command{AnswerStart{}, Play{Part: p.Part, At: e.At, ClockBound: e.ClockBound}}
 	if now >= m.until {
 		commands = append(commands, p.pause("there is no lease")...)
 	}

@@ -56,7 +56,11 @@ func describe(commands []run.Command) string {
 		case run.Report:
 			words = append(words, "report "+c.Run+" "+strings.ToLower(strings.TrimPrefix(c.State.String(), "AGENT_STATE_")))
 		case run.Play:
-			words = append(words, fmt.Sprintf("play %s at %v", c.Run, time.Duration(c.At)))
+			word := fmt.Sprintf("play %s at %v", c.Run, time.Duration(c.At))
+			if c.ClockBound != 0 {
+				word += fmt.Sprintf(" ±%v", time.Duration(c.ClockBound))
+			}
+			words = append(words, word)
 		case run.StopLoad:
 			words = append(words, "stop "+c.Run+" "+strings.ToLower(strings.TrimPrefix(c.Mode.String(), "STOP_MODE_")))
 		case run.Flush:
@@ -140,6 +144,9 @@ func TestLives(t *testing.T) {
 			step{2 * time.Second, run.Assigned{Assignment: assignment("r"), Time: clock}, "assign yes"},
 			step{2 * time.Second, run.Started{Part: r3, At: int64(2 * time.Second)}, "start yes"},
 			step{2 * time.Second, run.Prepared{Part: r3}, ""}),
+		"the first start is the one that counts": append(prepare[:3:3],
+			step{time.Second, run.Started{Part: r3, At: int64(2 * time.Second), ClockBound: int64(20 * time.Microsecond)}, "start yes, play r at 2s ±20µs"},
+			step{3 * time.Second, run.Started{Part: r3, At: int64(time.Second), ClockBound: int64(180 * time.Millisecond)}, "start yes"}),
 		"one run at a time": append(play[:4:4],
 			step{2 * time.Second, run.Assigned{Assignment: assignment("s"), Time: clock}, "assign no"}),
 		"an expired assignment": {join,
