@@ -49,12 +49,16 @@ func heapInUse() (live, beside uint64) {
 	return list[0].Value.Uint64(), list[1].Value.Uint64() + list[2].Value.Uint64()
 }
 
+// leastHeap is the heap, in bytes, below which Go starts no collection where GOGC is 100; with another GOGC, in proportion.
+const leastHeap = 4 << 20
+
 // percentFor is the GOGC with which the heap may grow to roomyHeap; 100, the runtime's own, where that is more.
-// Go starts a collection at live + (live + stacks + globals) · GOGC / 100 (https://go.dev/doc/gc-guide).
+// Go starts a collection at live + (live + stacks + globals) · GOGC / 100 (https://go.dev/doc/gc-guide), and not before
+// leastHeap · GOGC / 100, which is what counts where little is in use, as before the first collection.
 func percentFor(live, beside uint64) int {
-	base := max(live+beside, 1<<20)
 	if live >= roomyHeap {
 		return 100
 	}
-	return int(max(100, 100*(roomyHeap-live)/base))
+	most := uint64(100 * roomyHeap / leastHeap)
+	return int(max(100, min(most, 100*(roomyHeap-live)/max(live+beside, 1))))
 }

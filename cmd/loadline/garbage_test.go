@@ -1,6 +1,11 @@
 package main
 
-import "testing"
+import (
+	"runtime"
+	"runtime/debug"
+	"runtime/metrics"
+	"testing"
+)
 
 // TestThePercentOfGarbage: a small heap may grow to the roomy one, a big one is left to the runtime's rule.
 func TestThePercentOfGarbage(t *testing.T) {
@@ -9,7 +14,8 @@ func TestThePercentOfGarbage(t *testing.T) {
 		live, beside uint64
 		want         int
 	}{
-		{0, 0, 6400},
+		{0, 0, 1600},
+		{1 * mib, 0, 1600},
 		{8 * mib, 0, 700},
 		{8 * mib, 2 * mib, 560},
 		{30 * mib, 0, 113},
@@ -24,5 +30,20 @@ func TestThePercentOfGarbage(t *testing.T) {
 		if goal := c.live + (c.live+c.beside)*uint64(got)/100; got > 100 && goal > roomyHeap {
 			t.Errorf("live %d MiB, beside %d MiB: a collection at %d MiB", c.live/mib, c.beside/mib, goal/mib)
 		}
+	}
+}
+
+// TestTheRuntimeCollectsAtTheRoomyHeap: where little is in use, Go has a rule of its own for the first collection.
+func TestTheRuntimeCollectsAtTheRoomyHeap(t *testing.T) {
+	defer debug.SetGCPercent(debug.SetGCPercent(percentFor(0, 0)))
+	for range 2 {
+		runtime.GC()
+		goal := []metrics.Sample{{Name: "/gc/heap/goal:bytes"}}
+		metrics.Read(goal)
+		live, beside := heapInUse()
+		if most := live + (live+beside)*16; goal[0].Value.Uint64() > max(roomyHeap, most)+1<<20 {
+			t.Errorf("with %d bytes in use the next collection is at %d", live, goal[0].Value.Uint64())
+		}
+		debug.SetGCPercent(percentFor(live, beside))
 	}
 }
