@@ -105,10 +105,6 @@ func killCoordinator(t *testing.T, more string) (w *tally, s *pb.Summary) {
 	if p.status != 0 && p.status != 98 {
 		t.Errorf("the client ends with %d\n%s", p.status, &p.err)
 	}
-	// The start was agreed on before: how well the new coordinator knows the clocks at first has no part in it.
-	if why := strings.Join(s.GetValidity().GetReasons(), "\n"); strings.Contains(why, "clock") {
-		t.Errorf("not valid: %s", why)
-	}
 	return w, s
 }
 
