@@ -62,6 +62,14 @@ type liveRun struct {
 	cancel    context.CancelFunc
 }
 
+// newLiveRun is a run that is begun or taken up again, with all that has to be there for both.
+func (c *Coordinator) newLiveRun(folder string, log *slog.Logger) *liveRun {
+	return &liveRun{
+		coordinator: c, log: log, folder: folder, mail: newMailbox(), wishes: map[string]*wish{},
+		assigning: make(chan struct{}, assignTurns), notes: make(chan run.Note, maxNotes), ended: make(chan struct{}),
+	}
+}
+
 // beginning makes a run's machine and the commands that begin it.
 type beginning func() (*run.Machine, []run.Command)
 

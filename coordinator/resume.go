@@ -116,11 +116,7 @@ func (c *Coordinator) takeUp(ctx context.Context, folder string, proceed proceed
 // reopen replays the journal of a run and opens it at its end. It returns nil for a journal in which
 // nothing stands: such a run never began.
 func (c *Coordinator) reopen(folder string) (*openRun, error) {
-	r := &liveRun{
-		coordinator: c, log: c.log.With("folder", folder), folder: folder, mail: newMailbox(),
-		wishes: map[string]*wish{},
-		notes:  make(chan run.Note, maxNotes), ended: make(chan struct{}),
-	}
+	r := c.newLiveRun(folder, c.log.With("folder", folder))
 	replayed := &replayed{}
 	j, torn, err := journal.Open(journalFolder(folder), r.journalOptions(), replayed.add)
 	if err != nil {

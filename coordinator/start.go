@@ -108,11 +108,8 @@ func (c *Coordinator) open(q *pb.StartRunRequest, p *pb.Plan, load *schedule.Sch
 	if err != nil {
 		return nil, err
 	}
-	r := &liveRun{
-		coordinator: c, log: c.log.With("run", p.GetRunId()), header: header, folder: c.config.Folder(p.GetRunId()),
-		members: newMembers(p, load), wishes: map[string]*wish{},
-		mail: newMailbox(), assigning: make(chan struct{}, assignTurns), notes: make(chan run.Note, maxNotes), ended: make(chan struct{}), merged: merged, monitor: judge.NewMonitor(header),
-	}
+	r := c.newLiveRun(c.config.Folder(p.GetRunId()), c.log.With("run", p.GetRunId()))
+	r.header, r.members, r.merged, r.monitor = header, newMembers(p, load), merged, judge.NewMonitor(header)
 	r.newest = c.newest()
 	r.driver = newDriver(r)
 	r.status = r.firstStatus()
