@@ -80,7 +80,7 @@ func newEmission(l *ledger, end *ending, conn any, events int) *emission {
 	return m
 }
 
-// leave says that events are about to be handed over at now. What follows is handed, or nothing if that failed.
+// leave says that events are about to be handed over at now.
 func (m *emission) leave(now int64, events int) {
 	m.account()
 	var p *departure
@@ -99,11 +99,18 @@ func (m *emission) leave(now int64, events int) {
 	m.dock.board(p)
 }
 
-// handed says that the events have been handed over.
-func (m *emission) handed() { m.end.events += m.pending[len(m.pending)-1].events }
-
-// failed takes the latest departure back. The connection may still know of it, so it is not used again.
-func (m *emission) failed() { m.pending = m.pending[:len(m.pending)-1] }
+// send hands events over by write. Of a write that failed nothing counts; the connection may still know of its departure, which is
+// therefore not used again.
+func (m *emission) send(now int64, events int, write func() error) error {
+	m.leave(now, events)
+	if err := write(); err != nil {
+		m.pending = m.pending[:len(m.pending)-1]
+		return err
+	}
+	m.end.events += events
+	m.end.latency = now - m.end.begun
+	return nil
+}
 
 // account takes down what has left.
 func (m *emission) account() {

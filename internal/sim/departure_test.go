@@ -2,6 +2,7 @@ package sim
 
 import (
 	"context"
+	"io"
 	"testing"
 	"time"
 
@@ -31,13 +32,16 @@ func TestEventsLeaveWithTheNextWrite(t *testing.T) {
 				continue
 			}
 			i := rapid.IntRange(0, len(ends)-1).Draw(t, "answer")
-			out[i].leave(clock, 1)
+			var failed error
 			if rapid.IntRange(0, 9).Draw(t, "fails") == 0 {
-				out[i].failed()
-				continue
+				failed = io.ErrClosedPipe
 			}
-			out[i].handed()
-			handed[i] = append(handed[i], len(writes))
+			if err := out[i].send(clock, 1, func() error { return failed }); err != failed {
+				t.Fatalf("%v, want %v", err, failed)
+			}
+			if failed == nil {
+				handed[i] = append(handed[i], len(writes))
+			}
 		}
 		clock++
 		conn.dock.writes()
@@ -66,14 +70,16 @@ func check(t *rapid.T, end *ending, handed []int, writes []int64) {
 	}
 }
 
+// sent is a write that succeeds.
+func sent() error { return nil }
+
 // TestWhatNeverLeaves does not hold its answer up: it is noted as handed over when the peer or the server is gone.
 func TestWhatNeverLeaves(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	end := ending{streamed: true}
 	out := newEmission(&ledger{}, &end, &stampedConn{dock: dock{now: func() int64 { return 9 }}}, 0)
-	out.leave(7, 2)
-	out.handed()
+	_ = out.send(7, 2, sent)
 	out.settle(&sleeper{gone: ctx.Done(), ctx: ctx})
 	if end.ttft != 7 || end.last != 7 || end.events != 2 || len(end.gaps) != 1 {
 		t.Errorf("%+v", end)
@@ -85,8 +91,7 @@ func TestAnAnswerWaitsForItsLastEvent(t *testing.T) {
 	conn := &stampedConn{dock: dock{now: func() int64 { return 42 }}}
 	end := ending{streamed: true}
 	out := newEmission(&ledger{}, &end, conn, 0)
-	out.leave(7, 1)
-	out.handed()
+	_ = out.send(7, 1, sent)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

@@ -194,14 +194,7 @@ func (x *exchange) emit(b []byte, out *emission, events int) error {
 	if err != nil {
 		return err
 	}
-	out.leave(now, events)
-	if err := x.put(b); err != nil {
-		out.failed()
-		return err
-	}
-	out.handed()
-	x.end.latency = now - x.begun
-	return nil
+	return out.send(now, events, func() error { return x.put(b) })
 }
 
 // prepare waits for the end of a freeze, and returns the moment at which there may be written.

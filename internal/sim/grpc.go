@@ -191,15 +191,10 @@ func (x *rpc) send(write func() error) error {
 	if _, err := x.sleep.thaw(); err != nil {
 		return err
 	}
-	now := x.server.clock.now()
-	x.out.leave(now, 1)
-	if err := write(); err != nil {
-		x.out.failed()
+	if err := x.out.send(x.server.clock.now(), 1, write); err != nil {
 		return err
 	}
-	x.out.handed()
 	x.sent++
-	x.end.latency = now - x.end.begun
 	return nil
 }
 
