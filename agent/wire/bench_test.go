@@ -22,16 +22,21 @@ func BenchmarkExchange(b *testing.B) {
 	} {
 		b.Run(name, func(b *testing.B) {
 			client := newClient(b, Config{URL: "http://" + answering(b, answer)})
-			req := &Request{Method: "POST", Path: "/", Header: []Header{{"Content-Type", "application/json"}}, Body: []byte("hello")}
-			var ex Exchange
-			sink := new(counter)
-			b.ReportAllocs()
-			for b.Loop() {
-				if err := client.Do(b.Context(), req, &ex, sink); err != nil {
-					b.Fatal(err)
-				}
-			}
+			exchanges(b, client)
 		})
+	}
+}
+
+// exchanges plays one exchange after the other.
+func exchanges(b *testing.B, client *Client) {
+	req := &Request{Method: "POST", Path: "/", Header: []Header{{"Content-Type", "application/json"}}, Body: []byte("hello")}
+	var ex Exchange
+	sink := new(counter)
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := client.Do(b.Context(), req, &ex, sink); err != nil {
+			b.Fatal(err)
+		}
 	}
 }
 
@@ -54,15 +59,7 @@ func BenchmarkStream(b *testing.B) {
 		}
 	})
 	client := newClient(b, Config{URL: "http://" + addr, HTTP: HTTP2, Max: 1})
-	req := &Request{Method: "POST", Path: "/", Header: []Header{{"Content-Type", "application/json"}}, Body: []byte("hello")}
-	var ex Exchange
-	sink := new(counter)
-	b.ReportAllocs()
-	for b.Loop() {
-		if err := client.Do(b.Context(), req, &ex, sink); err != nil {
-			b.Fatal(err)
-		}
-	}
+	exchanges(b, client)
 }
 
 // bare hides what kind of connection it is, so that no stamps are asked for.
